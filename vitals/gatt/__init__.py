@@ -1,0 +1,1 @@
+"""Bluetooth bytes <-> values, one profile a module; no I/O."""

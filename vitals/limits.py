@@ -1,0 +1,52 @@
+"""The four vitals: names, units, codes, the values a body can have and the values that are critical.
+
+Units are UCUM, codes LOINC. Thresholds are fixed by the project's clinical contract and shared by gateway and cloud.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Vital:
+    """One vital sign.
+
+    Attributes:
+        field: its name in a reading.
+        name_en, name_fr: what a carer calls it.
+        unit: UCUM unit.
+        loinc: LOINC codes, most specific first.
+        low, high: plausible range; `high` is included, `low` only where `low_included`.
+    """
+
+    field: str
+    name_en: str
+    name_fr: str
+    unit: str
+    loinc: tuple[str, ...]
+    low: float
+    high: float
+    low_included: bool = False
+
+    def is_plausible(self, value: float) -> bool:
+        """Whether a body can have this value; outside, the value is invalid, never critical."""
+        return (self.low <= value if self.low_included else self.low < value) and value <= self.high
+
+
+SPO2 = Vital("spo2_pct", "oxygen saturation", "saturation en oxygène", "%", ("59408-5", "2708-6"), 0, 100)
+HEART_RATE = Vital("freq_card", "heart rate", "fréquence cardiaque", "/min", ("8867-4",), 0, 300)
+RESPIRATORY_RATE = Vital("freq_resp", "respiratory rate", "fréquence respiratoire", "/min", ("9279-1",), 0, 120)
+TEMPERATURE = Vital("temp_corp", "body temperature", "température", "Cel", ("8310-5",), 25.0, 45.0, low_included=True)
+
+VITALS = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
+
+SPO2_CRITICAL_BELOW = 88.0
+TEMPERATURE_CRITICAL_FROM = 38.0
+HEART_RATE_CRITICAL_BELOW = 40.0
+HEART_RATE_CRITICAL_ABOVE = 180.0
+SPO2_WITH_FEVER_UP_TO = 92.0
+
+BATTERY_LOW_UP_TO_PCT = 15
+FUTURE_TOLERANCE_S = 300.0
+"""A timestamp further ahead of the server's clock than this is quarantined (seconds)."""

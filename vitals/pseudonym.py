@@ -1,0 +1,96 @@
+"""Patient identifiers become pseudonyms: `p1_` + 32 hex digits of HMAC-SHA-256(key, patient_id).
+
+The digit is the key's version. A salted hash alone could be reversed by trying every patient number; the key makes
+that impossible for whoever does not hold it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vitals.errors import InvalidPseudonymKey
+
+KEY_BYTES = 32
+"""Shortest key accepted: 256 bits."""
+
+_PATIENT_IN_JSON = re.compile(rb'("patient_id"\s*:\s*)("(?:[^"\\]|\\.)*"|[^\s",}\]]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class Pseudonymiser:
+    """Turns patient identifiers into pseudonyms with the newest of its keys.
+
+    Attributes:
+        keys: secret keys by version, at least one.
+    """
+
+    keys: Mapping[int, bytes] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            raise InvalidPseudonymKey("no pseudonym key given")
+        for version, key in self.keys.items():
+            if version < 1:
+                raise InvalidPseudonymKey(f"key version {version}: versions count from 1")
+            if len(key) < KEY_BYTES:
+                raise InvalidPseudonymKey(f"key {version} has {8 * len(key)} bits, 256 are needed")
+            if len(set(key)) < 8:
+                raise InvalidPseudonymKey(f"key {version} is not random")
+
+    def pseudonym(self, patient_id: str) -> str:
+        """The pseudonym of one patient under the newest key."""
+        version = max(self.keys)
+        digest = hmac.new(self.keys[version], patient_id.encode(), hashlib.sha256).hexdigest()
+        return f"p{version}_{digest[:32]}"
+
+    def scrub(self, data: bytes) -> bytes:
+        """Bytes that could not be parsed, each `"patient_id": …` in them replaced by its pseudonym."""
+        return _PATIENT_IN_JSON.sub(lambda found: found[1] + json.dumps(self.pseudonym(_text(found[2]))).encode(), data)
+
+
+class ClearIdentifiers:
+    """Passes identifiers through, for a demonstration on loopback with made-up patients."""
+
+    def pseudonym(self, patient_id: str) -> str:
+        """The identifier itself."""
+        return patient_id
+
+    def scrub(self, data: bytes) -> bytes:
+        """The bytes themselves."""
+        return data
+
+
+def new_key() -> str:
+    """Text of a key file that holds one fresh key."""
+    return f"1:{secrets.token_hex(KEY_BYTES)}\n"
+
+
+def parse_keys(text: str) -> Pseudonymiser:
+    """Read the text of a key file: one `version:hexadecimal key` a line, `#` starts a comment.
+
+    Raises:
+        InvalidPseudonymKey: says which line and why, never what it held.
+    """
+    keys: dict[int, bytes] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not (content := line.partition("#")[0].strip()):
+            continue
+        version, _, key = content.partition(":")
+        try:
+            keys[int(version)] = bytes.fromhex(key)
+        except ValueError:
+            raise InvalidPseudonymKey(f"key file, line {number}: expected <version>:<hexadecimal key>") from None
+    return Pseudonymiser(keys)
+
+
+def _text(token: bytes) -> str:
+    try:
+        return str(json.loads(token))
+    except ValueError:
+        return token.decode(errors="replace").strip('"')

@@ -1,0 +1,202 @@
+"""Reading -> alerts. Stateless and complete: every reading that meets a rule yields its record, every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ConfigDict
+
+from vitals import limits
+from vitals.limits import HEART_RATE, SPO2, TEMPERATURE, VITALS
+from vitals.reading import Identifier, Reading, UtcTime
+
+
+class Severity(StrEnum):
+    """How an alert is to be taken."""
+
+    CRITICAL = "CRITICAL"
+    TECHNICAL = "TECHNICAL"
+
+
+class AlertType(StrEnum):
+    """Every kind of alert, physiological ones first."""
+
+    CRITICAL_SPO2 = "CRITICAL_SPO2"
+    CRITICAL_TEMPERATURE = "CRITICAL_TEMPERATURE"
+    CRITICAL_HEART_RATE = "CRITICAL_HEART_RATE"
+    CRITICAL_FEVER_SPO2 = "CRITICAL_FEVER_SPO2"
+    SENSOR_OFF = "SENSOR_OFF"
+    INVALID_VALUE = "INVALID_VALUE"
+    LOW_BATTERY = "LOW_BATTERY"
+    NO_DATA = "NO_DATA"
+    GATEWAY_SILENT = "GATEWAY_SILENT"
+    CLOCK_SKEW = "CLOCK_SKEW"
+
+    @property
+    def severity(self) -> Severity:
+        """Critical for the four physiological rules, technical otherwise."""
+        return Severity.CRITICAL if self.name.startswith("CRITICAL_") else Severity.TECHNICAL
+
+
+class Alert(BaseModel):
+    """One rule met by one reading.
+
+    Attributes:
+        value: the number that met the rule, in the unit of its vital; None where there is none.
+        threshold: the boundary it crossed.
+        message, message_fr: the same sentence in English and French.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    type: AlertType
+    severity: Severity
+    value: float | None
+    threshold: float | None
+    message: str
+    message_fr: str
+
+
+class AlertRecord(Alert):
+    """An alert with the reading it belongs to, as topics, tables and carers' screens hold it."""
+
+    alert_id: UUID
+    message_id: UUID
+    patient_id: Identifier
+    device_id: Identifier
+    timestamp: UtcTime
+
+
+def alert_id(message_id: UUID, alert_type: AlertType) -> UUID:
+    """Identity of an alert: one per reading and rule, however often it is sent."""
+    return uuid5(message_id, alert_type.value)
+
+
+def records(reading: Reading, message_id: UUID) -> tuple[AlertRecord, ...]:
+    """The alert records of one reading."""
+    return tuple(record_of(alert, reading, message_id) for alert in evaluate(reading))
+
+
+def record_of(alert: Alert, reading: Reading, message_id: UUID) -> AlertRecord:
+    """Join an alert to the reading it was raised by."""
+    return AlertRecord(
+        **alert.model_dump(),
+        alert_id=alert_id(message_id, alert.type),
+        message_id=message_id,
+        patient_id=reading.patient_id,
+        device_id=reading.device_id,
+        timestamp=reading.timestamp,
+    )
+
+
+def evaluate(reading: Reading) -> tuple[Alert, ...]:
+    """All alerts of one reading, critical ones first; raw values are compared, never rounded ones."""
+    return (*_critical(reading), *_technical(reading))
+
+
+def clock_skew(seconds_ahead: float) -> Alert:
+    """The alert for a timestamp from the future.
+
+    Args:
+        seconds_ahead: how far the timestamp is ahead of the server's clock.
+    """
+    return _alert(
+        AlertType.CLOCK_SKEW,
+        seconds_ahead,
+        limits.FUTURE_TOLERANCE_S,
+        f"timestamp is {seconds_ahead:.0f} s ahead of the server's clock",
+        f"horodatage en avance de {seconds_ahead:.0f} s sur l'horloge du serveur",
+    )
+
+
+def _critical(reading: Reading) -> Iterator[Alert]:
+    spo2 = reading.measurements.plausible(SPO2.field)
+    heart_rate = reading.measurements.plausible(HEART_RATE.field)
+    temperature = reading.measurements.plausible(TEMPERATURE.field)
+    feverish = temperature is not None and temperature >= limits.TEMPERATURE_CRITICAL_FROM
+
+    if spo2 is not None and spo2 < limits.SPO2_CRITICAL_BELOW:
+        yield _alert(
+            AlertType.CRITICAL_SPO2,
+            spo2,
+            limits.SPO2_CRITICAL_BELOW,
+            f"SpO2 {spo2:g} % is below {limits.SPO2_CRITICAL_BELOW:g} %",
+            f"SpO2 à {spo2:g} %, sous {limits.SPO2_CRITICAL_BELOW:g} %",
+        )
+    if feverish:
+        yield _alert(
+            AlertType.CRITICAL_TEMPERATURE,
+            temperature,
+            limits.TEMPERATURE_CRITICAL_FROM,
+            f"temperature {temperature:g} °C has reached {limits.TEMPERATURE_CRITICAL_FROM:g} °C",
+            f"température à {temperature:g} °C, seuil de {limits.TEMPERATURE_CRITICAL_FROM:g} °C atteint",
+        )
+    if heart_rate is not None and heart_rate < limits.HEART_RATE_CRITICAL_BELOW:
+        yield _alert(
+            AlertType.CRITICAL_HEART_RATE,
+            heart_rate,
+            limits.HEART_RATE_CRITICAL_BELOW,
+            f"heart rate {heart_rate:g} /min is below {limits.HEART_RATE_CRITICAL_BELOW:g} /min",
+            f"fréquence cardiaque à {heart_rate:g} /min, sous {limits.HEART_RATE_CRITICAL_BELOW:g} /min",
+        )
+    if heart_rate is not None and heart_rate > limits.HEART_RATE_CRITICAL_ABOVE:
+        yield _alert(
+            AlertType.CRITICAL_HEART_RATE,
+            heart_rate,
+            limits.HEART_RATE_CRITICAL_ABOVE,
+            f"heart rate {heart_rate:g} /min is above {limits.HEART_RATE_CRITICAL_ABOVE:g} /min",
+            f"fréquence cardiaque à {heart_rate:g} /min, au-dessus de {limits.HEART_RATE_CRITICAL_ABOVE:g} /min",
+        )
+    if feverish and spo2 is not None and spo2 <= limits.SPO2_WITH_FEVER_UP_TO:
+        yield _alert(
+            AlertType.CRITICAL_FEVER_SPO2,
+            spo2,
+            limits.SPO2_WITH_FEVER_UP_TO,
+            f"SpO2 {spo2:g} % together with a temperature of {temperature:g} °C",
+            f"SpO2 à {spo2:g} % avec une température de {temperature:g} °C",
+        )
+
+
+def _technical(reading: Reading) -> Iterator[Alert]:
+    present = reading.measurements.present()
+    invalid = reading.measurements.invalid_fields()
+    off = [vital for vital in VITALS if present.get(vital.field) == 0]
+    no_contact = reading.signal is not None and reading.signal.contact is False
+    if off or no_contact:
+        names_en = ", ".join(vital.name_en for vital in off) or "no skin contact"
+        names_fr = ", ".join(vital.name_fr for vital in off) or "pas de contact avec la peau"
+        yield _alert(
+            AlertType.SENSOR_OFF,
+            0 if off else None,
+            None,
+            f"sensor off or not worn: {names_en}",
+            f"capteur débranché ou non porté : {names_fr}",
+        )
+    impossible = [vital for vital in VITALS if vital.field in invalid and vital not in off]
+    if impossible:
+        first = impossible[0]
+        value = present[first.field]
+        yield _alert(
+            AlertType.INVALID_VALUE,
+            value,
+            first.high if value > first.high else first.low,
+            "no body has this value: " + ", ".join(v.name_en for v in impossible),
+            "valeur impossible : " + ", ".join(v.name_fr for v in impossible),
+        )
+    battery = reading.signal.battery_pct if reading.signal else None
+    if battery is not None and battery <= limits.BATTERY_LOW_UP_TO_PCT:
+        yield _alert(
+            AlertType.LOW_BATTERY,
+            battery,
+            limits.BATTERY_LOW_UP_TO_PCT,
+            f"bracelet battery at {battery} %",
+            f"batterie du bracelet à {battery} %",
+        )
+
+
+def _alert(kind: AlertType, value: float | None, threshold: float | None, message: str, message_fr: str) -> Alert:
+    return Alert(
+        type=kind, severity=kind.severity, value=value, threshold=threshold, message=message, message_fr=message_fr
+    )

@@ -1,0 +1,1 @@
+"""The whole system on one machine: real Kafka, PostgreSQL and MQTT broker beside our own processes."""

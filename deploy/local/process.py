@@ -1,0 +1,142 @@
+"""A child process of the stack: its log, its clean end, never left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ServiceError(RuntimeError):
+    """A service that did not come up; the message holds the end of its log."""
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: the kernel ends us when our parent dies, even by kill -9 (Linux)."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Service:
+    """One child process in a session of its own, so that it and its children can be ended together.
+
+    Args:
+        name: what a person calls it.
+        command: program and arguments.
+        log: file its output is appended to.
+        env: added to this process's environment.
+        user: account to run as, where we are root and the program refuses root.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        self.name, self.command, self.log = name, list(command), log
+        self._env = {**os.environ, **(env or {})}
+        self._user, self._stop_signal = user, stop_signal
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return self._process.pid if self._process and self.running else None
+
+    @property
+    def returncode(self) -> int | None:
+        """Exit code of the last run; None while it runs or never ran."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        """Start the process."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                user=self._user,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def wait_until(self, ready: Callable[[], bool], timeout_s: float) -> None:
+        """Wait until the service is ready.
+
+        Raises:
+            ServiceError: it ended, or was not ready in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if not self.running:
+                raise ServiceError(f"{self.name} ended with code {self.returncode}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{self.name} was not ready after {timeout_s:g} s:\n{self.tail()}")
+            time.sleep(0.1)
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        if not self.log.exists():
+            return "(no log)"
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process itself, not to its children."""
+        if self._process and self.running:
+            self._process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int | None:
+        """Wait for the process to end by itself; None where it has not."""
+        if self._process:
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(timeout_s)
+        return None
+
+    def kill(self) -> None:
+        """End the process and its children at once, as a power cut would."""
+        if self._process:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self, timeout_s: float = 20) -> None:
+        """Ask the process to end, wait, then end whatever is left of its session."""
+        if not self._process:
+            return
+        if self.running:
+            self.signal(self._stop_signal)
+            self.wait(timeout_s)
+        self.kill()
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+        self.stop()

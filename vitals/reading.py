@@ -38,9 +38,16 @@ def _assume_utc(value: object) -> object:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999") from None
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/+#]+$")]
-UtcTime = Annotated[AwareDatetime, BeforeValidator(_assume_utc), AfterValidator(lambda t: t.astimezone(UTC))]
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_assume_utc), AfterValidator(_in_utc)]
 
 
 class Source(StrEnum):

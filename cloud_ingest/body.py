@@ -1,0 +1,89 @@
+"""The bytes of a request, bounded before and after decompression."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterable
+
+import zstandard
+
+from cloud_ingest.errors import BodyTooLarge, MalformedBody, UnknownEncoding
+
+MAX_BODY = 8 * 2**20
+MAX_DECOMPRESSED = 32 * 2**20
+_GZIP = 16 + zlib.MAX_WBITS
+_ZSTD_WINDOW = 8 * 2**20
+
+
+async def read_bounded(chunks: AsyncIterable[bytes], declared: str | None) -> bytes:
+    """Collect a body.
+
+    Args:
+        chunks: the body as it arrives.
+        declared: the Content-Length header, where there is one.
+
+    Raises:
+        BodyTooLarge: more than 8 MiB, declared or sent.
+    """
+    if declared and declared.isdecimal() and int(declared) > MAX_BODY:
+        raise BodyTooLarge(f"the body has {declared} bytes, at most {MAX_BODY} are accepted")
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise BodyTooLarge(f"the body has more than {MAX_BODY} bytes; send smaller batches")
+    return bytes(body)
+
+
+def decompress(body: bytes, encoding: str | None) -> bytes:
+    """Undo a Content-Encoding.
+
+    Raises:
+        UnknownEncoding: neither gzip, zstd nor identity.
+        BodyTooLarge: more than 32 MiB come out.
+        MalformedBody: not what the header says; keeps what could be decompressed.
+    """
+    match (encoding or "identity").strip().lower():
+        case "identity" | "":
+            return body
+        case "gzip" | "x-gzip":
+            return _gunzip(body)
+        case "zstd":
+            return _unzstd(body)
+    raise UnknownEncoding("Content-Encoding must be gzip or zstd")
+
+
+def _gunzip(body: bytes) -> bytes:
+    out, rest = bytearray(), body
+    while rest:
+        member = zlib.decompressobj(_GZIP)
+        try:
+            out += member.decompress(rest, MAX_DECOMPRESSED + 1 - len(out))
+        except zlib.error:
+            raise MalformedBody("the body is not gzip", bytes(out) or body) from None
+        _check_size(out)
+        if not member.eof:
+            raise MalformedBody("the gzip body ends too early", bytes(out))
+        rest = member.unused_data
+    return bytes(out)
+
+
+def _unzstd(body: bytes) -> bytes:
+    out = bytearray()
+    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
+        body, read_across_frames=True
+    )
+    try:
+        while chunk := reader.read(2**20):
+            out += chunk
+            _check_size(out)
+    except zstandard.ZstdError:
+        raise MalformedBody("the body is not zstd", bytes(out) or body) from None
+    if body and not out:
+        raise MalformedBody("the zstd body ends too early", body)
+    return bytes(out)
+
+
+def _check_size(out: bytearray) -> None:
+    if len(out) > MAX_DECOMPRESSED:
+        raise BodyTooLarge(f"the body decompresses to more than {MAX_DECOMPRESSED} bytes")

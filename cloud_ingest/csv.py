@@ -1,0 +1,115 @@
+"""The ingestion metrics as CSV, one row a reading, written behind the requests' back."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import queue
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+log = logging.getLogger(__name__)
+
+HEADER = ("timestamp", "latency_s", "alerts_count", "alert_types", "quality_score", "valid_flag", "device_id")
+KEPT = 3
+MAX_QUEUED = 50_000
+FLUSH_S = 0.25
+
+
+class Row(NamedTuple):
+    """One accepted reading.
+
+    Attributes:
+        timestamp: when it arrived, UTC, ISO 8601.
+        latency_s: seconds from arrival until it was durable.
+        alert_types: joined with `|`.
+        quality_score: 0 to 100: the share of the four vitals that are present and plausible, times 0.8 when
+            the bracelet reports motion, times 0.8 for low perfusion, times 0.5 for poor contact
+            (`vitals.quality`).
+        valid_flag: 1 when no value was invalid.
+    """
+
+    timestamp: str
+    latency_s: str
+    alerts_count: int
+    alert_types: str
+    quality_score: float
+    valid_flag: int
+    device_id: str
+
+
+class MetricsCsv:
+    """Appends rows on a thread of its own; a slow disk costs rows, never a request.
+
+    Args:
+        path: the file; full ones are kept beside it as `.1` (newest) to `.3`.
+        max_bytes: size at which it is rotated.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._path, self._max_bytes = path, max_bytes
+        self._rows: queue.Queue[Row] = queue.Queue(MAX_QUEUED)
+        self._stopping = threading.Event()
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._work, name="metrics-csv", daemon=True)
+        self._thread.start()
+
+    def add(self, row: Row) -> None:
+        """Queue a row; never waits."""
+        try:
+            self._rows.put_nowait(row)
+        except queue.Full:
+            self.dropped += 1
+
+    def close(self) -> None:
+        """Write what is queued and stop."""
+        self._stopping.set()
+        self._thread.join(5)
+
+    def _work(self) -> None:
+        failing = False
+        while not self._stopping.wait(FLUSH_S) or not self._rows.empty():
+            rows = [self._rows.get() for _ in range(self._rows.qsize())]
+            try:
+                self._append(rows)
+                failing = False
+            except OSError as error:
+                self.dropped += len(rows)
+                log.log(logging.DEBUG if failing else logging.WARNING, "metrics CSV: %s", error)
+                failing = True
+
+    def _append(self, rows: Sequence[Row]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists() and (self._path.stat().st_size >= self._max_bytes or not self._is_ours()):
+            self._rotate()
+        with self._path.open("a+", newline="", encoding="utf-8") as file:
+            _end_torn_line(file)
+            writer = csv.writer(file, lineterminator="\n")
+            if file.tell() == 0:
+                writer.writerow(HEADER)
+            writer.writerows(rows)
+
+    def _is_ours(self) -> bool:
+        with self._path.open(encoding="utf-8", errors="replace") as file:
+            first = file.readline()
+        return first.rstrip("\n") == ",".join(HEADER) or not first
+
+    def _rotate(self) -> None:
+        names = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, KEPT + 1))]
+        for older, newer in zip(reversed(names), list(reversed(names))[1:], strict=False):
+            with contextlib.suppress(FileNotFoundError):
+                newer.replace(older)
+
+
+def _end_torn_line(file: TextIO) -> None:
+    """A line cut short by a crash gets its end, so that the next row starts on its own."""
+    size = file.seek(0, 2)
+    if size:
+        file.seek(size - 1)
+        torn = file.read(1) != "\n"
+        file.seek(0, 2)
+        if torn:
+            file.write("\n")

@@ -1,0 +1,111 @@
+"""What could not be accepted, kept with its bytes and the reason, on the errors topic."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cloud_ingest.pseudonym_key import Pseudonyms
+from cloud_ingest.record import Record, utc_text
+from vitals.reading import Identifier, UtcTime
+from vitals.topics import ERRORS
+
+MAX_ORIGINAL = 600 * 1024
+"""Bytes kept of an original, so that the record stays under the megabyte a Kafka message may have."""
+
+
+class GatewayError(BaseModel):
+    """A dead letter as a gateway sends it to `POST /iot/errors`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    error_id: UUID
+    timestamp: UtcTime
+    source: str = Field("gateway", max_length=32, examples=["gateway"])
+    gateway_id: Identifier | None = None
+    device_id: Identifier | None = None
+    reason: str = Field(max_length=1000, examples=["not JSON"])
+    field: str = Field("", max_length=200, examples=["measurements.spo2_pct"])
+    original: str = Field(description="Original bytes in base64", examples=["eyJzcG8yX3BjdCI6"])
+
+    @field_validator("original")
+    @classmethod
+    def _is_base64(cls, value: str) -> str:
+        try:
+            base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("must be base64") from None
+        return value
+
+
+def dead_letter(
+    original: bytes,
+    field: str,
+    reason: str,
+    noticed: datetime,
+    pseudonyms: Pseudonyms,
+    *,
+    source: str = "api",
+    error_id: UUID | None = None,
+    device_id: str | None = None,
+    gateway_id: str | None = None,
+) -> Record:
+    """The record of something refused; patient identifiers in its bytes are replaced.
+
+    Originals beyond 600 KiB are cut, their full size is in `original_size`.
+    """
+    kept = pseudonyms.scrub(_as_utf8(original))
+    document: dict[str, Any] = {
+        "error_id": str(error_id or uuid4()),
+        "timestamp": utc_text(noticed),
+        "source": source,
+        "reason": reason,
+        "field": field,
+        "original": base64.b64encode(kept[:MAX_ORIGINAL]).decode(),
+    }
+    if len(kept) > MAX_ORIGINAL:
+        document["original_size"] = len(kept)
+    optional = {"device_id": device_id, "gateway_id": gateway_id}
+    document |= {name: value for name, value in optional.items() if value}
+    return Record.of(ERRORS, device_id, document)
+
+
+def of_gateway(error: GatewayError, pseudonyms: Pseudonyms) -> Record:
+    """A gateway's dead letter under its own identity."""
+    return dead_letter(
+        base64.b64decode(error.original),
+        error.field,
+        error.reason,
+        error.timestamp,
+        pseudonyms,
+        source=error.source,
+        error_id=error.error_id,
+        device_id=error.device_id,
+        gateway_id=error.gateway_id,
+    )
+
+
+def original_of(document: object) -> bytes | None:
+    """The original bytes inside a gateway's dead letter that is itself malformed, where they can be read."""
+    original = document.get("original") if isinstance(document, dict) else None
+    try:
+        return base64.b64decode(original, validate=True) if isinstance(original, str) else None
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _as_utf8(original: bytes) -> bytes:
+    """JSON in UTF-16 or UTF-32 as UTF-8, in which identifiers can be found; other bytes as they are."""
+    encoding = json.detect_encoding(original)
+    if encoding.startswith("utf-8"):
+        return original
+    try:
+        return original.decode(encoding).encode()
+    except UnicodeError:
+        return original

@@ -1,0 +1,165 @@
+"""Kafka while it answers, the spool while it does not, and back again.
+
+A record handed to `deliver` is in Kafka (acknowledged by all replicas) or on disk when the call returns.
+Kafka has `DECIDE_S` to acknowledge; after that the missing records go to the spool and the following ones go
+there directly, until a record replayed from it was acknowledged. What is acknowledged late is taken out of the
+spool again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from cloud_ingest.errors import NotDurable, SpoolUnavailable
+from cloud_ingest.publisher import DELIVERY_TIMEOUT_S, Publisher, Ticket
+from cloud_ingest.record import Record, Store
+from cloud_ingest.spool import Spool
+
+log = logging.getLogger(__name__)
+
+DECIDE_S = 0.4
+REPLAY_BATCH = 500
+IDLE_S = 0.25
+
+
+@dataclass
+class Counts:
+    """How records found their way, since the start.
+
+    Attributes:
+        acknowledged: records Kafka has acknowledged, by topic.
+    """
+
+    acknowledged: dict[str, int] = field(default_factory=dict)
+    spooled: int = 0
+    replayed: int = 0
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Count records as acknowledged."""
+        for record in records:
+            self.acknowledged[record.topic] = self.acknowledged.get(record.topic, 0) + 1
+
+
+class Delivery:
+    """Makes records durable.
+
+    Args:
+        kafka_answers: whether the background probe sees Kafka.
+    """
+
+    def __init__(self, publisher: Publisher, spool: Spool, kafka_answers: Callable[[], bool]) -> None:
+        self._publisher, self._spool, self._kafka_answers = publisher, spool, kafka_answers
+        self._trusted = True
+        self._undecided: set[int] = set()
+        self._late: set[asyncio.Task[None]] = set()
+        self.counts = Counts()
+
+    @property
+    def kafka_takes_records(self) -> bool:
+        """Whether new records go to Kafka directly."""
+        return self._trusted and self._kafka_answers()
+
+    async def deliver(self, records: Sequence[Record]) -> list[Store]:
+        """Make records durable; says where each one is.
+
+        Raises:
+            NotDurable: neither Kafka nor the spool took them all.
+        """
+        if not self.kafka_takes_records:
+            return await self._spool_all(records)
+        ticket = self._publisher.send(records)
+        await asyncio.wait({ticket.done}, timeout=DECIDE_S)
+        missing = ticket.missing()
+        if missing:
+            missing = await self._spool_missing(ticket, records, missing)
+        late = set(missing)
+        self.counts.add([record for index, record in enumerate(records) if index not in late])
+        return ["spool" if index in late else "kafka" for index in range(len(records))]
+
+    async def run(self) -> None:
+        """Replay the spool whenever Kafka is there; runs until cancelled."""
+        while True:
+            try:
+                await self._catch_up()
+            except SpoolUnavailable as error:
+                log.error("replay: %s", error)
+            await asyncio.sleep(IDLE_S)
+
+    async def close(self) -> None:
+        """Wait until the fate of every late record is known."""
+        if self._late:
+            await asyncio.wait(self._late, timeout=DELIVERY_TIMEOUT_S + 1)
+
+    async def _spool_all(self, records: Sequence[Record]) -> list[Store]:
+        try:
+            await self._spool.append(records)
+        except SpoolUnavailable as error:
+            raise NotDurable(f"Kafka is away, {error}") from None
+        self.counts.spooled += len(records)
+        return ["spool"] * len(records)
+
+    async def _spool_missing(
+        self, ticket: Ticket, records: Sequence[Record], missing: list[int]
+    ) -> list[int]:
+        """Spool what Kafka did not acknowledge in time; returns the indices that are in the spool."""
+        self._distrust(f"{len(missing)} of {len(records)} records not acknowledged within {DECIDE_S} s")
+        try:
+            rows = await self._spool.append([records[index] for index in missing])
+        except SpoolUnavailable as error:
+            await asyncio.wait({ticket.done}, timeout=DELIVERY_TIMEOUT_S)
+            if ticket.missing():
+                raise NotDurable(f"Kafka does not acknowledge, {error}") from None
+            return []
+        self.counts.spooled += len(rows)
+        self._undecided.update(rows)
+        task = asyncio.create_task(self._await_late(ticket, dict(zip(missing, rows, strict=True)), records))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        return missing
+
+    async def _await_late(self, ticket: Ticket, rows: dict[int, int], records: Sequence[Record]) -> None:
+        """Take out of the spool what Kafka acknowledged after all."""
+        try:
+            await ticket.done
+            arrived = [index for index in rows if ticket.acknowledged[index]]
+            await self._spool.discard([rows[index] for index in arrived])
+            self.counts.add([records[index] for index in arrived])
+        except SpoolUnavailable as error:
+            log.warning("late acknowledgement: %s; the records will be sent twice", error)
+        finally:
+            self._undecided.difference_update(rows.values())
+
+    async def _catch_up(self) -> None:
+        while self._kafka_answers():
+            if not self._spool.state.pending:
+                self._trust()
+                return
+            spooled = await self._spool.peek(REPLAY_BATCH, skip=self._undecided)
+            if not spooled:
+                return
+            ticket = self._publisher.send([entry.record for entry in spooled])
+            await ticket.done
+            arrived = [entry for entry, done in zip(spooled, ticket.acknowledged, strict=True) if done]
+            await self._spool.discard([entry.id for entry in arrived])
+            self.counts.replayed += len(arrived)
+            self.counts.add([entry.record for entry in arrived])
+            for index, reason in ticket.refused.items():
+                log.error("Kafka refuses a record of %s: %s", spooled[index].record.topic, reason)
+                await self._spool.refuse(spooled[index].id, reason)
+            if len(arrived) + len(ticket.refused) < len(spooled):
+                self._distrust("a replayed record was not acknowledged")
+                return
+            self._trust()
+
+    def _trust(self) -> None:
+        if not self._trusted:
+            log.info("Kafka acknowledges again")
+        self._trusted = True
+
+    def _distrust(self, reason: str) -> None:
+        if self._trusted:
+            log.warning("Kafka: %s; records go to the spool", reason)
+        self._trusted = False

@@ -1,0 +1,58 @@
+"""When a bracelet's technical state is worth a record: it changed, or a minute has passed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+from uuid import UUID, uuid5
+
+from vitals.reading import Reading, Signal
+
+REPEAT_S = 60.0
+MAX_DEVICES = 20_000
+
+
+class _Last(NamedTuple):
+    message_id: UUID
+    signal: Signal
+    at: float
+
+
+class DeviceStatusGate:
+    """Lets through the first state of a device, each change, and one a minute of the readings' own time.
+
+    Live readings and a backlog are followed separately, since they interleave. Bounded: of more than 20,000
+    devices the ones silent the longest are forgotten, which costs one more record when they speak again.
+    """
+
+    def __init__(self) -> None:
+        self._last: OrderedDict[tuple[str, bool], _Last] = OrderedDict()
+
+    def due(self, reading: Reading, message_id: UUID) -> bool:
+        """Whether this reading's state is to be published; a reading sent again gets the same answer."""
+        if reading.signal is None:
+            return False
+        key = (reading.device_id, bool(reading.late))
+        at = reading.timestamp.timestamp()
+        last = self._last.get(key)
+        if last and last.signal == reading.signal and abs(at - last.at) < REPEAT_S:
+            self._last.move_to_end(key)
+            return last.message_id == message_id
+        self._last[key] = _Last(message_id, reading.signal, at)
+        self._last.move_to_end(key)
+        if len(self._last) > MAX_DEVICES:
+            self._last.popitem(last=False)
+        return True
+
+
+def device_status(reading: Reading, message_id: UUID, ingestion_timestamp: str) -> dict[str, Any]:
+    """The device-status document of a reading that carries a signal."""
+    wire = reading.model_dump(mode="json", include={"device_id", "patient_id", "gateway_id", "timestamp"})
+    signal = reading.signal.model_dump(mode="json") if reading.signal else {}
+    return {
+        "status_id": str(uuid5(message_id, "device-status")),
+        "message_id": str(message_id),
+        "ingestion_timestamp": ingestion_timestamp,
+        **wire,
+        **signal,
+    }

@@ -1,0 +1,156 @@
+"""The way of a reading through the API: intake, delivery, counting, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from cloud_ingest.csv import MetricsCsv, Row
+from cloud_ingest.dead_letter import GatewayError, of_gateway, original_of
+from cloud_ingest.delivery import Delivery
+from cloud_ingest.errors import BodyTooLarge
+from cloud_ingest.intake import Intake, Outcome
+from cloud_ingest.metrics import Metrics
+from cloud_ingest.record import Record, utc_text
+from vitals.errors import InvalidReading
+from vitals.reading import invalid_reading
+
+MAX_READINGS = 10_000
+"""Readings of one batch."""
+_SLICE = 200
+"""Readings of a batch that are worked on before other requests get a turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """When a request came in.
+
+    Attributes:
+        at: UTC.
+        clock: monotonic seconds, for latencies.
+    """
+
+    at: datetime
+    clock: float
+
+    @classmethod
+    def now(cls) -> Arrival:
+        """This moment."""
+        return cls(datetime.now(UTC), time.monotonic())
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer to be."""
+
+    status: int
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingestion:
+    """Joins the parts a reading passes through.
+
+    Every method answers only when all it speaks of is durable, and raises NotDurable where that cannot be.
+    """
+
+    intake: Intake
+    delivery: Delivery
+    metrics: Metrics
+    csv: MetricsCsv
+
+    async def single(self, document: object, original: bytes, arrival: Arrival) -> Answer:
+        """Take one reading."""
+        return await self._finish(self.intake.take(document, arrival.at, original), arrival)
+
+    async def malformed(self, error: InvalidReading, original: bytes, arrival: Arrival) -> Answer:
+        """Keep a body that holds no reading at all."""
+        return await self._finish(self.intake.refuse(error, arrival.at, original), arrival)
+
+    async def batch(self, documents: Sequence[object], arrival: Arrival) -> Answer:
+        """Take many readings; each stands for itself, answers keep the order.
+
+        Raises:
+            BodyTooLarge: more than 10,000 readings.
+        """
+        _check_count(documents)
+        outcomes: list[Outcome] = []
+        for start in range(0, len(documents), _SLICE):
+            part = documents[start : start + _SLICE]
+            outcomes += [self.intake.take(document, arrival.at) for document in part]
+            await asyncio.sleep(0)
+        await self.delivery.deliver([record for outcome in outcomes for record in outcome.records])
+        self._count(outcomes, arrival)
+        accepted = sum(outcome.error is None for outcome in outcomes)
+        results = [_result(outcome) for outcome in outcomes]
+        return Answer(200, {"accepted": accepted, "rejected": len(outcomes) - accepted, "results": results})
+
+    async def gateway_errors(self, documents: Sequence[object], arrival: Arrival) -> Answer:
+        """Keep a gateway's dead letters; one that is itself malformed is kept as a dead letter of the API."""
+        _check_count(documents)
+        records: list[Record] = []
+        accepted = 0
+        for document in documents:
+            try:
+                records.append(of_gateway(GatewayError.model_validate(document), self.intake.pseudonyms))
+                accepted += 1
+            except ValidationError as error:
+                original = original_of(document)
+                records += self.intake.refuse(invalid_reading(error), arrival.at, original, document).records
+        await self.delivery.deliver(records)
+        return Answer(200, {"accepted": accepted, "rejected": len(records) - accepted})
+
+    async def _finish(self, outcome: Outcome, arrival: Arrival) -> Answer:
+        stores = await self.delivery.deliver(outcome.records)
+        self._count([outcome], arrival)
+        alerts = [alert.model_dump(mode="json") for alert in outcome.alerts]
+        message_id = str(outcome.message_id) if outcome.message_id else None
+        if outcome.error is None:
+            answer = {"status": "accepted", "message_id": message_id, "alerts": alerts}
+            return Answer(200, answer | {"stored": sorted(set(stores))})
+        refusal = {"error": "invalid", "field": outcome.error.field, "reason": outcome.error.reason}
+        return Answer(422, refusal | {"message_id": message_id, "alerts": alerts})
+
+    def _count(self, outcomes: Sequence[Outcome], arrival: Arrival) -> None:
+        now = time.monotonic()
+        latency = now - arrival.clock
+        arrived = utc_text(arrival.at)
+        for outcome in outcomes:
+            types = [alert.type.value for alert in outcome.alerts]
+            if outcome.error is not None:
+                self.metrics.reject(types)
+                continue
+            self.metrics.accept(now, latency, outcome.valid, types)
+            self.csv.add(
+                Row(
+                    arrived,
+                    f"{latency:.6f}",
+                    len(types),
+                    "|".join(types),
+                    outcome.quality,
+                    int(outcome.valid),
+                    outcome.device_id,
+                )
+            )
+
+
+def _check_count(documents: Sequence[object]) -> None:
+    if len(documents) > MAX_READINGS:
+        raise BodyTooLarge(f"the batch has {len(documents)} entries, at most {MAX_READINGS} are accepted")
+
+
+def _result(outcome: Outcome) -> dict[str, Any]:
+    error = outcome.error
+    result = {
+        "status": "rejected" if error else "accepted",
+        "message_id": str(outcome.message_id) if outcome.message_id else None,
+        "alerts": [alert.model_dump(mode="json") for alert in outcome.alerts],
+        "error": str(error) if error else None,
+    }
+    return result | {"field": error.field, "reason": error.reason} if error else result

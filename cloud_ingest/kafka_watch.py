@@ -1,0 +1,88 @@
+"""Is Kafka there, with our topics? Asked in the background, over and over, so that no request has to."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Future
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from vitals.topics import KAFKA_TOPICS
+
+log = logging.getLogger(__name__)
+
+PARTITIONS = 3
+
+
+class KafkaAway(Exception):
+    """Kafka did not answer, or not as it should."""
+
+
+def admin_client(bootstrap: str) -> AdminClient:
+    """A client for topics that reconnects quickly."""
+    return AdminClient(
+        {
+            "bootstrap.servers": bootstrap,
+            "client.id": "kidjamo-ingest-admin",
+            "socket.timeout.ms": 3000,
+            "socket.connection.setup.timeout.ms": 2000,
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 500,
+            "log.connection.close": False,
+        },
+        logger=log,
+    )
+
+
+def create_topics(client: AdminClient, timeout: float = 5.0) -> list[str]:
+    """Create those of the four topics that are missing, with three partitions each.
+
+    Returns:
+        the topics created.
+
+    Raises:
+        KafkaAway: no answer in `timeout` seconds, or a refusal.
+    """
+    missing = [NewTopic(topic, num_partitions=PARTITIONS) for topic in missing_topics(client, timeout)]
+    if not missing:
+        return []
+    futures: dict[str, Future[None]] = client.create_topics(missing, request_timeout=timeout)
+    created = []
+    for topic, future in futures.items():
+        try:
+            future.result(timeout + 1)
+            created.append(topic)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise KafkaAway(f"topic {topic}: {error.args[0].str()}") from None
+        except TimeoutError:
+            raise KafkaAway(f"topic {topic}: no answer") from None
+    return created
+
+
+def missing_topics(client: AdminClient, timeout: float) -> list[str]:
+    """Which of the four topics a broker does not have.
+
+    Raises:
+        KafkaAway: no answer in `timeout` seconds.
+    """
+    try:
+        known = client.list_topics(timeout=timeout).topics
+    except KafkaException as error:
+        raise KafkaAway(error.args[0].str()) from None
+    return [topic for topic in KAFKA_TOPICS if topic not in known]
+
+
+class KafkaProbe:
+    """Asks a broker for our topics, and makes those that are missing."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._client = admin_client(bootstrap)
+
+    def __call__(self) -> None:
+        """Raise `KafkaAway` unless Kafka is there with all topics."""
+        self._client.poll(0)
+        if missing_topics(self._client, 1.0):
+            log.info("created Kafka topics: %s", ", ".join(create_topics(self._client)))

@@ -1,0 +1,77 @@
+"""What the API counts about itself: totals since the start, latencies and throughput over the last minute."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Any
+
+WINDOW_S = 60.0
+MAX_LATENCIES = 10_000
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """Nearest-rank percentile: the smallest value that at least `share` of all values do not exceed.
+
+    Args:
+        ordered: values, smallest first.
+        share: above 0, up to 1.
+    """
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else 0.0
+
+
+class Metrics:
+    """Counters of one API process; times are monotonic seconds handed in.
+
+    Attributes:
+        accepted, rejected: readings since the start.
+        valid: accepted readings without an invalid value.
+        alerts: alerts since the start, by type.
+    """
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self.accepted = self.rejected = self.valid = 0
+        self.alerts: Counter[str] = Counter()
+        self._latencies: deque[tuple[float, float]] = deque(maxlen=MAX_LATENCIES)
+        self._per_second: deque[list[float]] = deque()
+
+    def accept(self, now: float, latency_s: float, valid: bool, alerts: Sequence[str]) -> None:
+        """Count one accepted reading."""
+        self.accepted += 1
+        self.valid += valid
+        self.alerts.update(alerts)
+        self._latencies.append((now, latency_s))
+        if self._per_second and self._per_second[-1][0] == int(now):
+            self._per_second[-1][1] += 1
+        else:
+            self._per_second.append([int(now), 1])
+            self._forget(now)
+
+    def reject(self, alerts: Sequence[str] = ()) -> None:
+        """Count one refused reading, and the alerts a quarantined one still raised."""
+        self.rejected += 1
+        self.alerts.update(alerts)
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """The contract's numbers; latencies and throughput are the last minute's, 0 without readings."""
+        self._forget(now)
+        latencies = sorted(latency for at, latency in self._latencies if now - at <= WINDOW_S)
+        uptime = now - self._started
+        recent = sum(count for _, count in self._per_second)
+        return {
+            "processed_messages": self.accepted,
+            "rejected_messages": self.rejected,
+            "api_uptime_s": round(uptime, 3),
+            "latency_p50_s": round(percentile(latencies, 0.50), 6),
+            "latency_p95_s": round(percentile(latencies, 0.95), 6),
+            "latency_p99_s": round(percentile(latencies, 0.99), 6),
+            "throughput_eps": round(recent / min(max(uptime, 1.0), WINDOW_S), 3),
+            "valid_pct": round(100 * self.valid / self.accepted, 2) if self.accepted else 100.0,
+            "alerts_by_type": dict(sorted(self.alerts.items())),
+        }
+
+    def _forget(self, now: float) -> None:
+        while self._per_second and now - self._per_second[0][0] > WINDOW_S:
+            self._per_second.popleft()

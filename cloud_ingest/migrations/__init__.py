@@ -1,0 +1,49 @@
+"""The database schema, as a row of numbered steps (`versions/`), and how to bring a database up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy
+from alembic import command
+from alembic.config import Config
+
+from cloud_ingest.database import DEFAULT_HOST
+from cloud_ingest.settings import Settings
+
+_LOCK = 5_071_946_017
+"""Advisory lock that lets one process migrate at a time."""
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the newest schema; does nothing where it is there already.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database does not answer, or refuses.
+    """
+    engine = sqlalchemy.create_engine(
+        _url(settings),
+        poolclass=sqlalchemy.NullPool,
+        connect_args={
+            "connect_timeout": settings.pg_connect_timeout,
+            "application_name": "kidjamo-ingest migrate",
+        },
+    )
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _url(settings: Settings) -> sqlalchemy.URL:
+    password = settings.pg_password
+    return sqlalchemy.URL.create(
+        "postgresql+psycopg2",
+        username=settings.pg_user,
+        password=password.get_secret_value() if password else None,
+        host=settings.pg_host or DEFAULT_HOST,
+        port=settings.pg_port,
+        database=settings.pg_database,
+    )

@@ -1,0 +1,231 @@
+"""Kafka -> PostgreSQL: consume a batch, insert it, commit the offsets. Nothing else.
+
+Offsets are committed after the rows, and rows are unique by their ids: a crash between the two reads some
+values again and changes nothing. While PostgreSQL is away the batch in hand is kept and tried again. A value
+that is no row goes to the errors topic; a dead letter that is itself unreadable goes straight into the table.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import psycopg2
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from psycopg2.extensions import connection, cursor
+from psycopg2.extras import execute_values
+from sqlalchemy.exc import SQLAlchemyError
+
+from cloud_ingest.database import connect
+from cloud_ingest.dead_letter import dead_letter
+from cloud_ingest.errors import NotDurable
+from cloud_ingest.kafka_watch import KafkaAway, admin_client, create_topics
+from cloud_ingest.migrations import migrate
+from cloud_ingest.publisher import producer_settings
+from cloud_ingest.rows import TABLES, Row, Table, error_row, row_of
+from cloud_ingest.settings import Settings
+from vitals.errors import InvalidReading
+from vitals.pseudonym import ClearIdentifiers
+from vitals.reading import NAMESPACE
+from vitals.topics import ERRORS, KAFKA_TOPICS
+
+log = logging.getLogger(__name__)
+
+GROUP = "kidjamo-recorder"
+BATCH = 500
+POLL_S = 0.2
+BACKOFF_S = (0.2, 5.0)
+"""First and longest pause before PostgreSQL is tried again, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A message and the row it is."""
+
+    message: Message
+    table: Table
+    row: Row
+
+
+class Recorder:
+    """The loop.
+
+    Args:
+        stop: set from outside to end it after the batch in hand.
+    """
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
+        self._database: connection | None = None
+        self._producer = Producer(producer_settings(settings.kafka) | {"client.id": GROUP, "logger": log})
+
+    def run(self) -> None:
+        """Record until told to stop."""
+        self._until_done("create topics", self._create_topics)
+        self._until_done("migrate", lambda: migrate(self._settings))
+        if self._stop.is_set():
+            return
+        consumer = Consumer(_consumer_settings(self._settings))
+        consumer.subscribe(list(KAFKA_TOPICS))
+        log.info("recording %s", ", ".join(KAFKA_TOPICS))
+        try:
+            while not self._stop.is_set():
+                self._step(consumer)
+        finally:
+            consumer.close()
+            if self._database is not None:
+                self._database.close()
+
+    def _create_topics(self) -> None:
+        create_topics(admin_client(self._settings.kafka))
+
+    def _step(self, consumer: Consumer) -> None:
+        messages = [message for message in consumer.consume(BATCH, POLL_S) if not _is_error(message)]
+        if not messages:
+            return
+        parsed: list[Parsed] = []
+        todo = deque(messages)
+        done = self._until_done("keep a dead letter", lambda: self._parse_all(todo, parsed))
+        if done and self._until_done("record", lambda: self._record(parsed)):
+            try:
+                consumer.commit(offsets=_offsets(messages), asynchronous=False)
+            except KafkaException as error:  # the rows are safe; they will be read, and ignored, once more
+                log.warning("offsets not committed: %s", error)
+
+    def _parse_all(self, todo: deque[Message], parsed: list[Parsed]) -> None:
+        """Parse what is still to do; poison is buried once, however often the rest is tried."""
+        while todo:
+            if found := self._parse(todo[0]):
+                parsed.append(found)
+            todo.popleft()
+
+    def _record(self, parsed: Sequence[Parsed]) -> None:
+        if self._database is None:
+            self._database = connect(self._settings, GROUP)
+        try:
+            with self._database, self._database.cursor() as cur:
+                _insert(cur, parsed)
+        except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
+            log.warning("a batch holds a row PostgreSQL refuses (%s): one by one", type(error).__name__)
+            self._record_singly(self._database, parsed)
+
+    def _record_singly(self, database: connection, parsed: Sequence[Parsed]) -> None:
+        for each in parsed:
+            try:
+                with database, database.cursor() as cur:
+                    _insert(cur, [each])
+            except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
+                reason = f"PostgreSQL refuses the row: {type(error).__name__}"
+                unreadable = self._bury(each.message, "", reason)
+                if unreadable:
+                    with database, database.cursor() as cur:
+                        _insert(cur, [unreadable])
+
+    def _parse(self, message: Message) -> Parsed | None:
+        table = TABLES[message.topic() or ""]
+        try:
+            return Parsed(message, table, row_of(table, message.value()))
+        except InvalidReading as error:
+            return self._bury(message, error.field, error.reason)
+
+    def _bury(self, message: Message, field: str, reason: str) -> Parsed | None:
+        """Send a poison message to the errors topic; one that came from there becomes a row and cannot loop.
+
+        Raises:
+            NotDurable: Kafka did not take it.
+        """
+        where = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        log.warning("poison message %s: %s", where, reason)
+        error_id, noticed = uuid5(NAMESPACE, where), datetime.now(UTC)
+        if message.topic() == ERRORS:
+            row = error_row(error_id, noticed, f"unreadable dead letter: {field} {reason}", message.value())
+            return Parsed(message, TABLES[ERRORS], row)
+        self._publish(error_id, noticed, message.value() or b"", field, f"{where}: {reason}")
+        return None
+
+    def _publish(self, error_id: UUID, noticed: datetime, original: bytes, field: str, reason: str) -> None:
+        record = dead_letter(
+            original, field, reason, noticed, ClearIdentifiers(), source="recorder", error_id=error_id
+        )
+        failures: list[Any] = ["no answer"]
+        self._producer.produce(
+            record.topic,
+            record.value,
+            record.key,
+            on_delivery=lambda error, _: failures.__setitem__(slice(None), [error] if error else []),
+        )
+        self._producer.flush(5)
+        if failures:
+            raise NotDurable(f"dead letter not taken by Kafka: {failures[0]}")
+
+    def _until_done(self, what: str, action: Callable[[], None]) -> bool:
+        """Do something that needs servers, again and again with growing pauses; False when told to stop."""
+        pause, longest = BACKOFF_S
+        failing = False
+        while not self._stop.is_set():
+            try:
+                action()
+            except (psycopg2.Error, SQLAlchemyError, KafkaAway, KafkaException, NotDurable) as error:
+                level = logging.DEBUG if failing else logging.WARNING
+                log.log(level, "cannot %s now, trying again: %s", what, _first_line(error))
+                self._drop_database()
+                failing = True
+                self._stop.wait(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, longest)
+            else:
+                if failing:
+                    log.info("can %s again", what)
+                return True
+        return False
+
+    def _drop_database(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+
+def _consumer_settings(settings: Settings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": settings.kafka,
+        "group.id": GROUP,
+        "client.id": GROUP,
+        "enable.auto.commit": False,
+        "auto.offset.reset": settings.kafka_starting_offsets,
+        "max.poll.interval.ms": 86_400_000,  # a long outage of the database must not cost the membership
+        "session.timeout.ms": 10_000,
+        "reconnect.backoff.max.ms": 1000,
+        "topic.metadata.refresh.interval.ms": 10_000,
+        "allow.auto.create.topics": False,
+        "log.connection.close": False,
+        "logger": log,
+    }
+
+
+def _is_error(message: Message) -> bool:
+    if error := message.error():
+        log.debug("consumer: %s", error.str())
+    return error is not None
+
+
+def _offsets(messages: Sequence[Message]) -> Any:
+    newest: dict[tuple[str, int], int] = {}
+    for message in messages:
+        newest[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
+    return [TopicPartition(topic, partition, offset) for (topic, partition), offset in newest.items()]
+
+
+def _insert(cur: cursor, parsed: Sequence[Parsed]) -> None:
+    for table in TABLES.values():
+        if rows := [each.row for each in parsed if each.table is table]:
+            execute_values(cur, table.insert, rows, page_size=BATCH)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,151 @@
+"""What the routes take and answer, as OpenAPI shows it; the bodies themselves are parsed from their bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+from pydantic.json_schema import models_json_schema
+
+from cloud_ingest.dead_letter import GatewayError
+from cloud_ingest.record import Store
+from vitals.reading import Identifier, Number, Reading, UtcTime
+from vitals.rules import Alert
+
+_TEMPLATE = "#/components/schemas/{model}"
+
+
+class Batch(BaseModel):
+    """Many readings in one request; each stands for itself."""
+
+    readings: list[Reading] = Field(max_length=10_000)
+
+
+class FlatReading(BaseModel):
+    """The older form: the values beside the patient."""
+
+    patient_id: Identifier = Field(examples=["patient-001-ss"])
+    device_id: Identifier = "unknown"
+    timestamp: UtcTime | None = Field(None, description="Time of arrival where absent")
+    spo2_pct: Number | None = None
+    freq_card: Number | None = None
+    freq_resp: Number | None = None
+    temp_corp: Number | None = None
+
+
+class GatewayErrors(BaseModel):
+    """Dead letters of a gateway."""
+
+    errors: list[GatewayError]
+
+
+class Accepted(BaseModel):
+    """A reading that is durable."""
+
+    status: Literal["accepted"]
+    message_id: UUID
+    alerts: list[Alert]
+    stored: list[Store] = Field(description="Where it is: acknowledged by Kafka, or in the API's own spool")
+
+
+class Result(BaseModel):
+    """What became of one reading of a batch."""
+
+    status: Literal["accepted", "rejected"]
+    message_id: UUID | None
+    alerts: list[Alert]
+    error: str | None = Field(description="Field and reason of a rejected reading")
+    field: str | None = None
+    reason: str | None = None
+
+
+class BatchAccepted(BaseModel):
+    """What became of each reading, in the order sent."""
+
+    accepted: int
+    rejected: int
+    results: list[Result]
+
+
+class ErrorsAccepted(BaseModel):
+    """How many dead letters were kept as sent; rejected ones were kept as dead letters of the API."""
+
+    accepted: int
+    rejected: int
+
+
+class Refused(BaseModel):
+    """Why a request was refused."""
+
+    error: str = Field(description="Stable name of the kind of error", examples=["invalid"])
+    field: str = Field(
+        description="Dotted path; empty when all is at fault", examples=["measurements.spo2_pct"]
+    )
+    reason: str = Field(examples=["Input should be a valid number"])
+
+
+class ReadingRefused(Refused):
+    """Why a reading was refused; it was kept on the errors topic with its original bytes."""
+
+    message_id: UUID | None = None
+    alerts: list[Alert] = Field(
+        default=[], description="What a reading quarantined for its time still raised"
+    )
+
+
+MODELS: tuple[type[BaseModel], ...] = (Reading, Batch, FlatReading, GatewayErrors)
+
+READING: dict[str, Any] = {
+    "patient_id": "patient-001-ss",
+    "device_id": "bracelet-001",
+    "timestamp": "2025-08-24T10:30:00.123456Z",
+    "measurements": {"freq_card": 120, "freq_resp": 18, "spo2_pct": 85.0, "temp_corp": 38.5},
+}
+BACKLOG_READING: dict[str, Any] = READING | {
+    "message_id": "7d3c6f4e-33c7-5b0e-9d2b-64f2f6a9c001",
+    "seq": 1042,
+    "gateway_id": "gw-001",
+    "source": "ble",
+    "late": True,
+    "signal": {"contact": True, "motion": False, "low_perfusion": False, "battery_pct": 80, "site": "wrist"},
+}
+FLAT: dict[str, Any] = {
+    "patient_id": "patient-001-ss",
+    "freq_card": 92,
+    "freq_resp": 18,
+    "spo2_pct": 97.0,
+    "temp_corp": 36.8,
+}
+GATEWAY_ERROR: dict[str, Any] = {
+    "error_id": "0c7f3a54-77a1-4b7c-8d6c-3a1c8a6f0b11",
+    "timestamp": "2025-08-24T10:30:00Z",
+    "source": "gateway",
+    "gateway_id": "gw-001",
+    "device_id": "bracelet-001",
+    "reason": "not JSON",
+    "field": "",
+    "original": "eyJzcG8yX3BjdCI6",
+}
+
+
+def request_body(models: list[str], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that parses its own body."""
+    references = [{"$ref": _TEMPLATE.format(model=model)} for model in models]
+    schema = references[0] if len(references) == 1 else {"anyOf": references}
+    shown = {name: {"summary": name, "value": value} for name, value in examples.items()}
+    content = {"application/json": {"schema": schema, "examples": shown}}
+    encoding = {
+        "name": "Content-Encoding",
+        "in": "header",
+        "required": False,
+        "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
+    }
+    return {"requestBody": {"required": True, "content": content}, "parameters": [encoding]}
+
+
+def component_schemas() -> dict[str, Any]:
+    """Schemas of the documents that routes parse themselves."""
+    _, definitions = models_json_schema([(model, "validation") for model in MODELS], ref_template=_TEMPLATE)
+    schemas: dict[str, Any] = definitions["$defs"]
+    return schemas

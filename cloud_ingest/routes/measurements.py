@@ -1,0 +1,117 @@
+"""Readings in, and the dead letters of gateways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from cloud_ingest.errors import MalformedBody
+from cloud_ingest.ingestion import Answer, Arrival, Ingestion
+from cloud_ingest.intake import unflatten
+from cloud_ingest.routes import documents as doc
+from cloud_ingest.routes.parts import TheParts, answer_of, authenticated, body_of
+from vitals.errors import InvalidReading
+from vitals.reading import parse_json
+
+_KEPT: dict[int | str, dict[str, Any]] = {200: {"model": doc.ErrorsAccepted, "description": "Durable"}}
+
+Prepare = Callable[[object, datetime], object]
+
+router = APIRouter(dependencies=[Depends(authenticated)], tags=["ingestion"])
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": doc.Refused, "description": "No valid bearer token"},
+    413: {"model": doc.Refused, "description": "More than 8 MiB, 32 MiB decompressed, or 10,000 readings"},
+    415: {"model": doc.Refused, "description": "A Content-Encoding other than gzip and zstd"},
+    422: {"model": doc.ReadingRefused, "description": "Malformed; kept on the errors topic with its bytes"},
+    503: {"model": doc.Refused, "description": "Cannot be made durable now; try again after `Retry-After`"},
+}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    200: {"model": doc.Accepted | doc.BatchAccepted, "description": "Durable: in Kafka or in the spool"}
+}
+
+
+@router.post(
+    "/iot/measurements",
+    summary="One reading, or a batch",
+    responses=_ACCEPTED | _REFUSALS,
+    openapi_extra=doc.request_body(
+        ["Reading", "Batch"],
+        {"one reading": doc.READING, "a batch": {"readings": [doc.READING, doc.BACKLOG_READING]}},
+    ),
+)
+async def post_measurements(request: Request, parts: TheParts) -> Response:
+    """Take one reading, or `{"readings": […]}`; 200 means durable.
+
+    A batch answers for each reading in the order sent: one bad reading never sinks the others. The same
+    `message_id` twice is one reading, so a sender that supplies it can safely send again.
+    """
+    return answer_of(await _ingest(request, parts.ingestion, _as_sent))
+
+
+@router.post(
+    "/ingest",
+    summary="The older form, nested or flat",
+    responses=_ACCEPTED | _REFUSALS,
+    openapi_extra=doc.request_body(
+        ["FlatReading", "Reading", "Batch"], {"flat": doc.FLAT, "nested": doc.READING}
+    ),
+)
+async def post_ingest(request: Request, parts: TheParts) -> Response:
+    """Take a reading with its values beside the patient; time and device may be left out there."""
+    return answer_of(await _ingest(request, parts.ingestion, unflatten))
+
+
+@router.post(
+    "/iot/errors",
+    summary="Dead letters of a gateway",
+    responses=_KEPT | _REFUSALS,
+    openapi_extra=doc.request_body(["GatewayErrors"], {"one error": {"errors": [doc.GATEWAY_ERROR]}}),
+)
+async def post_errors(request: Request, parts: TheParts) -> Response:
+    """Keep what a gateway could not read, with its original bytes."""
+    arrival, ingestion = Arrival.now(), parts.ingestion
+    try:
+        body = await body_of(request)
+        document = _decode(body)
+        if not isinstance(document, dict) or not isinstance(document.get("errors"), list):
+            raise MalformedBody("must be a list", body, "errors")
+    except MalformedBody as error:
+        return answer_of(await _keep(error, ingestion, arrival))
+    return answer_of(await ingestion.gateway_errors(document["errors"], arrival))
+
+
+async def _ingest(request: Request, ingestion: Ingestion, prepare: Prepare) -> Answer:
+    arrival = Arrival.now()
+    try:
+        body = await body_of(request)
+        document = _decode(body)
+        batch = document.get("readings") if isinstance(document, dict) else None
+        if isinstance(document, dict) and "readings" in document and not isinstance(batch, list):
+            raise MalformedBody("must be a list of readings", body, "readings")
+    except MalformedBody as error:
+        return await _keep(error, ingestion, arrival)
+    if isinstance(batch, list):
+        return await ingestion.batch([prepare(each, arrival.at) for each in batch], arrival)
+    return await ingestion.single(prepare(document, arrival.at), body, arrival)
+
+
+def _as_sent(document: object, _received: datetime) -> object:
+    return document
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return parse_json(body.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise MalformedBody("not UTF-8", body) from None
+    except InvalidReading as error:
+        raise MalformedBody(error.reason, body, error.field) from None
+
+
+async def _keep(error: MalformedBody, ingestion: Ingestion, arrival: Arrival) -> Answer:
+    return await ingestion.malformed(InvalidReading(error.field, error.reason), error.original, arrival)

@@ -1,0 +1,56 @@
+"""What the service counts about itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from cloud_ingest.prometheus import CONTENT_TYPE, exposition, wants_prometheus
+from cloud_ingest.routes.parts import Parts, TheParts, authenticated, json_response
+from vitals.topics import KAFKA_TOPICS
+
+router = APIRouter(dependencies=[Depends(authenticated)], tags=["operation"])
+
+_EXAMPLE = {
+    "processed_messages": 1200,
+    "kafka_topics": dict.fromkeys(KAFKA_TOPICS, 0),
+    "api_uptime_s": 600.0,
+    "latency_p50_s": 0.004,
+    "latency_p95_s": 0.008,
+    "latency_p99_s": 0.011,
+    "throughput_eps": 2.0,
+    "valid_pct": 98.5,
+    "alerts_by_type": {"CRITICAL_SPO2": 3},
+}
+
+
+@router.get(
+    "/metrics",
+    summary="Counters, latencies, throughput",
+    responses={200: {"content": {"application/json": {"example": _EXAMPLE}, "text/plain": {}}}},
+)
+async def get_metrics(request: Request, parts: TheParts) -> Response:
+    """Answer JSON, or the Prometheus text format when `Accept` prefers `text/plain` or OpenMetrics.
+
+    `kafka_topics` holds, by topic, how many records Kafka has acknowledged.
+    """
+    snapshot = snapshot_of(parts, time.monotonic())
+    if wants_prometheus(request.headers.get("accept")):
+        return Response(exposition(snapshot), headers={"Content-Type": CONTENT_TYPE})
+    return json_response(snapshot)
+
+
+def snapshot_of(parts: Parts, now: float) -> dict[str, Any]:
+    """All numbers at one moment."""
+    counts, spool = parts.ingestion.delivery.counts, parts.spool.state
+    return parts.ingestion.metrics.snapshot(now) | {
+        "kafka_topics": {topic: counts.acknowledged.get(topic, 0) for topic in KAFKA_TOPICS},
+        "spooled_records": counts.spooled,
+        "replayed_records": counts.replayed,
+        "spool_pending": spool.pending,
+        "spool_bytes": spool.size,
+        "csv_rows_dropped": parts.ingestion.csv.dropped,
+    }

@@ -1,0 +1,188 @@
+"""Kafka values -> rows of PostgreSQL. Pure: raises `InvalidReading` on a value that is no row."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from vitals.errors import InvalidReading
+from vitals.reading import Identifier, Reading, UtcTime, invalid_reading, parse_json
+from vitals.topics import ALERTS, DEVICE_STATUS, ERRORS, MEASUREMENTS
+
+Row = tuple[Any, ...]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class MeasurementValue(Reading):
+    """A value of the measurements topic."""
+
+    message_id: UUID
+    ingestion_timestamp: UtcTime | None = None
+    quality_score: float | None = None
+
+
+class AlertValue(_Value):
+    """A value of the alerts topic."""
+
+    alert_id: UUID
+    message_id: UUID
+    patient_id: Identifier
+    device_id: Identifier
+    gateway_id: Identifier | None = None
+    timestamp: UtcTime
+    ingestion_timestamp: UtcTime | None = None
+    type: str
+    severity: str
+    value: float | None = None
+    threshold: float | None = None
+    message: str = ""
+    message_fr: str = ""
+
+
+class DeviceStatusValue(_Value):
+    """A value of the device-status topic."""
+
+    status_id: UUID
+    message_id: UUID
+    device_id: Identifier
+    patient_id: Identifier | None = None
+    gateway_id: Identifier | None = None
+    timestamp: UtcTime
+    ingestion_timestamp: UtcTime | None = None
+    contact: bool | None = None
+    motion: bool | None = None
+    low_perfusion: bool | None = None
+    battery_pct: int | None = Field(None, ge=0, le=100)
+    site: str | None = None
+
+
+class ErrorValue(_Value):
+    """A value of the errors topic."""
+
+    error_id: UUID
+    timestamp: UtcTime
+    source: str
+    reason: str
+    field: str = ""
+    original: bytes | None = None
+    device_id: str | None = None
+    gateway_id: str | None = None
+
+    @field_validator("original", mode="before")
+    @classmethod
+    def _from_base64(cls, value: object) -> bytes | None:
+        if value is None:
+            return None
+        try:
+            return base64.b64decode(value if isinstance(value, str) else b"!", validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("must be base64") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where a topic's values go.
+
+    Attributes:
+        columns: in the order of the rows.
+        row: one decoded value as a row.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    row: Callable[[object], Row]
+
+    @property
+    def insert(self) -> str:
+        """The statement, for `execute_values`."""
+        return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES %s ON CONFLICT DO NOTHING"
+
+
+def row_of(table: Table, value: bytes | None) -> Row:
+    """The row of one Kafka value.
+
+    Raises:
+        InvalidReading: the value is none of this topic.
+    """
+    if value is None:
+        raise InvalidReading("", "no value")
+    try:
+        return table.row(parse_json(value))
+    except ValidationError as error:
+        raise invalid_reading(error) from None
+
+
+def error_row(error_id: UUID, noticed: Any, reason: str, original: bytes | None) -> Row:
+    """A row of the errors table for a dead letter that could not be read itself."""
+    return (str(error_id), noticed, "recorder", clean(reason), "", original, None, None)
+
+
+def clean(text: Any) -> Any:
+    """Text as PostgreSQL can hold it: it knows no NUL."""
+    return text.replace("\0", "\ufffd") if isinstance(text, str) else text
+
+
+_MEASUREMENT = (
+    "message_id", "patient_id", "device_id", "gateway_id", "timestamp", "ingestion_timestamp",
+    "spo2_pct", "freq_card", "freq_resp", "temp_corp", "invalid_fields", "quality_score", "source", "late", "seq",
+    "contact", "motion", "low_perfusion", "battery_pct",
+)  # fmt: skip
+
+
+def _measurement(document: object) -> Row:
+    reading = MeasurementValue.model_validate(document)
+    values, signal = reading.measurements, reading.signal
+    return (
+        str(reading.message_id),
+        reading.patient_id,
+        reading.device_id,
+        reading.gateway_id,
+        reading.timestamp,
+        reading.ingestion_timestamp,
+        values.spo2_pct,
+        values.freq_card,
+        values.freq_resp,
+        values.temp_corp,
+        list(values.invalid_fields()),
+        reading.quality_score,
+        reading.source.value if reading.source else None,
+        reading.late,
+        reading.seq,
+        *(
+            (signal.contact, signal.motion, signal.low_perfusion, signal.battery_pct)
+            if signal
+            else (None,) * 4
+        ),
+    )
+
+
+def _plain(model: type[BaseModel]) -> Callable[[object], Row]:
+    """Row maker of a model whose fields are the columns."""
+    fields = tuple(model.model_fields)
+
+    def row(document: object) -> Row:
+        value = model.model_validate(document)
+        return tuple(_sql(getattr(value, field)) for field in fields)
+
+    return row
+
+
+def _sql(value: Any) -> Any:
+    return str(value) if isinstance(value, UUID) else clean(value)
+
+
+TABLES: Mapping[str, Table] = {
+    MEASUREMENTS: Table("measurements", _MEASUREMENT, _measurement),
+    ALERTS: Table("alerts", tuple(AlertValue.model_fields), _plain(AlertValue)),
+    DEVICE_STATUS: Table("device_status", tuple(DeviceStatusValue.model_fields), _plain(DeviceStatusValue)),
+    ERRORS: Table("ingestion_errors", tuple(ErrorValue.model_fields), _plain(ErrorValue)),
+}

@@ -1,0 +1,89 @@
+"""Listening and serving: a port that is really ours, a stop that drains."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+
+from cloud_ingest.app import create_app
+from cloud_ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+FALLBACKS = 50
+DRAIN_S = 10
+
+
+class PortBusy(Exception):
+    """Another process listens where we should."""
+
+
+def serve(settings: Settings) -> bool:
+    """Serve until SIGTERM or SIGINT; says whether the application started.
+
+    Raises:
+        InvalidSettings: the settings cannot be used.
+        PortBusy: the port is taken, and those after it where falling back is allowed.
+    """
+    app = create_app(settings)
+    listener = listen(settings)
+    print(f"kidjamo-ingest listens on {url_of(settings.host, listener)}", flush=True)
+    log.info("listening on %s, documentation under /docs", url_of(settings.host, listener))
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=30,
+        limit_concurrency=512,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    server = uvicorn.Server(config)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn hands the signal on after its own shutdown: without this the process would end by the signal.
+        signal.signal(number, _already_handled)
+    server.run(sockets=[listener])
+    return server.started
+
+
+def listen(settings: Settings) -> socket.socket:
+    """A listening socket on the port of the settings, or on one of the next where that is allowed.
+
+    Raises:
+        PortBusy: none was free, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    last = min(65535, settings.port + (FALLBACKS if settings.port_autofallback and settings.port else 0))
+    for port in range(settings.port, last + 1):
+        listener = socket.socket(family)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, port))
+            listener.listen(2048)
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRINUSE:
+                raise PortBusy(f"cannot listen on {settings.host}:{port}: {error.strerror}") from None
+            log.warning("port %d is busy", port)
+            continue
+        return listener
+    hint = "" if settings.port_autofallback else "; API_PORT_AUTOFALLBACK=true takes the next free one"
+    raise PortBusy(f"{settings.host}:{settings.port} is busy{hint}")
+
+
+def url_of(host: str, listener: socket.socket) -> str:
+    """The address of a listening socket as a URL."""
+    port = listener.getsockname()[1]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _already_handled(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing: uvicorn has shut down by now."""

@@ -1,0 +1,99 @@
+"""Everything the environment decides, checked once at start. `SETTINGS.md` explains each to an operator."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from cloud_ingest.errors import InvalidSettings
+
+DEFAULT_KEY_FILE = Path("data/pseudonym.key")
+
+
+class Settings(BaseModel):
+    """The settings of the ingestion service; each field's alias is its environment variable."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", alias="API_HOST")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8001, alias="API_PORT")
+    port_autofallback: bool = Field(False, alias="API_PORT_AUTOFALLBACK")
+    token_file: Path | None = Field(None, alias="API_TOKEN_FILE")
+
+    kafka: str = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
+    kafka_starting_offsets: Literal["earliest", "latest"] = Field("earliest", alias="KAFKA_STARTING_OFFSETS")
+
+    pg_host: str | None = Field(None, alias="PGHOST")
+    pg_port: int = Field(5432, alias="PGPORT")
+    pg_database: str = Field("kidjamo-db", alias="PGDATABASE")
+    pg_user: str | None = Field(None, alias="PGUSER")
+    pg_password: SecretStr | None = Field(None, alias="PGPASSWORD")
+    pg_connect_timeout: Annotated[int, Field(ge=1)] = Field(2, alias="PGCONNECT_TIMEOUT")
+
+    spool_path: Path = Field(Path("data/spool"), alias="SPOOL_PATH")
+    spool_max_mb: Annotated[int, Field(ge=1)] = Field(512, alias="SPOOL_MAX_MB")
+    metrics_csv: Path = Field(Path("evidence/metrics/ingestion_metrics.csv"), alias="METRICS_CSV")
+    metrics_csv_max_mb: Annotated[int, Field(ge=1)] = Field(64, alias="METRICS_CSV_MAX_MB")
+
+    pseudonymisation: Literal["on", "off"] = Field("on", alias="PSEUDONYMISATION")
+    pseudonym_key_file: Path | None = Field(None, alias="PSEUDONYM_KEY_FILE")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the variables this service knows; an empty one counts as not set.
+
+        Raises:
+            InvalidSettings: names the variable and the reason.
+        """
+        given = {name: environment[name] for name in cls.variables() if environment.get(name)}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            variable = ".".join(str(part) for part in first["loc"])
+            reason = first["msg"].removeprefix("Value error, ")
+            raise InvalidSettings(f"{variable}: {reason}" if variable else reason) from None
+
+    @classmethod
+    def variables(cls) -> tuple[str, ...]:
+        """Names of all environment variables."""
+        return tuple(field.alias for field in cls.model_fields.values() if field.alias)
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the API."""
+        return is_loopback(self.host)
+
+    @property
+    def key_file(self) -> Path:
+        """Where the pseudonym key is."""
+        return self.pseudonym_key_file or DEFAULT_KEY_FILE
+
+    @model_validator(mode="after")
+    def _safe_beyond_loopback(self) -> Self:
+        if self.on_loopback:
+            return self
+        outside = f"API_HOST={self.host} listens beyond this machine"
+        if self.token_file is None:
+            raise ValueError(f"{outside}: API_TOKEN_FILE must name the bearer tokens")
+        if self.pseudonymisation == "off":
+            raise ValueError(
+                f"PSEUDONYMISATION=off is for made-up patients on this machine, not for API_HOST={self.host}"
+            )
+        if self.pseudonym_key_file is None:
+            raise ValueError(f"{outside}: PSEUDONYM_KEY_FILE must name the secret key")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address stays on this machine; a name other than localhost counts as outside."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

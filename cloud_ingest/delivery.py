@@ -1,9 +1,9 @@
 """Kafka while it answers, the spool while it does not, and back again.
 
 A record handed to `deliver` is in Kafka (acknowledged by all replicas) or on disk when the call returns.
-Kafka has `DECIDE_S` to acknowledge; after that the missing records go to the spool and the following ones go
-there directly, until a record replayed from it was acknowledged. What is acknowledged late is taken out of the
-spool again.
+Kafka has `DECIDE_S` to acknowledge, twice that where it was seen alive meanwhile; then the missing records go
+to the spool and the following ones go there directly, until a record replayed from it was acknowledged. What
+is acknowledged late is taken out of the spool again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
+from cloud_ingest.probes import FRESH_S
 from cloud_ingest.publisher import DELIVERY_TIMEOUT_S, Publisher, Ticket
 from cloud_ingest.record import Record, Store
 from cloud_ingest.spool import Spool
@@ -47,11 +48,11 @@ class Delivery:
     """Makes records durable.
 
     Args:
-        kafka_answers: whether the background probe sees Kafka.
+        kafka_silence: seconds since the background probe saw Kafka; infinite where it is known to be away.
     """
 
-    def __init__(self, publisher: Publisher, spool: Spool, kafka_answers: Callable[[], bool]) -> None:
-        self._publisher, self._spool, self._kafka_answers = publisher, spool, kafka_answers
+    def __init__(self, publisher: Publisher, spool: Spool, kafka_silence: Callable[[], float]) -> None:
+        self._publisher, self._spool, self._kafka_silence = publisher, spool, kafka_silence
         self._trusted = True
         self._undecided: set[int] = set()
         self._late: set[asyncio.Task[None]] = set()
@@ -61,6 +62,9 @@ class Delivery:
     def kafka_takes_records(self) -> bool:
         """Whether new records go to Kafka directly."""
         return self._trusted and self._kafka_answers()
+
+    def _kafka_answers(self) -> bool:
+        return self._kafka_silence() < FRESH_S
 
     async def deliver(self, records: Sequence[Record]) -> list[Store]:
         """Make records durable; says where each one is.
@@ -72,6 +76,8 @@ class Delivery:
             return await self._spool_all(records)
         ticket = self._publisher.send(records)
         await asyncio.wait({ticket.done}, timeout=DECIDE_S)
+        if not ticket.done.done() and self._kafka_silence() < DECIDE_S:  # slow, but alive
+            await asyncio.wait({ticket.done}, timeout=DECIDE_S)
         missing = ticket.missing()
         if missing:
             missing = await self._spool_missing(ticket, records, missing)
@@ -105,7 +111,7 @@ class Delivery:
         self, ticket: Ticket, records: Sequence[Record], missing: list[int]
     ) -> list[int]:
         """Spool what Kafka did not acknowledge in time; returns the indices that are in the spool."""
-        self._distrust(f"{len(missing)} of {len(records)} records not acknowledged within {DECIDE_S} s")
+        self._distrust(f"{len(missing)} of {len(records)} records not acknowledged in time")
         try:
             rows = await self._spool.append([records[index] for index in missing])
         except SpoolUnavailable as error:

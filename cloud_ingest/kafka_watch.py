@@ -28,9 +28,10 @@ def admin_client(bootstrap: str) -> AdminClient:
             "client.id": "kidjamo-ingest-admin",
             "socket.timeout.ms": 3000,
             "socket.connection.setup.timeout.ms": 2000,
-            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.ms": 200,
             "reconnect.backoff.max.ms": 500,
             "log.connection.close": False,
+            "log_level": 2,
         },
         logger=log,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -46,7 +47,13 @@ class Probe:
     @property
     def up(self) -> bool:
         """Whether the component answered lately."""
-        return not self._failure and self._passed_at is not None and self._clock() - self._passed_at < FRESH_S
+        return self.silence() < FRESH_S
+
+    def silence(self) -> float:
+        """Seconds since the component was last seen; infinite when it failed since, or was never seen."""
+        if self._failure or self._passed_at is None:
+            return math.inf
+        return self._clock() - self._passed_at
 
     def describe(self) -> dict[str, Any]:
         """The component's state for `/health`."""
@@ -58,10 +65,6 @@ class Probe:
         """Wait for the component, at most `timeout` seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self.up, timeout)
-
-    def failed(self, reason: str) -> None:
-        """Take note of a failure seen elsewhere; the next check that passes ends it."""
-        self._failure = reason
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -43,7 +43,7 @@ def producer_settings(bootstrap: str) -> dict[str, Any]:
         "request.timeout.ms": 2000,
         "socket.timeout.ms": 3000,
         "socket.connection.setup.timeout.ms": 2000,
-        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.ms": 200,
         "reconnect.backoff.max.ms": 500,
         "retry.backoff.ms": 50,
         "linger.ms": 2,
@@ -51,6 +51,7 @@ def producer_settings(bootstrap: str) -> dict[str, Any]:
         "allow.auto.create.topics": False,  # a topic made by accident would have the broker's partition count
         "queue.buffering.max.kbytes": 65536,
         "log.connection.close": False,
+        "log_level": 2,  # its many words on a broker that is away; what matters is logged by the callers
     }
 
 

@@ -204,6 +204,7 @@ def _consumer_settings(settings: Settings) -> dict[str, Any]:
         "topic.metadata.refresh.interval.ms": 10_000,
         "allow.auto.create.topics": False,
         "log.connection.close": False,
+        "log_level": 2,
         "logger": log,
     }
 

@@ -133,8 +133,8 @@ def clean(text: Any) -> Any:
 
 _MEASUREMENT = (
     "message_id", "patient_id", "device_id", "gateway_id", "timestamp", "ingestion_timestamp",
-    "spo2_pct", "freq_card", "freq_resp", "temp_corp", "invalid_fields", "quality_score", "source", "late", "seq",
-    "contact", "motion", "low_perfusion", "battery_pct",
+    "spo2_pct", "freq_card", "freq_resp", "temp_corp", "invalid_fields", "quality_score", "source", "late",
+    "seq", "contact", "motion", "low_perfusion", "battery_pct",
 )  # fmt: skip
 
 

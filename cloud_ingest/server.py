@@ -48,7 +48,7 @@ def serve(settings: Settings) -> bool:
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn hands the signal on after its own shutdown: without this the process would end by the signal.
+        # uvicorn raises the signal again after its own shutdown: without this the process would end by it.
         signal.signal(number, _already_handled)
     server.run(sockets=[listener])
     return server.started

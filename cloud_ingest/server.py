@@ -19,7 +19,7 @@ FALLBACKS = 50
 DRAIN_S = 10
 
 
-class PortBusy(Exception):
+class PortBusy(Exception):  # noqa: N818 - named after what is wrong
     """Another process listens where we should."""
 
 

@@ -1,0 +1,112 @@
+"""The service as its users meet it: over HTTP, in this process or in one of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from signal import SIGTERM
+from typing import Any
+
+import httpx
+import uvicorn
+
+from cloud_ingest.app import create_app
+from cloud_ingest.server import listen, url_of
+from cloud_ingest.settings import Settings
+
+NOWHERE = "127.0.0.1:1"
+"""An address where no Kafka is."""
+
+
+def environment(directory: Path, bootstrap: str, **more: str) -> dict[str, str]:
+    """Settings that keep everything inside a directory."""
+    key = directory / "pseudonym.key"
+    if not key.exists():
+        key.touch(mode=0o600)
+        key.write_text("1:" + bytes(range(32)).hex() + "\n")
+    return {
+        "API_PORT": "0",
+        "KAFKA_BOOTSTRAP_SERVERS": bootstrap,
+        "SPOOL_PATH": str(directory / "spool"),
+        "METRICS_CSV": str(directory / "metrics.csv"),
+        "PSEUDONYM_KEY_FILE": str(key),
+        **more,
+    }
+
+
+class RunningApi:
+    """The API on a thread of this process."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self.settings = Settings.from_environment(variables)
+        self.app = create_app(self.settings)
+        listener = listen(self.settings)
+        config = uvicorn.Config(self.app, http="httptools", log_config=None, access_log=False, lifespan="on")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
+        self._thread.start()
+        self.http = httpx.Client(base_url=url_of(self.settings.host, listener), timeout=10)
+        wait_until(lambda: self._server.started or not self._thread.is_alive(), 10)
+
+    def __enter__(self) -> RunningApi:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        self._server.should_exit = True
+        self._thread.join(15)
+
+    def post(self, document: Any, path: str = "/iot/measurements") -> httpx.Response:
+        return self.http.post(path, json=document)
+
+    def component(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.http.get("/health").json()["components"][name]
+        return found
+
+
+class ServedApi:
+    """`kidjamo-ingest serve` as a process of its own."""
+
+    def __init__(self, variables: dict[str, str], directory: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cloud_ingest.cli", "serve"],
+            env={**os.environ, **variables},
+            cwd=directory,
+            stdout=subprocess.PIPE,
+            stderr=(directory / "api.log").open("a"),
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        self.url = line.split()[-1] if line else ""
+        self.http = httpx.Client(base_url=self.url or "http://unknown", timeout=10)
+
+    def __enter__(self) -> ServedApi:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        if self.process.stdout:
+            self.process.stdout.close()
+
+    def stop(self) -> int:
+        self.process.send_signal(SIGTERM)
+        return self.process.wait(20)
+
+
+def wait_until(true: Callable[[], bool], timeout: float) -> bool:
+    """Whether something becomes true in time."""
+    end = time.monotonic() + timeout
+    while not true():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

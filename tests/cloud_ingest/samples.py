@@ -1,0 +1,22 @@
+"""Readings the tests send, written out."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+NORMAL: dict[str, Any] = {
+    "patient_id": "patient-001-ss",
+    "device_id": "bracelet-001",
+    "timestamp": "2025-08-24T10:30:00.123456Z",
+    "measurements": {"freq_card": 92, "freq_resp": 18, "spo2_pct": 97.0, "temp_corp": 36.8},
+}
+CRISIS: dict[str, Any] = {
+    **NORMAL,
+    "measurements": {"freq_card": 120, "freq_resp": 18, "spo2_pct": 85.0, "temp_corp": 38.5},
+}
+
+
+def reading(base: dict[str, Any] = NORMAL, **changes: Any) -> dict[str, Any]:
+    """A copy of a reading with some fields changed."""
+    return {**copy.deepcopy(base), **changes}

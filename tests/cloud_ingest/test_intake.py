@@ -1,0 +1,194 @@
+"""What one document becomes; expected records are written out."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from cloud_ingest.device_status import DeviceStatusGate
+from cloud_ingest.intake import Intake, Outcome, unflatten
+from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
+from vitals.pseudonym import Pseudonymiser
+
+RECEIVED = datetime(2025, 8, 24, 10, 30, 1, tzinfo=UTC)
+NEW_ID = UUID("11111111-2222-4333-8444-555555555555")
+PSEUDONYM = "p1_b8351f60d5bad4bcd6f053c32d6ad094"
+
+
+@pytest.fixture
+def intake() -> Intake:
+    return Intake(Pseudonymiser({1: bytes(range(32))}), DeviceStatusGate(), lambda: NEW_ID)
+
+
+def documents(outcome: Outcome, topic: str) -> list[dict[str, Any]]:
+    return [json.loads(record.value) for record in outcome.records if record.topic == topic]
+
+
+def test_take_golden_measurement(intake: Intake) -> None:
+    outcome = intake.take(reading(), RECEIVED)
+    (record,) = outcome.records
+    assert record.topic == "kidjamo-iot-measurements"
+    assert record.key == PSEUDONYM.encode()
+    assert json.loads(record.value) == {
+        "patient_id": PSEUDONYM,
+        "device_id": "bracelet-001",
+        "timestamp": "2025-08-24T10:30:00.123456Z",
+        "measurements": {"freq_card": 92.0, "freq_resp": 18.0, "spo2_pct": 97.0, "temp_corp": 36.8},
+        "message_id": "11111111-2222-4333-8444-555555555555",
+        "ingestion_timestamp": "2025-08-24T10:30:01Z",
+        "api_version": "1.0.0",
+        "invalid_fields": [],
+        "quality_score": 100.0,
+    }
+    assert (outcome.alerts, outcome.error, outcome.valid) == ((), None, True)
+
+
+def test_take_golden_alerts_of_a_crisis(intake: Intake) -> None:
+    message_id = "7d3c6f4e-33c7-5b0e-9d2b-64f2f6a9c001"
+    outcome = intake.take(reading(CRISIS, message_id=message_id, gateway_id="gw-1"), RECEIVED)
+    alerts = documents(outcome, "kidjamo-iot-alerts")
+    assert [alert["type"] for alert in alerts] == [
+        "CRITICAL_SPO2",
+        "CRITICAL_TEMPERATURE",
+        "CRITICAL_FEVER_SPO2",
+    ]
+    assert alerts[0] == {
+        "alert_id": "8d799008-c431-5584-b1d5-0333398b89d7",
+        "message_id": message_id,
+        "patient_id": PSEUDONYM,
+        "device_id": "bracelet-001",
+        "gateway_id": "gw-1",
+        "timestamp": "2025-08-24T10:30:00.123456Z",
+        "ingestion_timestamp": "2025-08-24T10:30:01Z",
+        "type": "CRITICAL_SPO2",
+        "severity": "CRITICAL",
+        "value": 85.0,
+        "threshold": 88.0,
+        "message": "SpO2 85 % is below 88 %",
+        "message_fr": "SpO2 à 85 %, sous 88 %",
+    }
+    assert str(outcome.message_id) == message_id
+
+
+def test_take_the_same_reading_twice_gives_the_same_identities(intake: Intake) -> None:
+    sent = reading(CRISIS, message_id="7d3c6f4e-33c7-5b0e-9d2b-64f2f6a9c001", signal={"battery_pct": 9})
+    assert intake.take(sent, RECEIVED).records == intake.take(sent, RECEIVED).records
+
+
+def test_take_golden_device_status(intake: Intake) -> None:
+    signal = {"contact": True, "battery_pct": 80, "site": "wrist"}
+    outcome = intake.take(reading(signal=signal, gateway_id="gw-1"), RECEIVED)
+    assert documents(outcome, "kidjamo-iot-device-status") == [
+        {
+            "status_id": "3f193b20-47d8-5eae-8fb0-abab575c7b53",
+            "message_id": "11111111-2222-4333-8444-555555555555",
+            "device_id": "bracelet-001",
+            "patient_id": PSEUDONYM,
+            "gateway_id": "gw-1",
+            "timestamp": "2025-08-24T10:30:00.123456Z",
+            "ingestion_timestamp": "2025-08-24T10:30:01Z",
+            "contact": True,
+            "motion": None,
+            "low_perfusion": None,
+            "battery_pct": 80,
+            "site": "wrist",
+        }
+    ]
+
+
+def test_take_zero_is_invalid_never_critical(intake: Intake) -> None:
+    outcome = intake.take(reading(measurements={"spo2_pct": 0, "freq_card": 92}), RECEIVED)
+    (measurement,) = documents(outcome, "kidjamo-iot-measurements")
+    assert measurement["invalid_fields"] == ["spo2_pct"]
+    assert measurement["measurements"]["spo2_pct"] == 0
+    assert [(a.type.value, a.severity.value) for a in outcome.alerts] == [("SENSOR_OFF", "TECHNICAL")]
+    assert (outcome.valid, outcome.quality) == (False, 25.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"patient_id": None}, "patient_id"),
+        ({"patient_id": "\ud800"}, "patient_id"),
+        ({"device_id": ""}, "device_id"),
+        ({"timestamp": 1724495400}, "timestamp"),
+        ({"timestamp": "yesterday"}, "timestamp"),
+        ({"timestamp": "0001-01-01T00:00:00+14:00"}, "timestamp"),
+        ({"measurements": {}}, "measurements"),
+        ({"measurements": {"spo2_pct": None}}, "measurements"),
+        ({"measurements": {"spo2_pct": "97"}}, "measurements.spo2_pct"),
+        ({"measurements": {"spo2_pct": True}}, "measurements.spo2_pct"),
+        ({"measurements": {"spo2_pct": float("inf")}}, "measurements.spo2_pct"),
+        ({"measurements": {"spo2_pct": 10**400}}, "measurements.spo2_pct"),
+        ({"measurements": [97]}, "measurements"),
+        ({"message_id": "42"}, "message_id"),
+        ({"seq": -1}, "seq"),
+        ({"signal": {"battery_pct": 101}}, "signal.battery_pct"),
+    ],
+)
+def test_take_refuses_with_the_field(intake: Intake, changes: dict[str, Any], field: str) -> None:
+    outcome = intake.take(reading(**changes), RECEIVED)
+    assert outcome.error is not None
+    assert outcome.error.field == field
+    assert [record.topic for record in outcome.records] == ["kidjamo-iot-errors"]
+
+
+@pytest.mark.parametrize("document", [None, 5, "text", [], [reading()]])
+def test_take_refuses_what_is_no_object(intake: Intake, document: object) -> None:
+    assert intake.take(document, RECEIVED).error is not None
+
+
+def test_take_a_refused_reading_keeps_its_bytes_without_the_child(intake: Intake) -> None:
+    original = b'{"patient_id" : "patient-001-ss", "device_id": "d9", "measurements": {"spo2_pct": NaN} }'
+    (letter,) = documents(intake.take({"device_id": "d9"}, RECEIVED, original), "kidjamo-iot-errors")
+    kept = base64.b64decode(letter["original"])
+    assert kept == original.replace(b"patient-001-ss", PSEUDONYM.encode())
+    assert (letter["source"], letter["device_id"]) == ("api", "d9")
+
+
+def test_take_ignores_unknown_fields(intake: Intake) -> None:
+    outcome = intake.take(reading(display_name="Awa", measurements={"spo2_pct": 97, "mood": 3}), RECEIVED)
+    assert outcome.error is None
+    assert b"Awa" not in outcome.records[0].value
+
+
+def test_take_five_minutes_ahead_is_accepted(intake: Intake) -> None:
+    assert intake.take(reading(timestamp="2025-08-24T10:35:01Z"), RECEIVED).error is None
+
+
+def test_take_more_than_five_minutes_ahead_is_quarantined_with_its_alerts(intake: Intake) -> None:
+    outcome = intake.take(reading(CRISIS, timestamp="2025-08-24T10:35:01.001Z"), RECEIVED)
+    assert outcome.error is not None
+    assert outcome.error.field == "timestamp"
+    assert documents(outcome, "kidjamo-iot-measurements") == []
+    assert len(documents(outcome, "kidjamo-iot-errors")) == 1
+    assert [alert["type"] for alert in documents(outcome, "kidjamo-iot-alerts")] == [
+        "CRITICAL_SPO2",
+        "CRITICAL_TEMPERATURE",
+        "CRITICAL_FEVER_SPO2",
+        "CLOCK_SKEW",
+    ]
+
+
+def test_no_record_ever_names_the_child(intake: Intake) -> None:
+    for sent in (reading(CRISIS, signal={"battery_pct": 3}), reading(seq="x"), reading(timestamp="2999-01-01")):
+        for record in intake.take(sent, RECEIVED).records:
+            assert b"patient-001-ss" not in record.value
+            assert b"patient-001-ss" not in (record.key or b"")
+
+
+def test_unflatten_fills_in_time_and_device() -> None:
+    assert unflatten({"patient_id": "p", "spo2_pct": 97, "freq_card": None}, RECEIVED) == {
+        "patient_id": "p",
+        "device_id": "unknown",
+        "timestamp": "2025-08-24T10:30:01Z",
+        "measurements": {"spo2_pct": 97, "freq_card": None},
+    }
+
+
+def test_unflatten_leaves_the_nested_form() -> None:
+    assert unflatten(NORMAL, RECEIVED) == NORMAL
+    assert unflatten([1], RECEIVED) == [1]

@@ -1,0 +1,68 @@
+import re
+from pathlib import Path
+
+import pytest
+
+import cloud_ingest
+from cloud_ingest.errors import InvalidSettings
+from cloud_ingest.settings import Settings, is_loopback
+
+SAFE_OUTSIDE = {"API_HOST": "0.0.0.0", "API_TOKEN_FILE": "tokens", "PSEUDONYM_KEY_FILE": "key"}
+
+
+def test_settings_of_an_empty_environment_are_the_contracts() -> None:
+    settings = Settings.from_environment({})
+    assert (settings.host, settings.port) == ("127.0.0.1", 8001)
+    assert settings.pg_database == "kidjamo-db"
+    assert settings.pg_connect_timeout == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"API_TOKEN_FILE": ""}, "API_TOKEN_FILE"),
+        ({"PSEUDONYMISATION": "off"}, "PSEUDONYMISATION=off"),
+        ({"PSEUDONYM_KEY_FILE": ""}, "PSEUDONYM_KEY_FILE"),
+    ],
+)
+def test_settings_beyond_loopback_refuse_what_exposes_data(change: dict[str, str], message: str) -> None:
+    assert not Settings.from_environment(SAFE_OUTSIDE).on_loopback
+    with pytest.raises(InvalidSettings, match=message):
+        Settings.from_environment(SAFE_OUTSIDE | change)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("API_PORT", "http"),
+        ("API_PORT", "70000"),
+        ("SPOOL_MAX_MB", "0"),
+        ("PSEUDONYMISATION", "maybe"),
+        ("KAFKA_STARTING_OFFSETS", "yesterday"),
+    ],
+)
+def test_settings_name_the_variable_that_is_wrong(variable: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"^{variable}: "):
+        Settings.from_environment({variable: value})
+
+
+def test_settings_never_show_the_password() -> None:
+    assert "s3cret" not in repr(Settings.from_environment({"PGPASSWORD": "s3cret"}))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+def test_is_loopback_this_machine(host: str) -> None:
+    assert is_loopback(host)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.4", "localhost.example.org"])
+def test_is_loopback_anything_else(host: str) -> None:
+    assert not is_loopback(host)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = Path(cloud_ingest.__file__).with_name("SETTINGS.md").read_text()
+    documented = set(re.findall(r"^\| `([A-Z_]+)` \|", text, re.M))
+    assert documented == set(Settings.variables())
+    assert "| `API_PORT` | `8001` |" in text
+    assert "| `SPOOL_MAX_MB` | `512` |" in text

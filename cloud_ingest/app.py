@@ -79,7 +79,7 @@ async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> Asyn
     probes = [kafka, database] if database else [kafka]
     for probe in probes:
         probe.start()
-    await asyncio.to_thread(kafka.wait_until_up, KAFKA_AT_START_S)
+    await asyncio.to_thread(kafka.wait_for_answer, KAFKA_AT_START_S)
     delivery = Delivery(publisher, spool, kafka.silence)
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv)
     replay = asyncio.create_task(delivery.run(), name="replay")

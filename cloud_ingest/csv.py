@@ -70,16 +70,19 @@ class MetricsCsv:
         self._thread.join(5)
 
     def _work(self) -> None:
-        failing = False
+        failing = not self._write([])
         while not self._stopping.wait(FLUSH_S) or not self._rows.empty():
-            rows = [self._rows.get() for _ in range(self._rows.qsize())]
-            try:
-                self._append(rows)
-                failing = False
-            except OSError as error:
-                self.dropped += len(rows)
-                log.log(logging.DEBUG if failing else logging.WARNING, "metrics CSV: %s", error)
-                failing = True
+            if rows := [self._rows.get() for _ in range(self._rows.qsize())]:
+                failing = not self._write(rows, logging.DEBUG if failing else logging.WARNING)
+
+    def _write(self, rows: Sequence[Row], level: int = logging.WARNING) -> bool:
+        try:
+            self._append(rows)
+        except OSError as error:
+            self.dropped += len(rows)
+            log.log(level, "metrics CSV: %s", error)
+            return False
+        return True
 
     def _append(self, rows: Sequence[Row]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

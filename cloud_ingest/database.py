@@ -64,5 +64,5 @@ class DatabaseProbe:
             self._connection = None
 
 
-class DatabaseAway(Exception):  # noqa: N818 - named after what is wrong
+class DatabaseAway(Exception):
     """The database did not answer; carries no address and no user name."""

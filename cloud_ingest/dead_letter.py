@@ -101,11 +101,12 @@ def original_of(document: object) -> bytes | None:
 
 
 def _as_utf8(original: bytes) -> bytes:
-    """JSON in UTF-16 or UTF-32 as UTF-8, in which identifiers can be found; other bytes as they are."""
+    """UTF-16 or UTF-32 that names a patient, as UTF-8, where scrubbing finds it; other bytes as they are."""
     encoding = json.detect_encoding(original)
     if encoding.startswith("utf-8"):
         return original
     try:
-        return original.decode(encoding).encode()
+        text = original.decode(encoding, errors="ignore").encode(errors="replace")
     except UnicodeError:
         return original
+    return text if b"patient" in text.lower() else original

@@ -15,11 +15,11 @@ from __future__ import annotations
 from vitals.errors import KidjamoError
 
 
-class InvalidSettings(KidjamoError, ValueError):  # noqa: N818 - named after what is wrong
+class InvalidSettings(KidjamoError, ValueError):
     """Settings the service refuses to start with; says which variable and why."""
 
 
-class Unacceptable(KidjamoError, ValueError):  # noqa: N818 - named after what is wrong
+class Unacceptable(KidjamoError, ValueError):
     """A request refused as a whole; `status` is its HTTP answer, `code` its stable name."""
 
     status = 400
@@ -56,9 +56,9 @@ class MalformedBody(Unacceptable):
         self.reason, self.original, self.field = reason, original, field
 
 
-class SpoolUnavailable(KidjamoError):  # noqa: N818 - named after what is wrong
+class SpoolUnavailable(KidjamoError):
     """The spool cannot take records: full, broken, or in use by another process."""
 
 
-class NotDurable(KidjamoError):  # noqa: N818 - named after what is wrong
+class NotDurable(KidjamoError):
     """Neither Kafka nor the spool took the records; the sender must keep them and try again."""

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 PARTITIONS = 3
 
 
-class KafkaAway(Exception):  # noqa: N818 - named after what is wrong
+class KafkaAway(Exception):
     """Kafka did not answer, or not as it should."""
 
 

@@ -31,7 +31,7 @@ class Probe:
         self._name, self._check, self._clock = name, check, clock
         self._passed_at: float | None = None
         self._failure = "not asked yet"
-        self._changed = threading.Condition()
+        self._asked = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"probe-{name}", daemon=True)
 
@@ -61,10 +61,10 @@ class Probe:
             return {"status": "up"}
         return {"status": "down", "reason": self._failure or "does not answer"}
 
-    def wait_until_up(self, timeout: float) -> bool:
-        """Wait for the component, at most `timeout` seconds."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.up, timeout)
+    def wait_for_answer(self, timeout: float) -> bool:
+        """Wait for the first check to pass or fail, at most `timeout` seconds; says whether it passed."""
+        self._asked.wait(timeout)
+        return self.up
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -83,7 +83,6 @@ class Probe:
     def _note(self, failure: str, passed_at: float | None) -> None:
         if bool(failure) != bool(self._failure):
             log.log(logging.WARNING if failure else logging.INFO, "%s is %s", self._name, failure or "there")
-        with self._changed:
-            self._failure = failure
-            self._passed_at = passed_at or self._passed_at
-            self._changed.notify_all()
+        self._failure = failure
+        self._passed_at = self._passed_at if passed_at is None else passed_at
+        self._asked.set()

@@ -19,7 +19,7 @@ FALLBACKS = 50
 DRAIN_S = 10
 
 
-class PortBusy(Exception):  # noqa: N818 - named after what is wrong
+class PortBusy(Exception):
     """Another process listens where we should."""
 
 
@@ -50,7 +50,10 @@ def serve(settings: Settings) -> bool:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after its own shutdown: without this the process would end by it.
         signal.signal(number, _already_handled)
-    server.run(sockets=[listener])
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # its way to say that the application did not start; the reason is in the log
+        return False
     return server.started
 
 

@@ -174,7 +174,11 @@ def test_take_more_than_five_minutes_ahead_is_quarantined_with_its_alerts(intake
 
 
 def test_no_record_ever_names_the_child(intake: Intake) -> None:
-    for sent in (reading(CRISIS, signal={"battery_pct": 3}), reading(seq="x"), reading(timestamp="2999-01-01")):
+    for sent in (
+        reading(CRISIS, signal={"battery_pct": 3}),
+        reading(seq="x"),
+        reading(timestamp="2999-01-01"),
+    ):
         for record in intake.take(sent, RECEIVED).records:
             assert b"patient-001-ss" not in record.value
             assert b"patient-001-ss" not in (record.key or b"")

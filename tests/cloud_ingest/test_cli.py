@@ -1,0 +1,113 @@
+"""The command as a process: its URL, its exit codes, its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cloud_ingest.cli import main
+from cloud_ingest.server import listen
+from cloud_ingest.settings import Settings
+from cloud_ingest.spool import Spool
+from tests.cloud_ingest.running import NOWHERE, ServedApi, environment
+from tests.cloud_ingest.samples import reading
+
+
+@pytest.fixture
+def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets environment variables; what a command did to signals ends with the test."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def put(**variables: str) -> None:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    yield put
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("command", ["serve", "recorder", "migrate", "topics"])
+def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) > 3
+
+
+def test_wrong_usage_ends_with_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["fly"])
+    assert ended.value.code == 2
+
+
+def test_unsafe_settings_end_with_2(outside: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    outside(API_HOST="0.0.0.0")
+    assert main(["serve"]) == 2
+    assert "API_TOKEN_FILE" in capsys.readouterr().err
+
+
+def test_servers_that_are_away_end_with_1(
+    outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside(PGHOST="127.0.0.1", PGPORT="1", PGPASSWORD="s3cret", KAFKA_BOOTSTRAP_SERVERS=NOWHERE)
+    assert main(["migrate"]) == 1
+    assert main(["topics"]) == 1
+    complaints = capsys.readouterr().err.splitlines()
+    assert len(complaints) == 2
+    assert "s3cret" not in "".join(complaints)
+
+
+def test_serve_on_a_busy_port(
+    tmp_path: Path, outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        outside(**environment(tmp_path, NOWHERE, API_PORT=str(port)))
+        assert main(["serve"]) == 1
+        assert "API_PORT_AUTOFALLBACK" in capsys.readouterr().err
+        settings = Settings.from_environment({"API_PORT": str(port), "API_PORT_AUTOFALLBACK": "true"})
+        with listen(settings) as found:
+            assert port < found.getsockname()[1] <= port + 50
+
+
+def test_stop_lets_requests_under_way_finish(tmp_path: Path) -> None:
+    with ServedApi(environment(tmp_path, NOWHERE), tmp_path) as api:
+        assert api.http.get("/health").status_code == 200
+        codes: list[int] = []
+        body = {"readings": [reading() for _ in range(3000)]}
+        sender = threading.Thread(
+            target=lambda: codes.append(api.http.post("/iot/measurements", json=body).status_code)
+        )
+        sender.start()
+        time.sleep(0.2)
+        assert api.stop() == 0
+        sender.join()
+        assert codes == [200]
+
+
+def test_serve_logs_no_child(tmp_path: Path) -> None:
+    with ServedApi(environment(tmp_path, NOWHERE), tmp_path) as api:
+        for document in (reading(), reading(seq="x"), reading(timestamp="2999-01-01T00:00:00Z")):
+            api.http.post("/iot/measurements", json=document)
+        assert api.stop() == 0
+    written = b"".join(each.read_bytes() for each in tmp_path.rglob("*") if each.is_file())
+    assert b"patient-001-ss" not in written
+    assert b"bracelet-001" in written
+
+
+def test_two_servers_cannot_share_a_spool(
+    tmp_path: Path, outside: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    variables = environment(tmp_path, NOWHERE)
+    outside(**variables)
+    spool = Spool(tmp_path / "spool", 2**20)
+    assert main(["serve"]) == 1
+    assert "another process" in caplog.text
+    spool.close()

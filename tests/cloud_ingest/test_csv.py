@@ -1,0 +1,72 @@
+import csv
+from pathlib import Path
+
+from cloud_ingest.csv import MetricsCsv, Row
+
+HEADER = "timestamp,latency_s,alerts_count,alert_types,quality_score,valid_flag,device_id"
+
+
+def row(device: str = "bracelet-001") -> Row:
+    types = "CRITICAL_SPO2|CRITICAL_TEMPERATURE"
+    return Row("2025-08-24T10:30:01Z", "0.004200", 2, types, 100.0, 1, device)
+
+
+def written(path: Path, *rows: Row, max_bytes: int = 10**6) -> list[str]:
+    file = MetricsCsv(path, max_bytes)
+    for each in rows:
+        file.add(each)
+    file.close()
+    return path.read_text().splitlines()
+
+
+def test_rows_follow_the_contracts_header(tmp_path: Path) -> None:
+    assert written(tmp_path / "new" / "metrics.csv", row()) == [
+        HEADER,
+        "2025-08-24T10:30:01Z,0.004200,2,CRITICAL_SPO2|CRITICAL_TEMPERATURE,100.0,1,bracelet-001",
+    ]
+
+
+def test_the_header_is_there_before_the_first_reading(tmp_path: Path) -> None:
+    assert written(tmp_path / "metrics.csv") == [HEADER]
+
+
+def test_a_second_start_appends(tmp_path: Path) -> None:
+    written(tmp_path / "metrics.csv", row("a"))
+    lines = written(tmp_path / "metrics.csv", row("b"))
+    assert [line.rpartition(",")[2] for line in lines] == ["device_id", "a", "b"]
+
+
+def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text(f"{HEADER}\n2025-08-24T10:30")
+    assert len(written(path, row())[2].split(",")) == 7
+
+
+def test_a_device_name_with_a_comma_stays_one_field(tmp_path: Path) -> None:
+    written(tmp_path / "metrics.csv", row('a,"b"'))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert list(csv.reader(file))[1][6] == 'a,"b"'
+
+
+def test_full_files_are_rotated_and_three_kept(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    for number in range(7):
+        written(path, row(f"d{number}"), max_bytes=100)
+    names = ["metrics.csv", "metrics.csv.1", "metrics.csv.2", "metrics.csv.3"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == names
+    assert [(tmp_path / name).read_text().splitlines()[1][-2:] for name in names] == ["d6", "d5", "d4", "d3"]
+
+
+def test_a_file_with_another_header_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("time,value\n1,2\n")
+    assert written(path, row())[0] == HEADER
+    assert (tmp_path / "metrics.csv.1").read_text() == "time,value\n1,2\n"
+
+
+def test_a_path_that_cannot_be_written_costs_rows_only(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    file = MetricsCsv(tmp_path / "file" / "metrics.csv", 1000)
+    file.add(row())
+    file.close()
+    assert file.dropped == 1

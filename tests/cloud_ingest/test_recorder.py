@@ -1,0 +1,237 @@
+"""Real Kafka to real PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4, uuid5
+
+import psycopg2
+import pytest
+from kafka import KafkaProducer
+
+from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.recorder import Recorder
+from cloud_ingest.settings import Settings
+from deploy.local.kafka import KafkaBroker
+from deploy.local.postgres import Dsn, PostgresServer
+from tests.cloud_ingest.running import RunningApi, environment, wait_until
+from tests.cloud_ingest.samples import CRISIS, reading
+from vitals.reading import NAMESPACE
+
+MEASUREMENTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-errors"
+
+
+@pytest.fixture(scope="module")
+def dsn(own_postgres: PostgresServer) -> Dsn:
+    return own_postgres.database("kidjamo-db")
+
+
+@pytest.fixture(scope="module")
+def settings(own_kafka: KafkaBroker, dsn: Dsn) -> Settings:
+    create_topics(admin_client(own_kafka.bootstrap), 10)
+    return Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **dsn.env()})
+
+
+@pytest.fixture
+def producer(own_kafka: KafkaBroker) -> Iterator[KafkaProducer]:
+    made = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def recording(settings: Settings) -> Iterator[None]:
+    """A recorder on a thread, ended as SIGTERM would."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Recorder(settings, stop).run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+def rows(dsn: Dsn, query: str, *values: object) -> list[tuple[Any, ...]]:
+    """What a query finds; nothing where the recorder has not made its tables yet."""
+    database = dsn.connect()
+    try:
+        with database.cursor() as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall()
+    except psycopg2.errors.UndefinedTable:
+        return []
+    finally:
+        database.close()
+
+
+def count(dsn: Dsn, table: str, device: str) -> int:
+    return len(rows(dsn, f"SELECT device_id FROM {table} WHERE device_id = %s", device))
+
+
+def value(device: str, **changes: Any) -> bytes:
+    document = reading(
+        device_id=device,
+        message_id=str(uuid4()),
+        ingestion_timestamp="2025-08-24T10:30:01Z",
+        api_version="1.0.0",
+        invalid_fields=[],
+        quality_score=100.0,
+        **changes,
+    )
+    return json.dumps(document).encode()
+
+
+def test_what_the_api_takes_is_recorded(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
+) -> None:
+    device, message_id = f"d-{uuid4().hex[:8]}", str(uuid4())
+    signal = {"contact": True, "motion": False, "battery_pct": 10, "site": "wrist\0"}
+    sent = reading(CRISIS, device_id=device, message_id=message_id, seq=7, late=True, signal=signal)
+    sent["measurements"] = {**CRISIS["measurements"], "freq_resp": 0}
+    with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
+        for _ in range(2):
+            assert api.post(sent).status_code == 200
+        assert api.post(reading(device_id=device, seq="x")).status_code == 422
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        with recording(settings):
+            assert wait_until(lambda: count(dsn, "ingestion_errors", device) == 1, 30)
+            assert wait_until(lambda: count(dsn, "alerts", device) == 5, 10)
+            assert wait_until(lambda: count(dsn, "device_status", device) == 1, 10)
+    assert rows(
+        dsn,
+        "SELECT message_id, left(patient_id, 3), spo2_pct, freq_card, freq_resp, temp_corp, invalid_fields,"
+        " late, seq, contact, motion, low_perfusion, battery_pct, timestamp::text"
+        " FROM measurements WHERE device_id = %s",
+        device,
+    ) == [
+        (
+            message_id, "p1_", 85.0, 120.0, 0.0, 38.5, ["freq_resp"],
+            True, 7, True, False, None, 10, "2025-08-24 10:30:00.123456+00",
+        )
+    ]  # fmt: skip
+    types = rows(dsn, "SELECT type, severity FROM alerts WHERE device_id = %s ORDER BY type", device)
+    assert types == [
+        ("CRITICAL_FEVER_SPO2", "CRITICAL"),
+        ("CRITICAL_SPO2", "CRITICAL"),
+        ("CRITICAL_TEMPERATURE", "CRITICAL"),
+        ("LOW_BATTERY", "TECHNICAL"),
+        ("SENSOR_OFF", "TECHNICAL"),
+    ]
+    ((field, original),) = rows(
+        dsn, "SELECT field, original FROM ingestion_errors WHERE device_id = %s", device
+    )
+    assert field == "seq"
+    assert json.loads(bytes(original))["seq"] == "x"
+
+
+def test_poison_becomes_a_dead_letter_and_the_rest_goes_on(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
+) -> None:
+    device = f"d-{uuid4().hex[:8]}"
+    poison = [b"{not json", b"\xff\x00", b'{"device_id": "x"}', None]
+    places = [producer.send(MEASUREMENTS, each, b"k", partition=0).get(10) for each in poison]
+    producer.send(MEASUREMENTS, value(device), partition=0).get(10)
+    expected = {str(uuid5(NAMESPACE, f"{MEASUREMENTS}/0/{place.offset}")) for place in places}
+    with recording(settings):
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
+        found = "SELECT error_id::text, source, original FROM ingestion_errors WHERE error_id::text = ANY(%s)"
+        assert wait_until(lambda: len(rows(dsn, found, list(expected))) == 4, 20)
+    kept = rows(dsn, found, list(expected))
+    assert {row[1] for row in kept} == {"recorder"}
+    assert {bytes(row[2]) for row in kept} == {b"{not json", b"\xff\x00", b'{"device_id": "x"}', b""}
+
+
+def test_an_unreadable_dead_letter_does_not_loop(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
+) -> None:
+    mark = f"{{unreadable {uuid4().hex}".encode()
+    place = producer.send(ERRORS, mark, partition=1).get(10)
+    after = f"d-{uuid4().hex[:8]}"
+    producer.send(MEASUREMENTS, value(after)).get(10)
+    error_id = str(uuid5(NAMESPACE, f"{ERRORS}/1/{place.offset}"))
+    with recording(settings):
+        query = "SELECT reason, original FROM ingestion_errors WHERE error_id = %s"
+        assert wait_until(lambda: len(rows(dsn, query, error_id)) == 1, 30)
+        assert wait_until(lambda: count(dsn, "measurements", after) == 1, 20)
+    ((reason, original),) = rows(dsn, query, error_id)
+    assert reason.startswith("unreadable dead letter")
+    assert bytes(original) == mark
+    assert rows(dsn, "SELECT count(*) FROM ingestion_errors WHERE original = %s", mark) == [(1,)]
+
+
+def test_a_row_the_database_refuses_becomes_a_dead_letter(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
+) -> None:
+    device = f"d-{uuid4().hex[:8]}"
+    database = dsn.connect()
+    with database, database.cursor() as cursor:
+        cursor.execute("ALTER TABLE measurements ADD CONSTRAINT odd CHECK (seq <> 666)")
+    for seq in (1, 666, 2):
+        place = producer.send(MEASUREMENTS, value(device, seq=seq), partition=2).get(10)
+    error_id = uuid5(NAMESPACE, f"{MEASUREMENTS}/2/{place.offset - 1}")
+    with recording(settings):
+        assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
+        found = "SELECT reason FROM ingestion_errors WHERE error_id = %s"
+        assert wait_until(lambda: len(rows(dsn, found, str(error_id))) == 1, 20)
+    with database, database.cursor() as cursor:
+        cursor.execute("ALTER TABLE measurements DROP CONSTRAINT odd")
+    database.close()
+
+
+def test_database_outage_loses_nothing(
+    settings: Settings, dsn: Dsn, own_postgres: PostgresServer, producer: KafkaProducer
+) -> None:
+    device = f"d-{uuid4().hex[:8]}"
+    with recording(settings):
+        producer.send(MEASUREMENTS, value(device)).get(10)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
+        own_postgres.stop()
+        for _ in range(200):
+            producer.send(MEASUREMENTS, value(device))
+        producer.flush()
+        threading.Event().wait(1.0)
+        own_postgres.start()
+        assert wait_until(lambda: count(dsn, "measurements", device) == 201, 30)
+
+
+def test_a_database_that_is_away_at_start_is_waited_for(
+    settings: Settings, dsn: Dsn, own_postgres: PostgresServer, producer: KafkaProducer
+) -> None:
+    device = f"d-{uuid4().hex[:8]}"
+    producer.send(MEASUREMENTS, value(device)).get(10)
+    own_postgres.stop()
+    with recording(settings):
+        threading.Event().wait(0.5)
+        own_postgres.start()
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
+
+
+def test_reading_a_topic_again_changes_nothing(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
+) -> None:
+    device = f"d-{uuid4().hex[:8]}"
+    twice = value(device)
+    for _ in range(2):
+        producer.send(MEASUREMENTS, twice).get(10)
+    producer.send(MEASUREMENTS, value(device)).get(10)
+    with recording(settings):
+        assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
+
+
+def test_health_sees_the_database_go_and_come(
+    own_kafka: KafkaBroker, own_postgres: PostgresServer, dsn: Dsn, tmp_path: Path
+) -> None:
+    with RunningApi(environment(tmp_path, own_kafka.bootstrap, **dsn.env())) as api:
+        assert wait_until(lambda: api.component("database") == {"status": "up"}, 5)
+        own_postgres.stop()
+        assert wait_until(lambda: api.component("database")["status"] == "down", 2)
+        assert api.http.get("/health").json()["status"] == "degraded"
+        own_postgres.start()
+        assert wait_until(lambda: api.component("database")["status"] == "up", 5)

@@ -1,0 +1,140 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cloud_ingest.errors import SpoolUnavailable
+from cloud_ingest.record import Record
+from cloud_ingest.spool import Spool
+
+MB = 2**20
+
+
+def record(number: int, size: int = 100) -> Record:
+    return Record("kidjamo-iot-measurements", b"p1", f"{number:08}".encode().ljust(size, b"."))
+
+
+async def test_append_peek_discard_in_order(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB)
+    ids = await spool.append([record(1), record(2)]) + await spool.append([Record("t", None, b"3")])
+    assert [(s.id, s.record) for s in await spool.peek(10)] == [
+        (ids[0], record(1)),
+        (ids[1], record(2)),
+        (ids[2], Record("t", None, b"3")),
+    ]
+    assert [s.id for s in await spool.peek(1, skip=ids[:1])] == [ids[1]]
+    await spool.discard(ids[:2])
+    assert (await spool.peek(10))[0].record.value == b"3"
+    assert spool.state.pending == 1
+    spool.close()
+
+
+async def test_a_second_start_finds_what_was_there(tmp_path: Path) -> None:
+    first = Spool(tmp_path, MB)
+    await first.append([record(1)])
+    first.close()
+    second = Spool(tmp_path, MB)
+    assert second.state.pending == 1
+    assert [s.record for s in await second.peek(10)] == [record(1)]
+    second.close()
+
+
+async def test_many_appends_at_once_are_all_there(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 8 * MB)
+    ids = await asyncio.gather(*(spool.append([record(n), record(n)]) for n in range(300)))
+    assert len({each for pair in ids for each in pair}) == 600
+    assert spool.state.pending == 600
+    spool.close()
+
+
+async def test_a_full_spool_refuses_and_serves_again_once_emptied(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB)
+    stored: list[int] = []
+    with pytest.raises(SpoolUnavailable, match="full"):  # noqa: PT012 - it fills up sooner or later
+        for number in range(1000):
+            stored += await spool.append([record(number, 5000)])
+    assert 100 < len(stored) < 210
+    assert spool.state.pending == len(stored)
+    assert "full" in spool.state.error
+    assert spool.path.stat().st_size <= MB
+    await spool.discard([s.id for s in await spool.peek(100)])
+    await spool.append([record(1, 5000)])
+    assert spool.state.error == ""
+    spool.close()
+
+
+async def test_one_giant_does_not_sink_those_beside_it(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB)
+    small, giant, other = await asyncio.gather(
+        spool.append([record(1)]),
+        spool.append([record(2, 2 * MB)]),
+        spool.append([record(3)]),
+        return_exceptions=True,
+    )
+    assert isinstance(giant, SpoolUnavailable)
+    assert isinstance(small, list)
+    assert isinstance(other, list)
+    assert [s.record for s in await spool.peek(10)] == [record(1), record(3)]
+    assert spool.state.pending == 2
+    spool.close()
+
+
+async def test_refuse_sets_a_record_aside(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB)
+    (row,) = await spool.append([record(1)])
+    await spool.refuse(row, "too large")
+    assert await spool.peek(10) == []
+    assert (spool.state.pending, spool.state.refused) == (0, 1)
+    spool.close()
+
+
+def test_two_processes_cannot_share_a_spool(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB)
+    with pytest.raises(SpoolUnavailable, match="another process"):
+        Spool(tmp_path, MB)
+    spool.close()
+    Spool(tmp_path, MB).close()
+
+
+def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "spool.sqlite3").write_bytes(b"not a database" * 1000)
+    spool = Spool(tmp_path, MB)
+    (aside,) = tmp_path.glob("spool.sqlite3.corrupt-*")
+    assert aside.read_bytes().startswith(b"not a database")
+    spool.close()
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from cloud_ingest.record import Record
+from cloud_ingest.spool import Spool
+
+async def write():
+    spool = Spool(Path(sys.argv[1]), 2**24)
+    for number in range(10**6):
+        await spool.append([Record("t", None, str(number).encode())])
+        print(number, flush=True)
+
+asyncio.run(write())
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    acknowledged = [int(writer.stdout.readline()) for _ in range(50)][-1]
+    os.kill(writer.pid, signal.SIGKILL)
+    acknowledged = max([acknowledged, *(int(line) for line in writer.stdout if line.endswith("\n"))])
+    writer.wait()
+    writer.stdout.close()
+    spool = Spool(tmp_path, 2**24)
+    values = [int(s.record.value) for s in asyncio.run(spool.peek(10**6))]
+    assert values[: acknowledged + 1] == list(range(acknowledged + 1))
+    spool.close()

@@ -7,6 +7,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection
 
+from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.settings import Settings
 
 DEFAULT_HOST = "127.0.0.1"
@@ -62,7 +63,3 @@ class DatabaseProbe:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-class DatabaseAway(Exception):
-    """The database did not answer; carries no address and no user name."""

@@ -7,7 +7,10 @@ KidjamoError (vitals.errors)
  │   ├─ UnknownEncoding      415
  │   └─ MalformedBody        422, keeps the bytes
  ├─ SpoolUnavailable     the spool is full, broken or held by another process
- └─ NotDurable           neither Kafka nor the spool took the records: 503
+ ├─ NotDurable           neither Kafka nor the spool took the records: 503
+ ├─ KafkaAway            Kafka does not answer, or not as it should
+ ├─ DatabaseAway         PostgreSQL does not answer, or refuses
+ └─ PortBusy             another process listens where we should
 """
 
 from __future__ import annotations
@@ -62,3 +65,15 @@ class SpoolUnavailable(KidjamoError):
 
 class NotDurable(KidjamoError):
     """Neither Kafka nor the spool took the records; the sender must keep them and try again."""
+
+
+class KafkaAway(KidjamoError):
+    """Kafka did not answer, or not as it should."""
+
+
+class DatabaseAway(KidjamoError):
+    """The database did not answer, or refused."""
+
+
+class PortBusy(KidjamoError):
+    """Another process listens where we should."""

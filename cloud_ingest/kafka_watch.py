@@ -9,15 +9,12 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from cloud_ingest.errors import KafkaAway
 from vitals.topics import KAFKA_TOPICS
 
 log = logging.getLogger(__name__)
 
 PARTITIONS = 3
-
-
-class KafkaAway(Exception):
-    """Kafka did not answer, or not as it should."""
 
 
 def admin_client(bootstrap: str) -> AdminClient:

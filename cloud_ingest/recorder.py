@@ -21,12 +21,11 @@ import psycopg2
 from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 from psycopg2.extensions import connection, cursor
 from psycopg2.extras import execute_values
-from sqlalchemy.exc import SQLAlchemyError
 
 from cloud_ingest.database import connect
 from cloud_ingest.dead_letter import dead_letter
-from cloud_ingest.errors import NotDurable
-from cloud_ingest.kafka_watch import KafkaAway, admin_client, create_topics
+from cloud_ingest.errors import DatabaseAway, KafkaAway, NotDurable
+from cloud_ingest.kafka_watch import admin_client, create_topics
 from cloud_ingest.migrations import migrate
 from cloud_ingest.publisher import producer_settings
 from cloud_ingest.rows import TABLES, Row, Table, error_row, row_of
@@ -172,7 +171,7 @@ class Recorder:
         while not self._stop.is_set():
             try:
                 action()
-            except (psycopg2.Error, SQLAlchemyError, KafkaAway, KafkaException, NotDurable) as error:
+            except (psycopg2.Error, DatabaseAway, KafkaAway, KafkaException, NotDurable) as error:
                 level = logging.DEBUG if failing else logging.WARNING
                 log.log(level, "cannot %s now, trying again: %s", what, _first_line(error))
                 self._drop_database()

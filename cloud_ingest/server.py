@@ -11,16 +11,13 @@ from types import FrameType
 import uvicorn
 
 from cloud_ingest.app import create_app
+from cloud_ingest.errors import PortBusy
 from cloud_ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
 FALLBACKS = 50
 DRAIN_S = 10
-
-
-class PortBusy(Exception):
-    """Another process listens where we should."""
 
 
 def serve(settings: Settings) -> bool:

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 
 from cloud_ingest.database import DEFAULT_HOST
+from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.settings import Settings
 
 _LOCK = 5_071_946_017
@@ -19,7 +20,7 @@ def migrate(settings: Settings) -> None:
     """Bring the database to the newest schema; does nothing where it is there already.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database does not answer, or refuses.
+        DatabaseAway: it does not answer, or refuses.
     """
     engine = sqlalchemy.create_engine(
         _url(settings),
@@ -31,10 +32,13 @@ def migrate(settings: Settings) -> None:
     )
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    try:
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise DatabaseAway(f"{settings.pg_database}: {error}") from error
 
 
 def _url(settings: Settings) -> sqlalchemy.URL:

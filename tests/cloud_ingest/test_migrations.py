@@ -46,8 +46,8 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
     assert dict(rows) == {
         "alembic_version": "version_num",
         "measurements": "message_id patient_id device_id gateway_id timestamp ingestion_timestamp"
-        " recorded_at spo2_pct freq_card freq_resp temp_corp invalid_fields quality_score source late seq contact motion"
-        " low_perfusion battery_pct",
+        " recorded_at spo2_pct freq_card freq_resp temp_corp invalid_fields quality_score source late seq"
+        " contact motion low_perfusion battery_pct",
         "alerts": "alert_id message_id patient_id device_id gateway_id timestamp ingestion_timestamp"
         " recorded_at type severity value threshold message message_fr",
         "device_status": "status_id message_id device_id patient_id gateway_id timestamp ingestion_timestamp"

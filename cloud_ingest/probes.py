@@ -11,7 +11,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
-PERIOD_S = 0.5
+PERIOD_S = 0.3
 FRESH_S = 1.6
 """A component counts as up only if it answered this recently: one that hangs is down too."""
 

@@ -83,7 +83,7 @@ class Recorder:
                 self._database.close()
 
     def _create_topics(self) -> None:
-        create_topics(admin_client(self._settings.kafka))
+        create_topics(admin_client(self._settings.kafka), 2.0)
 
     def _step(self, consumer: Consumer) -> None:
         messages = [message for message in consumer.consume(BATCH, POLL_S) if not _is_error(message)]

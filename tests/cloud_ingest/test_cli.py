@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +18,7 @@ from cloud_ingest.cli import main
 from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
-from tests.cloud_ingest.running import NOWHERE, ServedApi, environment
+from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, wait_until
 from tests.cloud_ingest.samples import reading
 
 
@@ -75,6 +78,22 @@ def test_serve_on_a_busy_port(
         settings = Settings.from_environment({"API_PORT": str(port), "API_PORT_AUTOFALLBACK": "true"})
         with listen(settings) as found:
             assert port < found.getsockname()[1] <= port + 50
+
+
+def test_recorder_without_any_server_waits_and_stops_cleanly(tmp_path: Path) -> None:
+    variables = environment(tmp_path, NOWHERE, PGHOST="127.0.0.1", PGPORT="1")
+    log = tmp_path / "recorder.log"
+    with log.open("w") as stderr:
+        recorder = subprocess.Popen(
+            [sys.executable, "-m", "cloud_ingest.cli", "recorder"], env=os.environ | variables, stderr=stderr
+        )
+    try:
+        assert wait_until(lambda: "trying again" in log.read_text(), 20)
+        recorder.terminate()
+        assert recorder.wait(10) == 0
+    finally:
+        recorder.kill()
+        recorder.wait()
 
 
 def test_stop_lets_requests_under_way_finish(tmp_path: Path) -> None:

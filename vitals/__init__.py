@@ -1,1 +1,1 @@
-"""The contract every other package shares: what a reading is, when it is critical, what bytes mean. No I/O."""
+"""The contract every other package shares: what a reading is, when it is critical, what bytes mean."""

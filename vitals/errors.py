@@ -1,9 +1,9 @@
 """Everything that can be wrong with what reaches us.
 
-    KidjamoError
-     ├─ MalformedRecord      bytes that do not follow their Bluetooth profile
-     ├─ InvalidReading       a reading that breaks the contract, with the field and the reason
-     └─ InvalidPseudonymKey  a key that is missing, too short or not hexadecimal
+KidjamoError
+ ├─ MalformedRecord      bytes that do not follow their Bluetooth profile
+ ├─ InvalidReading       a reading that breaks the contract, with the field and the reason
+ └─ InvalidPseudonymKey  a key that is missing, too short or not hexadecimal
 """
 
 from __future__ import annotations

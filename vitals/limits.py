@@ -1,6 +1,6 @@
 """The four vitals: names, units, codes, the values a body can have and the values that are critical.
 
-Units are UCUM, codes LOINC. Thresholds are fixed by the project's clinical contract and shared by gateway and cloud.
+Units are UCUM, codes LOINC. Thresholds are fixed by the clinical contract, shared by gateway and cloud.
 """
 
 from __future__ import annotations
@@ -36,10 +36,15 @@ class Vital:
 
 SPO2 = Vital("spo2_pct", "oxygen saturation", "saturation en oxygène", "%", ("59408-5", "2708-6"), 0, 100)
 HEART_RATE = Vital("freq_card", "heart rate", "fréquence cardiaque", "/min", ("8867-4",), 0, 300)
-RESPIRATORY_RATE = Vital("freq_resp", "respiratory rate", "fréquence respiratoire", "/min", ("9279-1",), 0, 120)
-TEMPERATURE = Vital("temp_corp", "body temperature", "température", "Cel", ("8310-5",), 25.0, 45.0, low_included=True)
+RESPIRATORY_RATE = Vital(
+    "freq_resp", "respiratory rate", "fréquence respiratoire", "/min", ("9279-1",), 0, 120
+)
+TEMPERATURE = Vital(
+    "temp_corp", "body temperature", "température", "Cel", ("8310-5",), 25.0, 45.0, low_included=True
+)
 
 VITALS = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
+BY_FIELD = {vital.field: vital for vital in VITALS}
 
 SPO2_CRITICAL_BELOW = 88.0
 TEMPERATURE_CRITICAL_FROM = 38.0

@@ -1,7 +1,7 @@
 """Patient identifiers become pseudonyms: `p1_` + 32 hex digits of HMAC-SHA-256(key, patient_id).
 
-The digit is the key's version. A salted hash alone could be reversed by trying every patient number; the key makes
-that impossible for whoever does not hold it.
+The digit is the key's version. A salted hash alone could be reversed by trying every patient number; the key
+makes that impossible for whoever does not hold it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,20 @@ from vitals.errors import InvalidPseudonymKey
 KEY_BYTES = 32
 """Shortest key accepted: 256 bits."""
 
-_PATIENT_IN_JSON = re.compile(rb'("patient_id"\s*:\s*)("(?:[^"\\]|\\.)*"|[^\s",}\]]+)')
+_PATIENT = re.compile(
+    rb"""
+    (patient (?:[_-]|\\u005f)? id (?:\\*["'])? \s*[:=]\s*)  # the key, whatever quotes it
+    (?!null\b)
+    (
+        "(?:[^"\\]|\\.)*(?:"|\\?\Z)                       # a string, perhaps cut short
+      | '(?:[^'\\]|\\.)*(?:'|\\?\Z)
+      | \\+["'].*?(?:\\+["']|\Z)                         # a string inside a string
+      | [\[{].*                                          # no identifier at all: nothing after it is trusted
+      | [^\s,;&}\]]+
+    )
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +59,19 @@ class Pseudonymiser:
     def pseudonym(self, patient_id: str) -> str:
         """The pseudonym of one patient under the newest key."""
         version = max(self.keys)
-        digest = hmac.new(self.keys[version], patient_id.encode(), hashlib.sha256).hexdigest()
+        digest = hmac.new(
+            self.keys[version], patient_id.encode(errors="surrogatepass"), hashlib.sha256
+        ).hexdigest()
         return f"p{version}_{digest[:32]}"
 
     def scrub(self, data: bytes) -> bytes:
-        """Bytes that could not be parsed, each `"patient_id": …` in them replaced by its pseudonym."""
-        return _PATIENT_IN_JSON.sub(lambda found: found[1] + json.dumps(self.pseudonym(_text(found[2]))).encode(), data)
+        """Bytes that were refused, what follows each `patient_id` in them replaced by its pseudonym.
+
+        The bytes need not be JSON: cut short, quoted otherwise, unquoted or JSON inside a string will do.
+        """
+        return _PATIENT.sub(
+            lambda found: b'%b"%b"' % (found[1], self.pseudonym(_text(found[2])).encode()), data
+        )
 
 
 class ClearIdentifiers:
@@ -83,14 +103,22 @@ def parse_keys(text: str) -> Pseudonymiser:
             continue
         version, _, key = content.partition(":")
         try:
-            keys[int(version)] = bytes.fromhex(key)
+            fresh = {int(version): bytes.fromhex(key)}
         except ValueError:
-            raise InvalidPseudonymKey(f"key file, line {number}: expected <version>:<hexadecimal key>") from None
+            raise InvalidPseudonymKey(
+                f"key file, line {number}: expected <version>:<hexadecimal key>"
+            ) from None
+        if fresh.keys() & keys.keys():
+            raise InvalidPseudonymKey(f"key file, line {number}: a second key of the same version")
+        keys |= fresh
     return Pseudonymiser(keys)
 
 
 def _text(token: bytes) -> str:
-    try:
-        return str(json.loads(token))
-    except ValueError:
-        return token.decode(errors="replace").strip('"')
+    """What a token of `_PATIENT` says, so that a legible identifier gets the pseudonym it has everywhere."""
+    if token.startswith(b'"'):
+        try:
+            return str(json.loads(token))
+        except ValueError:
+            pass
+    return token.decode(errors="replace").strip("\\\"'")

@@ -20,16 +20,21 @@ from pydantic import (
 )
 
 from vitals.errors import InvalidReading
-from vitals.limits import VITALS
+from vitals.limits import BY_FIELD, VITALS
 
 NAMESPACE = UUID("5f1d7b0e-2c7a-5e4b-9a64-6b69646a616d")
 """Namespace of every identifier this project derives with UUID version 5."""
+
+
+_LONGEST_DATE = len("2025-08-24")
 
 
 def _assume_utc(value: object) -> object:
     """A timestamp without a zone is UTC; a number is not a timestamp."""
     if isinstance(value, str):
         try:
+            if len(value) <= _LONGEST_DATE:
+                raise ValueError("a date without a time")
             value = datetime.fromisoformat(value)
         except ValueError:
             raise ValueError("must be an ISO 8601 date and time, as in 2025-08-24T10:30:00Z") from None
@@ -86,12 +91,14 @@ class Measurements(_Frozen):
 
     def invalid_fields(self) -> tuple[str, ...]:
         """Fields whose value no body can have, such as the 0 a device reports when its probe is off."""
-        present = self.present()
-        return tuple(v.field for v in VITALS if v.field in present and not v.is_plausible(present[v.field]))
+        return tuple(
+            field for field, value in self.present().items() if not BY_FIELD[field].is_plausible(value)
+        )
 
     def plausible(self, field: str) -> float | None:
         """The value of one vital where it was measured and can be believed."""
-        return None if field in self.invalid_fields() else getattr(self, field)
+        value: float | None = getattr(self, field)
+        return value if value is not None and BY_FIELD[field].is_plausible(value) else None
 
 
 class Signal(_Frozen):
@@ -100,8 +107,12 @@ class Signal(_Frozen):
     contact: bool | None = Field(None, description="Worn, touching the skin")
     motion: bool | None = Field(None, description="Moving so much that optical values suffer")
     low_perfusion: bool | None = Field(None, description="Too little blood flow under the sensor")
-    battery_pct: Annotated[int, Field(strict=True, ge=0, le=100)] | None = Field(None, description="Charge, %")
-    site: str | None = Field(None, max_length=32, description="Where the temperature was taken", examples=["wrist"])
+    battery_pct: Annotated[int, Field(strict=True, ge=0, le=100)] | None = Field(
+        None, description="Charge, %"
+    )
+    site: str | None = Field(
+        None, max_length=32, description="Where the temperature was taken", examples=["wrist"]
+    )
 
 
 class Reading(_Frozen):
@@ -146,13 +157,16 @@ def parse_reading(document: object) -> Reading:
 
 
 def parse_json(data: bytes | str) -> Any:
-    """Decode JSON as the contract reads it: UTF-8, no NaN, no infinities.
+    """Decode JSON as the contract reads it: UTF-8 (a byte order mark is passed over), no NaN, no infinities.
 
     Raises:
         InvalidReading: not JSON, or nested too deeply to be a reading.
     """
     try:
-        return json.loads(data, parse_constant=_refuse_constant)
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise InvalidReading("", f"not UTF-8 from byte {error.start} on") from None
     except RecursionError:
         raise InvalidReading("", "nested too deeply") from None
     except ValueError as error:
@@ -163,10 +177,19 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number that JSON knows")
 
 
+_PLAINLY = {
+    "string_pattern_mismatch": "holds a character that is not allowed there",
+    "string_unicode": "must be Unicode text",
+    "uuid_parsing": "must be a UUID",
+}
+"""Our words for complaints of pydantic that quote a piece of the value or say nothing to a person."""
+
+
 def invalid_reading(error: ValidationError) -> InvalidReading:
     """The first complaint of pydantic, without the value it complains of."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return InvalidReading(".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, "))
+    reason = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    return InvalidReading(".".join(str(part) for part in first["loc"]), reason)
 
 
 def derived_message_id(device_id: str, boot: int, seq: int, device_time_ms: int) -> UUID:

@@ -1,4 +1,4 @@
-"""Reading -> alerts. Stateless and complete: every reading that meets a rule yields its record, every time."""
+"""Reading -> alerts. Stateless and complete: a reading that meets a rule yields its record, every time."""
 
 from __future__ import annotations
 
@@ -115,48 +115,51 @@ def _critical(reading: Reading) -> Iterator[Alert]:
     spo2 = reading.measurements.plausible(SPO2.field)
     heart_rate = reading.measurements.plausible(HEART_RATE.field)
     temperature = reading.measurements.plausible(TEMPERATURE.field)
-    feverish = temperature is not None and temperature >= limits.TEMPERATURE_CRITICAL_FROM
 
     if spo2 is not None and spo2 < limits.SPO2_CRITICAL_BELOW:
         yield _alert(
             AlertType.CRITICAL_SPO2,
             spo2,
             limits.SPO2_CRITICAL_BELOW,
-            f"SpO2 {spo2:g} % is below {limits.SPO2_CRITICAL_BELOW:g} %",
-            f"SpO2 à {spo2:g} %, sous {limits.SPO2_CRITICAL_BELOW:g} %",
+            f"SpO2 {_en(spo2)} % is below {limits.SPO2_CRITICAL_BELOW:g} %",
+            f"SpO2 à {_fr(spo2)} %, sous {limits.SPO2_CRITICAL_BELOW:g} %",
         )
-    if feverish:
+    if temperature is not None and temperature >= limits.TEMPERATURE_CRITICAL_FROM:
         yield _alert(
             AlertType.CRITICAL_TEMPERATURE,
             temperature,
             limits.TEMPERATURE_CRITICAL_FROM,
-            f"temperature {temperature:g} °C has reached {limits.TEMPERATURE_CRITICAL_FROM:g} °C",
-            f"température à {temperature:g} °C, seuil de {limits.TEMPERATURE_CRITICAL_FROM:g} °C atteint",
+            f"temperature {_en(temperature)} °C has reached {limits.TEMPERATURE_CRITICAL_FROM:g} °C",
+            f"température à {_fr(temperature)} °C, seuil de {limits.TEMPERATURE_CRITICAL_FROM:g} °C atteint",
         )
     if heart_rate is not None and heart_rate < limits.HEART_RATE_CRITICAL_BELOW:
         yield _alert(
             AlertType.CRITICAL_HEART_RATE,
             heart_rate,
             limits.HEART_RATE_CRITICAL_BELOW,
-            f"heart rate {heart_rate:g} /min is below {limits.HEART_RATE_CRITICAL_BELOW:g} /min",
-            f"fréquence cardiaque à {heart_rate:g} /min, sous {limits.HEART_RATE_CRITICAL_BELOW:g} /min",
+            f"heart rate {_en(heart_rate)} /min is below {limits.HEART_RATE_CRITICAL_BELOW:g} /min",
+            f"fréquence cardiaque à {_fr(heart_rate)} /min, moins de {limits.HEART_RATE_CRITICAL_BELOW:g}",
         )
     if heart_rate is not None and heart_rate > limits.HEART_RATE_CRITICAL_ABOVE:
         yield _alert(
             AlertType.CRITICAL_HEART_RATE,
             heart_rate,
             limits.HEART_RATE_CRITICAL_ABOVE,
-            f"heart rate {heart_rate:g} /min is above {limits.HEART_RATE_CRITICAL_ABOVE:g} /min",
-            f"fréquence cardiaque à {heart_rate:g} /min, au-dessus de {limits.HEART_RATE_CRITICAL_ABOVE:g} /min",
+            f"heart rate {_en(heart_rate)} /min is above {limits.HEART_RATE_CRITICAL_ABOVE:g} /min",
+            f"fréquence cardiaque à {_fr(heart_rate)} /min, plus de {limits.HEART_RATE_CRITICAL_ABOVE:g}",
         )
-    if feverish and spo2 is not None and spo2 <= limits.SPO2_WITH_FEVER_UP_TO:
+    if spo2 is not None and temperature is not None and _is_fever_with_low_spo2(spo2, temperature):
         yield _alert(
             AlertType.CRITICAL_FEVER_SPO2,
             spo2,
             limits.SPO2_WITH_FEVER_UP_TO,
-            f"SpO2 {spo2:g} % together with a temperature of {temperature:g} °C",
-            f"SpO2 à {spo2:g} % avec une température de {temperature:g} °C",
+            f"SpO2 {_en(spo2)} % together with a temperature of {_en(temperature)} °C",
+            f"SpO2 à {_fr(spo2)} % avec une température de {_fr(temperature)} °C",
         )
+
+
+def _is_fever_with_low_spo2(spo2: float, temperature: float) -> bool:
+    return spo2 <= limits.SPO2_WITH_FEVER_UP_TO and temperature >= limits.TEMPERATURE_CRITICAL_FROM
 
 
 def _technical(reading: Reading) -> Iterator[Alert]:
@@ -196,7 +199,23 @@ def _technical(reading: Reading) -> Iterator[Alert]:
         )
 
 
-def _alert(kind: AlertType, value: float | None, threshold: float | None, message: str, message_fr: str) -> Alert:
+def _alert(
+    kind: AlertType, value: float | None, threshold: float | None, message: str, message_fr: str
+) -> Alert:
     return Alert(
-        type=kind, severity=kind.severity, value=value, threshold=threshold, message=message, message_fr=message_fr
+        type=kind,
+        severity=kind.severity,
+        value=value,
+        threshold=threshold,
+        message=message,
+        message_fr=message_fr,
     )
+
+
+def _en(value: float) -> str:
+    """The number as it was sent, not rounded: no message says that 88 is below 88."""
+    return repr(float(value)).removesuffix(".0")
+
+
+def _fr(value: float) -> str:
+    return _en(value).replace(".", ",")

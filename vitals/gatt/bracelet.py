@@ -12,8 +12,8 @@ A record is 20 bytes, so that it fits one notification at the smallest MTU (23).
     16      2     freq_resp    i16, hundredths of /min
     18      2     temp_corp    i16, hundredths of °C
 
-A vital that was not measured is 0x8000. Hundredths rather than SFLOAT: with three digits SFLOAT reads 37.96 °C as
-38.0, which is an alarm.
+A vital that was not measured is 0x8000. Hundredths rather than SFLOAT: with three digits SFLOAT
+reads 37.96 °C as 38.0, which is an alarm.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class BraceletRecord:
             MalformedRecord: not 20 bytes, or flags this version does not know.
         """
         if len(data) != _RECORD.size:
-            raise MalformedRecord("bracelet record", data, f"{_RECORD.size} bytes expected, {len(data)} found")
+            raise MalformedRecord(
+                "bracelet record", data, f"{_RECORD.size} bytes expected, {len(data)} found"
+            )
         seq, time, flags, boot, *hundredths = _RECORD.unpack(data)
         if unknown := flags & ~sum(RecordFlag):
             raise MalformedRecord("bracelet record", data, f"unknown flags {unknown:#04x}")
@@ -111,6 +113,8 @@ def _hundredths(value: float | None) -> int:
     if value is None:
         return _NOT_MEASURED
     raw = round(value * 100)
+    if raw == _NOT_MEASURED:
+        raise ValueError(f"{value!r} is the mark of a vital that was not measured")
     if raw / 100 != value:
         raise ValueError(f"{value!r} is finer than a hundredth")
     return raw
@@ -129,7 +133,7 @@ class BraceletStatus:
     """Technical state: boot u8, flags u8, battery u8 (%), clock u48 (ms), oldest u32, newest u32.
 
     Attributes:
-        clock_ms: the bracelet's clock at the moment of sending; with it a gateway dates records of an unset clock.
+        clock_ms: the bracelet's clock when this was sent; it lets a gateway date records of an unset clock.
         oldest_seq, newest_seq: range held in flash; oldest above newest when it is empty.
     """
 
@@ -148,7 +152,9 @@ class BraceletStatus:
             MalformedRecord: wrong length, unknown flags, or a battery above 100 %.
         """
         if len(data) != _STATUS.size:
-            raise MalformedRecord("bracelet status", data, f"{_STATUS.size} bytes expected, {len(data)} found")
+            raise MalformedRecord(
+                "bracelet status", data, f"{_STATUS.size} bytes expected, {len(data)} found"
+            )
         boot, flags, battery, clock, oldest, newest = _STATUS.unpack(data)
         if unknown := flags & ~sum(StatusFlag):
             raise MalformedRecord("bracelet status", data, f"unknown flags {unknown:#04x}")
@@ -162,6 +168,8 @@ class BraceletStatus:
         Raises:
             ValueError: a field does not fit.
         """
+        if self.battery_pct > 100:
+            raise ValueError(f"bracelet status: battery at {self.battery_pct} %")
         try:
             return _STATUS.pack(
                 self.boot,

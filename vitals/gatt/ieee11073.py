@@ -1,8 +1,8 @@
 """SFLOAT and FLOAT of IEEE 11073-20601: the numbers of standard Bluetooth health devices. No I/O.
 
-A number is mantissa times a power of ten, both two's complement, little-endian on Bluetooth: SFLOAT has 4 bits of
-exponent and 12 of mantissa, FLOAT 8 and 24. Five mantissas are no numbers at all (Bluetooth SIG, Personal Health
-Devices Transcoding White Paper, section 2.2).
+A number is mantissa times a power of ten, both two's complement, little-endian on Bluetooth: SFLOAT has 4
+bits of exponent and 12 of mantissa, FLOAT 8 and 24. Five mantissas are no numbers at all (Bluetooth SIG,
+Personal Health Devices Transcoding White Paper, section 2.2).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Format:
         number = _signed(mantissa, self.mantissa_bits)
         # Dividing by an exact power of ten rounds once: 876 / 10 is 87.6, 876 * 0.1 is 87.60000000000001.
         if exponent < 0:
-            return number / 10**-exponent
+            return number / int(10**-exponent)
         return float(number * 10**exponent)
 
     def encode(self, value: float) -> bytes:
@@ -65,7 +65,8 @@ class _Format:
         exact = Decimal(repr(float(value)))
         sign, digits, point = exact.normalize().as_tuple()
         mantissa, exponent = int("".join(map(str, digits))), int(point)
-        while exponent > highest and mantissa * 10 <= largest:
+        # Devices send 100 as 100, not as 1 times ten squared: no exponent where none is needed.
+        while exponent > 0 and mantissa * 10 <= largest:
             mantissa, exponent = mantissa * 10, exponent - 1
         if mantissa > largest or not lowest <= exponent <= highest:
             raise ValueError(f"{value!r} does not fit {self.name} without rounding")

@@ -1,7 +1,7 @@
 """Record access control point: fetch, count and release what a bracelet holds in flash. No I/O.
 
-Op codes and layout follow the Bluetooth SIG's Record Access Control Point (characteristic 0x2A52): op code u8,
-operator u8, operand. The filter is always the sequence number (filter type 1), here 32 bits wide.
+Op codes and layout follow the Bluetooth SIG's Record Access Control Point (characteristic 0x2A52): op code
+u8, operator u8, operand. The filter is always the sequence number (filter type 1), here 32 bits wide.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One write to the control point: `Request.report_from(n)`, `.count_from(n)`, `.release_up_to(n)`, `.abort()`."""
+    """One write to the control point: `report_from(n)`, `count_from(n)`, `release_up_to(n)` or `abort()`."""
 
     op_code: OpCode
     operator: Operator
@@ -94,10 +94,14 @@ class Request:
         raise MalformedRecord(_PROFILE, data, "not a request this service knows")
 
     def __bytes__(self) -> bytes:
-        """Encode."""
+        """Encode.
+
+        Raises:
+            ValueError: the sequence number does not fit 32 bits.
+        """
         if self.seq is None:
             return _BARE.pack(self.op_code, self.operator)
-        return _FILTERED.pack(self.op_code, self.operator, _BY_SEQUENCE_NUMBER, self.seq)
+        return _pack(_FILTERED, self.op_code, self.operator, _BY_SEQUENCE_NUMBER, self.seq)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,12 @@ class Count:
     records: int
 
     def __bytes__(self) -> bytes:
-        """Encode."""
-        return _COUNT.pack(OpCode.COUNT, Operator.NONE, self.records)
+        """Encode.
+
+        Raises:
+            ValueError: the count does not fit 32 bits.
+        """
+        return _pack(_COUNT, OpCode.COUNT, Operator.NONE, self.records)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +129,13 @@ class Response:
     def __bytes__(self) -> bytes:
         """Encode."""
         return _OUTCOME.pack(OpCode.OUTCOME, Operator.NONE, self.request, self.outcome)
+
+
+def _pack(layout: struct.Struct, *fields: int) -> bytes:
+    try:
+        return layout.pack(*fields)
+    except struct.error as error:
+        raise ValueError(f"{_PROFILE}: {error}") from error
 
 
 def parse_indication(data: bytes) -> Count | Response:

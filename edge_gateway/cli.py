@@ -1,0 +1,120 @@
+"""The command `kidjamo-gateway`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sqlite3
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_gateway.config import Config, load_config
+from edge_gateway.errors import GatewayError, InvalidConfig
+from edge_gateway.outbox import read_counts
+
+OK, FAILURE, USAGE = 0, 1, 2
+
+_EPILOG = "Exit codes: 0 ended as asked, 1 failure, 2 wrong usage or configuration."
+_DEFAULT_CONFIG = Path("gateway.toml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    chosen = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for talkative in ("httpx", "httpcore", "bleak", "bumble", "asyncio"):
+        logging.getLogger(talkative).setLevel(logging.WARNING)
+    try:
+        config = load_config(chosen.config)
+        return int(chosen.command(config, chosen))
+    except InvalidConfig as error:
+        return _complain(error, USAGE)
+    except (GatewayError, sqlite3.Error) as error:
+        return _complain(error, FAILURE)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kidjamo-gateway",
+        description="Takes readings of bracelets over Bluetooth and MQTT, raises alarms on the spot, keeps"
+        " readings on disk and delivers them to the ingestion API.",
+        epilog=_EPILOG,
+    )
+    parser.set_defaults(log_level="info")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--config",
+        type=Path,
+        default=_DEFAULT_CONFIG,
+        metavar="FILE",
+        help="configuration file (default: %(default)s); gateway.example.toml of the package explains each setting",
+    )
+    for each in (parser, common):
+        each.add_argument(
+            "--log-level",
+            default=argparse.SUPPRESS,
+            choices=["debug", "info", "warning", "error"],
+            help="how much to log on standard error (default: info)",
+        )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    run_help = "run until SIGTERM or SIGINT; then sources stop and what they took is made durable"
+    run = commands.add_parser("run", parents=[common], help=run_help, description=run_help, epilog=_EPILOG)
+    run.set_defaults(command=_run)
+    check_help = "check the configuration, say what is wrong or odd, and exit"
+    check = commands.add_parser("check-config", parents=[common], help=check_help, description=check_help)
+    check.set_defaults(command=_check)
+    outbox_help = "say how many readings were kept, delivered and are pending; also while the gateway runs"
+    outbox = commands.add_parser("outbox", parents=[common], help=outbox_help, description=outbox_help)
+    outbox.add_argument("--json", action="store_true", help="as one JSON object")
+    outbox.set_defaults(command=_outbox)
+    return parser
+
+
+def _run(config: Config, _chosen: argparse.Namespace) -> int:
+    for warning in config.warnings():
+        logging.warning("%s", warning)
+    asyncio.run(_until_signal(config))
+    return OK
+
+
+async def _until_signal(config: Config) -> None:
+    from edge_gateway.gateway import run_gateway  # the other commands need none of it
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await run_gateway(config, stop)
+
+
+def _check(config: Config, _chosen: argparse.Namespace) -> int:
+    for warning in config.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    sources = [name for name in ("mqtt", "ble") if getattr(config, name)]
+    listed = f"{len(config.bracelet)} bracelets over {' and '.join(sources)}"
+    print(f"gateway {config.gateway_id}: {listed}, to {config.api.url}")
+    return OK
+
+
+def _outbox(config: Config, chosen: argparse.Namespace) -> int:
+    counts = read_counts(config.outbox_path).to_json()
+    if chosen.json:
+        print(json.dumps(counts))
+    else:
+        for name, value in counts.items():
+            print(f"{name.replace('_', ' '):22}{value:>12}")
+    return OK
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"kidjamo-gateway: {error}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""The gateway's configuration: one TOML file, checked once, frozen. The example explains each setting."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from importlib.resources import files
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_gateway.errors import InvalidConfig
+from vitals.reading import Identifier
+
+EXAMPLE = "gateway.example.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address that starts with http:// or https://")
+    return value.rstrip("/")
+
+
+def _radio(value: str) -> str:
+    plug_in, colon, address = value.partition(":")
+    if value != "system" and not (plug_in and colon and address):
+        raise ValueError('must be "system" or "<plug-in>:<address>"')
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
+class ApiConfig(_Section):
+    """Where readings are delivered."""
+
+    url: Annotated[str, AfterValidator(_http_url)] = Field(examples=["http://127.0.0.1:8001"])
+    token_file: Path | None = Field(None, examples=["/etc/kidjamo/api.token"])
+    ca_file: Path | None = Field(None, examples=["/etc/kidjamo/ca.pem"])
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(200, examples=[200])
+    timeout_s: Seconds = Field(30.0, examples=[30])
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the API is on this machine."""
+        host = urlsplit(self.url).hostname or ""
+        try:
+            return ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+
+class MqttConfig(_Section):
+    """The broker that MQTT bracelets publish to."""
+
+    host: str = Field("127.0.0.1", min_length=1, examples=["127.0.0.1"])
+    port: Port = Field(1883, examples=[1883])
+    username: str | None = Field(None, examples=["gateway"])
+    password_file: Path | None = Field(None, examples=["/etc/kidjamo/mqtt.password"])
+    ca_file: Path | None = Field(None, examples=["/etc/kidjamo/ca.pem"])
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = Field(30, examples=[30])
+
+
+class BleConfig(_Section):
+    """The Bluetooth adapter."""
+
+    radio: Annotated[str, AfterValidator(_radio)] = Field("system", examples=["system"])
+    max_links: Annotated[int, Field(ge=1, le=64)] = Field(7, examples=[7])
+    connect_timeout_s: Seconds = Field(15.0, examples=[15])
+    silence_s: Seconds = Field(30.0, examples=[30])
+
+
+class BraceletConfig(_Section):
+    """A bracelet of this gateway and the child who wears it."""
+
+    device_id: Identifier = Field(examples=["ble-001"])
+    patient_id: Identifier = Field(examples=["patient-001-ss"])
+
+
+class Config(_Section):
+    """All settings of one gateway."""
+
+    gateway_id: Identifier = Field(examples=["gw-demo"])
+    data_dir: Path = Field(Path("data/gateway"), examples=["/var/lib/kidjamo"])
+    accept_unknown_mqtt: bool = Field(False, examples=["false"])
+    history_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(6.0, examples=[6])
+    api: ApiConfig
+    mqtt: MqttConfig | None = None
+    ble: BleConfig | None = None
+    bracelet: tuple[BraceletConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_bracelet_once(self) -> Self:
+        devices = [worn.device_id for worn in self.bracelet]
+        if twice := sorted({device for device in devices if devices.count(device) > 1}):
+            raise ValueError(f"[[bracelet]] names {', '.join(twice)} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _some_source(self) -> Self:
+        if self.mqtt is None and self.ble is None:
+            raise ValueError("there is neither [mqtt] nor [ble], so nothing to take readings from")
+        return self
+
+    @property
+    def outbox_path(self) -> Path:
+        """The outbox file."""
+        return self.data_dir / "outbox.sqlite3"
+
+    @property
+    def patients(self) -> dict[str, str]:
+        """Patient of each bracelet on the list."""
+        return {worn.device_id: worn.patient_id for worn in self.bracelet}
+
+    def warnings(self) -> list[str]:
+        """What is allowed but hardly meant."""
+        found = []
+        if not self.api.loopback and self.api.url.startswith("http:"):
+            found.append(
+                "api.url: http:// beyond this machine sends children's data in the clear; use https://"
+            )
+        if self.ble and not self.bracelet:
+            found.append("ble: no [[bracelet]] is listed, so none will be connected")
+        if self.mqtt and not self.bracelet and not self.accept_unknown_mqtt:
+            found.append("mqtt: no [[bracelet]] is listed, so every one will be refused")
+        return found
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file; relative paths in it count from the file's directory.
+
+    Raises:
+        InvalidConfig: names the setting, the reason and the remedy.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidConfig("", f"there is no configuration file {path}", _how_to_begin()) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidConfig(
+            "", f"{path} cannot be read: {error}", "Check its permissions and UTF-8"
+        ) from None
+    return parse_config(text, path.parent)
+
+
+def parse_config(text: str, directory: Path = Path()) -> Config:
+    """Check the text of a configuration file.
+
+    Args:
+        directory: where relative paths count from.
+
+    Raises:
+        InvalidConfig: names the setting, the reason and the remedy.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidConfig("", f"not TOML: {error}", "Texts need quotes; compare with the example") from None
+    try:
+        return _resolved(Config.model_validate(document), directory)
+    except ValidationError as error:
+        raise _invalid_config(error) from None
+
+
+def example() -> str:
+    """The annotated example configuration."""
+    return files("edge_gateway").joinpath(EXAMPLE).read_text(encoding="utf-8")
+
+
+def _resolved(config: Config, directory: Path) -> Config:
+    def at_home(section: _Section) -> dict[str, Any]:
+        values = {name: getattr(section, name) for name in type(section).model_fields}
+        return {name: directory / value for name, value in values.items() if isinstance(value, Path)}
+
+    sections = {name: section for name in ("api", "mqtt") if (section := getattr(config, name))}
+    moved = {name: section.model_copy(update=at_home(section)) for name, section in sections.items()}
+    return config.model_copy(update=at_home(config) | moved)
+
+
+def _invalid_config(error: ValidationError) -> InvalidConfig:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = [part for part in first["loc"] if not isinstance(part, int)]
+    field = ".".join(map(str, first["loc"]))
+    section = _section_of([str(part) for part in where[:-1]])
+    name = str(where[-1]) if where else ""
+    reason = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(name, section.model_fields, 1)
+        return InvalidConfig(
+            field,
+            "unknown setting",
+            f"Did you mean {near[0]}?" if near else "Remove it, or check its section",
+        )
+    known = section.model_fields.get(name)
+    if known is None or not known.examples:
+        return InvalidConfig(field, reason, f"Compare with the example ({EXAMPLE})")
+    shown = known.examples[0]
+    quoted = f'"{shown}"' if isinstance(shown, str) and shown not in ("true", "false") else shown
+    if first["type"] == "missing":
+        reason = "is missing"
+    return InvalidConfig(field, reason, f"Write for example: {name} = {quoted}")
+
+
+_SECTIONS: dict[str, type[_Section]] = {
+    "api": ApiConfig,
+    "mqtt": MqttConfig,
+    "ble": BleConfig,
+    "bracelet": BraceletConfig,
+}
+
+
+def _section_of(where: list[str]) -> type[_Section]:
+    return _SECTIONS.get(where[0], Config) if where else Config
+
+
+def _how_to_begin() -> str:
+    return f"Begin with this one (annotated in edge_gateway/{EXAMPLE}):\n\n{MINIMAL}"
+
+
+MINIMAL = """\
+gateway_id = "gw-home"
+data_dir = "data/gateway"
+
+[api]
+url = "http://127.0.0.1:8001"
+
+[mqtt]
+host = "127.0.0.1"
+
+[[bracelet]]
+device_id = "bracelet-001"
+patient_id = "patient-001-ss"
+"""

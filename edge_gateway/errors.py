@@ -1,0 +1,67 @@
+"""What can go wrong in a gateway.
+
+KidjamoError
+ └─ GatewayError
+     ├─ InvalidConfig       a setting that is missing, unknown or impossible, with its remedy
+     ├─ DataDirUnavailable  the data directory cannot be used, or another gateway uses it
+     ├─ OutboxUnavailable   the outbox was closed before something could be made durable
+     ├─ RadioUnavailable    no Bluetooth adapter, or its plug-in cannot be opened
+     ├─ LinkLost            a bracelet went away, fell silent or answered nonsense
+     ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
+     └─ NotNotified         a notifier could not pass on an alert
+"""
+
+from __future__ import annotations
+
+from vitals.errors import KidjamoError
+
+
+class GatewayError(KidjamoError):
+    """Root of the errors a gateway raises on purpose."""
+
+
+class InvalidConfig(GatewayError):
+    """A configuration nobody should start with.
+
+    Attributes:
+        field: dotted path of the setting, empty when the whole file is at fault.
+        reason: what is wrong.
+        remedy: what to do about it.
+    """
+
+    def __init__(self, field: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{field}: {reason}. {remedy}" if field else f"{reason}. {remedy}")
+        self.field, self.reason, self.remedy = field, reason, remedy
+
+
+class DataDirUnavailable(GatewayError):
+    """The data directory cannot be used; two gateways must not share one."""
+
+
+class OutboxUnavailable(GatewayError):
+    """The outbox is closed; what was handed in last is not durable."""
+
+
+class RadioUnavailable(GatewayError):
+    """Bluetooth cannot be used at the moment."""
+
+
+class LinkLost(GatewayError):
+    """A link to a bracelet ended; it is to be connected again."""
+
+
+class DeliveryFailed(GatewayError):
+    """The API did not take a batch.
+
+    Attributes:
+        retry_after_s: how long the API asked to be left alone, where it did.
+        splittable: whether a smaller batch may pass where this one did not.
+    """
+
+    def __init__(self, reason: str, retry_after_s: float | None = None, splittable: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after_s, self.splittable = retry_after_s, splittable
+
+
+class NotNotified(GatewayError):
+    """An alert could not be passed on now."""

@@ -1,0 +1,172 @@
+"""Wiring: sources into the intake, the intake into alarms and the outbox, the outbox to the API."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_gateway.alarms import Alarms, Notifier
+from edge_gateway.arrival import Arrival, DeadLetter, Source
+from edge_gateway.config import Config
+from edge_gateway.errors import DataDirUnavailable
+from edge_gateway.intake import Intake
+from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.notifiers import MqttNotifier
+from edge_gateway.outbox import Outbox
+from edge_gateway.sources.mqtt import MqttSource
+from edge_gateway.state import GatewayState
+from edge_gateway.state_topic import last_will, publish_state
+from edge_gateway.uplink import Api, Uplink
+
+log = logging.getLogger(__name__)
+
+_PURGE_EVERY_S, _PURGE_AGAIN_S = 60.0, 1.0
+_DRAIN_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What a running gateway is made of."""
+
+    sources: list[Source]
+    session: MqttSession | None
+    alarms: Alarms
+    intake: Intake
+    uplink: Uplink
+
+
+async def run_gateway(config: Config, stop: asyncio.Event) -> None:
+    """Run until `stop` is set: then sources end first, and what they took is made durable.
+
+    Raises:
+        DataDirUnavailable: the data directory cannot be used, or another gateway uses it.
+        OutboxUnavailable: the outbox cannot be opened at all.
+    """
+    state = GatewayState(config.gateway_id)
+    loop = asyncio.get_running_loop()
+
+    def on_trouble(trouble: str) -> None:
+        loop.call_soon_threadsafe(state.part, "outbox", f"cannot write: {trouble}" if trouble else "writes")
+
+    with _only_one(config.data_dir), Outbox(config.outbox_path, on_trouble=on_trouble) as outbox:
+        api = Api(config.api)
+        try:
+            await _run(config, _parts(config, state, outbox, api), state, outbox, stop)
+        finally:
+            await api.close()
+
+
+def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Parts:
+    sources: list[Source] = []
+    notifiers: list[Notifier] = []
+    session = None
+    if config.mqtt:
+        session = MqttSession(
+            config.mqtt,
+            f"kidjamo-gateway-{config.gateway_id}",
+            last_will(config.gateway_id),
+            lambda mqtt: state.part("mqtt", mqtt),
+        )
+        sources.append(MqttSource(session, config.patients, config.accept_unknown_mqtt, state))
+        notifiers.append(MqttNotifier(session))
+    if config.ble:
+        from edge_gateway.sources.ble import BleSource  # bleak is heavy: only where there is Bluetooth
+
+        sources.append(BleSource(config.ble, config.patients, outbox, state))
+    alarms = Alarms(notifiers, state.counters)
+    uplink = Uplink(api, outbox, state, config.api.batch_size)
+    return _Parts(sources, session, alarms, Intake(config.gateway_id, alarms, outbox, uplink, state), uplink)
+
+
+async def _run(
+    config: Config, parts: _Parts, state: GatewayState, outbox: Outbox, stop: asyncio.Event
+) -> None:
+    for path in outbox.set_aside:
+        _report(path, parts.intake)
+    reported = len(outbox.set_aside)
+    async with asyncio.TaskGroup() as tasks:
+        uplinks = [
+            tasks.create_task(parts.uplink.run(), name="uplink"),
+            tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
+            tasks.create_task(parts.alarms.run(), name="alarms"),
+            tasks.create_task(_upkeep(config, parts, outbox, reported), name="upkeep"),
+        ]
+        if parts.session:
+            uplinks.append(tasks.create_task(publish_state(parts.session, state, outbox), name="state topic"))
+        receiving = {
+            source.name: [
+                tasks.create_task(source.run(), name=source.name),
+                tasks.create_task(parts.intake.serve(source), name=f"intake {source.name}"),
+            ]
+            for source in parts.sources
+        }
+        log.info("gateway %s runs, sources: %s", config.gateway_id, ", ".join(receiving) or "none")
+        await stop.wait()
+        log.info("stopping: sources first, then what they took is made durable")
+        await _stop(parts, receiving, uplinks)
+
+
+async def _stop(
+    parts: _Parts, receiving: dict[str, list[asyncio.Task[None]]], uplinks: list[asyncio.Task[None]]
+) -> None:
+    await _cancel([task for name, tasks in receiving.items() if name != "mqtt" for task in tasks])
+    await _cancel(receiving.get("mqtt", [])[1:])  # no more intake, while the connection can still acknowledge
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            await parts.intake.drained()
+    except TimeoutError:
+        log.error("the disk did not take everything; what is not durable was not acknowledged either")
+    await _cancel(uplinks)
+    if parts.session:
+        topic, payload = parts.session.will
+        await parts.session.publish(topic, payload, retain=True)
+    await _cancel(receiving.get("mqtt", []))
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _upkeep(config: Config, parts: _Parts, outbox: Outbox, reported: int) -> None:
+    """Delete old history in small portions, and report files that were set aside meanwhile."""
+    while True:
+        for path in outbox.set_aside[reported:]:
+            _report(path, parts.intake)
+        reported = len(outbox.set_aside)
+        purged = await outbox.purge(config.history_hours * 3600)
+        await asyncio.sleep(_PURGE_AGAIN_S if purged else _PURGE_EVERY_S)
+
+
+def _report(path: Path, intake: Intake) -> None:
+    """A corrupt outbox is known to the cloud, too: readings may be missing."""
+    reason = f"the gateway's outbox was corrupt and is set aside as {path.name}: readings may be missing"
+    intake.take(Arrival(DeadLetter.of(b"", reason, field="outbox")))
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Hold the data directory; the lock goes with the process, however it ends."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(directory / "gateway.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DataDirUnavailable(f"the data directory {directory} cannot be used: {error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise DataDirUnavailable(
+            f"another gateway uses {directory}; stop it, or choose another data_dir"
+        ) from None
+    try:
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,337 @@
+"""Readings on disk until the API has them: one SQLite file, one writer thread, commits shared by who waits.
+
+Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
+`synchronous=FULL`: on disk, not only written). While one transaction is being flushed, the next group gathers:
+nobody waits for more than one flush of others, and a slow disk means larger groups.
+
+A full or failing disk is a state (`trouble`): the work waits and is tried again. A corrupt file is set aside
+for a person to look at, and a fresh one takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+from uuid import UUID
+
+from edge_gateway import store
+from edge_gateway.errors import OutboxUnavailable
+from edge_gateway.store import Counts, Entry, NewReading, Progress
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Statement = Callable[[sqlite3.Connection], T]
+
+_MOST_IN_A_GROUP = 1000
+_TRY_AGAIN_S = 1.0
+_CHECKED_UP_TO = 64 * 2**20
+"""Files up to this many bytes are checked page by page at start; larger ones when a page turns out bad."""
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_PASSING = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOMEM,
+}
+
+
+class _Work(Generic[T]):
+    """One caller's statement and the future it waits on."""
+
+    __slots__ = ("future", "statement")
+
+    def __init__(self, statement: Statement[T]) -> None:
+        self.statement: Statement[T] = statement
+        self.future: Future[T] = Future()
+
+
+class Outbox:
+    """The gateway's durable memory.
+
+    Args:
+        path: the file; its directory is made where missing.
+        now: the clock, seconds since 1970.
+        on_trouble: told, in the writer thread, what the disk's trouble is, "" once it is over.
+
+    Attributes:
+        trouble: why nothing can be made durable at the moment; empty when all is well.
+        set_aside: corrupt files that were put out of the way since the start.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        now: Callable[[], float] = time.time,
+        on_trouble: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.path, self._now, self._on_trouble = path, now, on_trouble
+        self.trouble = ""
+        self.set_aside: list[Path] = []
+        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
+        self._closing = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="outbox", daemon=True)
+
+    def open(self) -> Self:
+        """Open the file and start writing; a corrupt file is set aside first.
+
+        Raises:
+            OutboxUnavailable: the directory cannot be made or the file not be opened.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(self._open_checked()):
+                pass
+        except (OSError, sqlite3.Error) as error:
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be opened: {error}") from error
+        self._thread.start()
+        return self
+
+    def close(self) -> None:
+        """Commit what was handed over, then stop; where the disk fails, give up and say so to who waits."""
+        if not self._closed:
+            self._closed = True
+            self._closing.set()
+            self._queue.put(None)
+            self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def append(self, readings: Sequence[NewReading]) -> Future[int]:
+        """Make readings durable, in order; the result says how many were new."""
+        return self._submit(lambda db: store.append(db, readings, self._now()))
+
+    def bury(self, error_id: UUID, body: str) -> Future[None]:
+        """Make a dead letter durable."""
+        return self._submit(lambda db: store.bury(db, error_id, body))
+
+    async def peek(self, limit: int) -> list[Entry]:
+        """The oldest pending readings."""
+        return await self._ask(lambda db: store.peek(db, limit))
+
+    async def settle(self, accepted: Sequence[int], rejected: Sequence[tuple[int, str]]) -> None:
+        """Note what the API made of a batch: rows it has, and rows it refuses with its reason."""
+
+        def write(db: sqlite3.Connection) -> None:
+            now = self._now()
+            store.acknowledge(db, accepted, now)
+            for row, reason in rejected:
+                store.reject(db, row, reason, now)
+
+        await self._ask(write)
+
+    async def peek_dead_letters(self, limit: int) -> list[Entry]:
+        """The oldest dead letters that are still to be sent."""
+        return await self._ask(lambda db: store.peek_dead_letters(db, limit))
+
+    async def acknowledge_dead_letters(self, ids: Sequence[int]) -> None:
+        """The API has these dead letters."""
+        await self._ask(lambda db: store.acknowledge_dead_letters(db, ids, self._now()))
+
+    async def progress(self, device_id: str) -> Progress | None:
+        """How far a bracelet's records are committed."""
+        return await self._ask(lambda db: store.read_progress(db, device_id))
+
+    async def remember(self, device_id: str, progress: Progress) -> None:
+        """Note how far a bracelet's records are committed."""
+        await self._ask(lambda db: store.write_progress(db, device_id, progress))
+
+    async def purge(self, history_s: float) -> int:
+        """Delete a portion of what is older than the history; returns how many rows."""
+        return await self._ask(lambda db: store.purge(db, history_s, self._now()))
+
+    async def counts(self) -> Counts:
+        """What the outbox has held since it was made."""
+        return await self._ask(store.counts)
+
+    async def _ask(self, statement: Statement[T]) -> T:
+        return await asyncio.wrap_future(self._submit(statement))
+
+    def _submit(self, statement: Statement[T]) -> Future[T]:
+        work = _Work(statement)
+        if self._closed:
+            work.future.set_exception(OutboxUnavailable("the outbox is closed"))
+        else:
+            self._queue.put(work)
+        return work.future
+
+    def _serve(self) -> None:
+        db = self._connect_patiently()
+        while group := self._next_group():
+            db = self._commit_patiently(db, group)
+        if db:
+            db.close()
+
+    def _next_group(self) -> list[_Work[Any]]:
+        """What is waiting, at least one piece of work; empty at the end."""
+        group: list[_Work[Any]] = []
+        work = self._queue.get()
+        while work is not None:
+            if work.future.set_running_or_notify_cancel():
+                group.append(work)
+            if len(group) >= _MOST_IN_A_GROUP:
+                break
+            try:
+                work = self._queue.get_nowait() if group else self._queue.get()
+            except Empty:
+                break
+        if work is None and group:
+            self._queue.put(None)  # the end comes after this group
+        return group
+
+    def _commit_patiently(
+        self, db: sqlite3.Connection | None, group: list[_Work[Any]]
+    ) -> sqlite3.Connection | None:
+        """Commit a group, however long the disk takes to recover; gives up only when closing."""
+        while True:
+            try:
+                db = db or self._open_checked()
+                results = _transact(db, group)
+            except sqlite3.Error as error:
+                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+                _roll_back(db)
+                if code in _CORRUPT:
+                    self._close_and_set_aside(db, error)
+                    db = None
+                elif code not in _PASSING:
+                    _fail_one_by_one(db, group, error)
+                    return db
+                elif not self._wait(str(error)):
+                    _fail(group, OutboxUnavailable(f"closed while the disk had trouble: {error}"))
+                    return db
+            except Exception as error:  # noqa: BLE001 - a caller's statement failed: the caller is told
+                _roll_back(db)
+                _fail_one_by_one(db, group, error)
+                return db
+            else:
+                self._note("")
+                for work, result in zip(group, results, strict=True):
+                    work.future.set_result(result)
+                return db
+
+    def _connect_patiently(self) -> sqlite3.Connection | None:
+        try:
+            return self._open_checked()
+        except sqlite3.Error:
+            return None  # tried again with the first group
+
+    def _wait(self, trouble: str) -> bool:
+        """Wait before trying again; False when closing."""
+        self._note(trouble)
+        return not self._closing.wait(_TRY_AGAIN_S)
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            log.error("outbox cannot write: %s", trouble) if trouble else log.warning("outbox writes again")
+            self._on_trouble(trouble)
+
+    def _close_and_set_aside(self, db: sqlite3.Connection | None, error: sqlite3.Error) -> None:
+        if db:
+            with suppress(sqlite3.Error):
+                db.close()
+        self._set_aside(str(error))
+
+    def _open_checked(self) -> sqlite3.Connection:
+        try:
+            return _connect(self.path)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _CORRUPT:
+                raise
+            self._set_aside(str(error))
+            return _connect(self.path)
+
+    def _set_aside(self, reason: str) -> None:
+        stamp = datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+        self.set_aside.append(aside)
+        log.error("outbox is corrupt (%s): set aside as %s, a fresh one takes its place", reason, aside.name)
+
+
+def read_counts(path: Path) -> Counts:
+    """Counts of an outbox, also while a gateway writes it; nothing where there is no file.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    if not path.exists():
+        return Counts()
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+        return store.counts(db)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if path.stat().st_size <= _CHECKED_UP_TO:
+            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise _corrupt(verdict)
+        db.executescript(store.SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _corrupt(verdict: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(verdict)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _transact(db: sqlite3.Connection, group: Sequence[_Work[Any]]) -> list[Any]:
+    db.execute("BEGIN IMMEDIATE")
+    results = [work.statement(db) for work in group]
+    db.execute("COMMIT")
+    return results
+
+
+def _roll_back(db: sqlite3.Connection | None) -> None:
+    with suppress(sqlite3.Error):
+        if db and db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _fail_one_by_one(db: sqlite3.Connection | None, group: list[_Work[Any]], error: Exception) -> None:
+    """One statement of a group failed: let the others through, and tell only its caller."""
+    for work in group:
+        if db is None or len(group) == 1:
+            work.future.set_exception(error)
+            continue
+        try:
+            work.future.set_result(_transact(db, [work])[0])
+        except Exception as own:  # noqa: BLE001 - told to the caller, whose statement it was
+            _roll_back(db)
+            work.future.set_exception(own)
+
+
+def _fail(group: Sequence[_Work[Any]], error: Exception) -> None:
+    for work in group:
+        work.future.set_exception(error)

@@ -1,0 +1,175 @@
+"""The Bluetooth adapter: one long-lived scanner, one connection attempt at a time, never both at once.
+
+`radio = "system"` is the machine's own adapter; `"<plug-in>:<address>"` opens one of the entry points of
+group `kidjamo.radio`, inside which the same bleak calls speak through it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from bleak import BleakScanner
+from bleak.backends.device import BLEDevice
+from bleak.backends.scanner import AdvertisementData
+from bleak.exc import BleakError
+
+from edge_gateway.backoff import Backoff
+from edge_gateway.errors import RadioUnavailable
+from vitals.gatt import bracelet
+
+log = logging.getLogger(__name__)
+
+RADIO_GROUP = "kidjamo.radio"
+RADIO_ERRORS = (BleakError, OSError, EOFError, TimeoutError)
+"""What bleak and its backends raise when an adapter or a device does not do what it should."""
+_BACKOFF_CAP_S = 15.0
+_DEAF_S = 60.0
+"""A radio that hears nothing at all for this long, with no link up, is opened anew."""
+_STEP_S = 10.0
+_WATCH_S = 1.0
+
+OnAdvertisement = Callable[[BLEDevice, AdvertisementData], None]
+
+
+def open_radio(setting: str) -> AbstractAsyncContextManager[object]:
+    """The radio a setting names.
+
+    Raises:
+        RadioUnavailable: no such plug-in is installed, or it cannot be loaded.
+    """
+    if setting == "system":
+        return nullcontext()
+    name, _, address = setting.partition(":")
+    found = list(entry_points(group=RADIO_GROUP, name=name))
+    if not found:
+        known = ", ".join(sorted(point.name for point in entry_points(group=RADIO_GROUP))) or "none"
+        raise RadioUnavailable(f'no radio plug-in "{name}" is installed (found: {known})')
+    try:
+        factory = found[0].load()
+    except (ImportError, AttributeError) as error:
+        raise RadioUnavailable(f'radio plug-in "{name}" cannot be loaded: {error}') from error
+    return cast(AbstractAsyncContextManager[object], factory(address))
+
+
+class Adapter:
+    """Scans for bracelets, and stops scanning for as long as a connection is being made.
+
+    Args:
+        setting: `radio` of the configuration.
+        on_advertisement: called for each advertisement of a bracelet's service.
+        busy: whether any link is up; then silence of the scanner means nothing.
+        on_state: told the radio's state in words.
+    """
+
+    def __init__(
+        self,
+        setting: str,
+        on_advertisement: OnAdvertisement,
+        busy: Callable[[], bool],
+        on_state: Callable[[str], None],
+    ) -> None:
+        self._setting, self._on_advertisement, self._busy, self._on_state = (
+            setting,
+            on_advertisement,
+            busy,
+            on_state,
+        )
+        self._lock = asyncio.Lock()
+        self._scanner: BleakScanner | None = None
+        self._fault = False
+        self._heard = 0.0
+
+    async def run(self) -> None:
+        """Keep the radio open and the scanner running until cancelled."""
+        backoff = Backoff(1.0, _BACKOFF_CAP_S, random.random)
+        while True:
+            try:
+                async with open_radio(self._setting):
+                    await self._scan(backoff)
+                reason = "it heard nothing, or would not scan"
+            except (*RADIO_ERRORS, RadioUnavailable) as error:
+                reason = str(error) or type(error).__name__
+            log.log(
+                logging.DEBUG if backoff.failures else logging.WARNING,
+                "radio %s: %s; it is opened again",
+                self._setting,
+                reason,
+            )
+            self._on_state(f"away: {reason}")
+            await asyncio.sleep(backoff.after_failure())
+
+    @asynccontextmanager
+    async def connecting(self) -> AsyncIterator[None]:
+        """Hold the adapter for one connection attempt.
+
+        Raises:
+            RadioUnavailable: the radio is away.
+        """
+        async with self._lock:
+            if self._scanner is None:
+                raise RadioUnavailable("the radio is away")
+            await self._stop_scanning()
+            try:
+                yield
+            finally:
+                await self._start_scanning()
+
+    async def _scan(self, backoff: Backoff) -> None:
+        """Scan until something is wrong with the radio."""
+        self._fault = False
+        self._heard = time.monotonic()
+        self._scanner = BleakScanner(self._hear, service_uuids=[bracelet.SERVICE])
+        try:
+            async with self._lock:
+                await _within(self._scanner.start())
+            self._on_state("scanning")
+            backoff.reset()
+            while not self._deaf():
+                await asyncio.sleep(_WATCH_S)
+                if self._fault and not await self._scans_again():
+                    return
+        finally:
+            async with self._lock:
+                await self._stop_scanning()
+                self._scanner = None
+
+    async def _scans_again(self) -> bool:
+        """Start a scanner that would not; as long as links are up, the radio is not given up for it."""
+        async with self._lock:
+            await self._start_scanning()
+        return not self._fault or self._busy()
+
+    def _deaf(self) -> bool:
+        if self._busy():
+            self._heard = time.monotonic()
+        return time.monotonic() - self._heard > _DEAF_S
+
+    def _hear(self, device: BLEDevice, advertisement: AdvertisementData) -> None:
+        self._heard = time.monotonic()
+        self._on_advertisement(device, advertisement)
+
+    async def _stop_scanning(self) -> None:
+        if self._scanner:
+            with suppress(*RADIO_ERRORS):
+                await _within(self._scanner.stop())
+
+    async def _start_scanning(self) -> None:
+        if self._scanner:
+            try:
+                await _within(self._scanner.start())
+                self._fault = False
+            except RADIO_ERRORS as error:
+                log.debug("scanning does not start: %s", error)
+                self._fault = True
+
+
+async def _within(step: Any) -> None:
+    async with asyncio.timeout(_STEP_S):
+        await step

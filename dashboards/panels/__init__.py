@@ -1,0 +1,1 @@
+"""One module a dashboard; beside them the SQL that is too long to stand among panels."""

@@ -1,0 +1,357 @@
+"""The ward: how each child is now, what is critical, how the vitals went, and whether data flow.
+
+`kidjamo-dashboards render` writes it once a language.
+"""
+
+from __future__ import annotations
+
+from grafana_foundation_sdk.builders import common, table, text, timeseries
+from grafana_foundation_sdk.builders import dashboard as build
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import (
+    GraphDrawStyle,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    StackingMode,
+    TableCellBackgroundDisplayMode,
+    TableColoredBackgroundCellOptions,
+    TooltipDisplayMode,
+)
+from grafana_foundation_sdk.models.text import TextMode
+
+from dashboards.panels import children
+from dashboards.panels.critical_alerts import critical_alerts
+from dashboards.panels.latest_values import (
+    HEARD_WITHIN_DAYS,
+    HIGH,
+    LOW,
+    NO_DATA_AFTER_S,
+    OLD_AFTER_S,
+    latest_values,
+)
+from dashboards.postgres_query import DATASOURCE, PostgresQuery
+from dashboards.sql import literal
+from dashboards.words import Words
+from vitals import limits
+from vitals.limits import HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS, Vital
+
+RED, ORANGE, GREY, CLEAR = "red", "orange", "#8e8e8e", "transparent"
+DELAY_PERCENTILE = 95
+_FULL, _HALF, _THIRD = 24, 12, 8
+_SHORT_PSEUDONYM = (r"/^(p\d+_.{8}).*$/", "$1…")
+
+
+def ward(words: Words) -> model.Dashboard:
+    """The ward dashboard in one language."""
+    panels: list[Builder[model.Panel]] = [
+        notice_text(words).id(1).span(_FULL).height(3),
+        vitals_latest(words).id(2).span(_FULL).height(9),
+        alerts_table(words).id(3).span(_FULL).height(8),
+        spo2_timeseries(words).id(4).span(_HALF).height(9),
+        heart_rate_timeseries(words).id(5).span(_HALF).height(9),
+        respiratory_rate_timeseries(words).id(6).span(_HALF).height(9),
+        temperature_timeseries(words).id(7).span(_HALF).height(9),
+        flow_timeseries(words).id(8).span(_THIRD).height(8),
+        delay_timeseries(words).id(9).span(_THIRD).height(8),
+        errors_timeseries(words).id(10).span(_THIRD).height(8),
+    ]
+    board = (
+        build.Dashboard(words.ward)
+        .uid(f"kidjamo-ward-{words.language}")
+        .tags(["kidjamo", words.language])
+        .readonly()
+        .timezone("browser")
+        .time("now-3h", "now")
+        .refresh("10s")
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .with_variable(patient_variable(words))
+    )
+    for panel in panels:
+        board.with_panel(panel)
+    return board.build()
+
+
+def patient_variable(words: Words) -> build.QueryVariable:
+    """Which children; all of them unless chosen otherwise."""
+    return (
+        build.QueryVariable("patient")
+        .label(words.child)
+        .datasource(DATASOURCE)
+        .query(children.PATIENTS)
+        .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(model.VariableSort.DISABLED)
+        .multi(True)
+        .include_all(True)
+        .all_value(children.ALL_PATIENTS)
+        .allow_custom_value(False)
+        .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
+    )
+
+
+def notice_text(words: Words) -> text.Panel:
+    """What this is not."""
+    return text.Panel().transparent(True).mode(TextMode.MARKDOWN).content(words.notice)
+
+
+def vitals_latest(words: Words) -> table.Panel:
+    """Each child's newest values, or why there are none."""
+    old = words.old.partition("{")[0]
+    signs = [
+        _coloured(f"/^[{LOW}{HIGH}]/", RED),
+        _coloured(f"/^{old}.*[{LOW}{HIGH}]/", ORANGE),
+        _coloured("/^[^0-9]/", GREY),
+    ]
+    panel = (
+        table.Panel()
+        .title(words.latest)
+        .description(words.latest_note.format(days=HEARD_WITHIN_DAYS, old_s=OLD_AFTER_S))
+        .datasource(DATASOURCE)
+        .with_target(PostgresQuery(latest_values(words)))
+        .override_by_name(words.child, [_property("mappings", [_short_pseudonym()])])
+        .override_by_name(
+            words.state,
+            [
+                _property("mappings", [_coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
+                *_background(),
+            ],
+        )
+        .override_by_name(
+            words.last_heard,
+            [
+                _property("unit", "s"),
+                _property(
+                    "thresholds", _steps((None, CLEAR), (OLD_AFTER_S, ORANGE), (NO_DATA_AFTER_S, RED)).build()
+                ),
+                _background_cell(),
+            ],
+        )
+    )
+    for vital in VITALS:
+        panel.override_by_name(words.heading(vital), [_property("mappings", signs), *_background()])
+    return panel
+
+
+def alerts_table(words: Words) -> table.Panel:
+    """Critical alerts, open ones first."""
+    return (
+        table.Panel()
+        .title(words.alerts)
+        .description(words.alerts_note)
+        .datasource(DATASOURCE)
+        .with_target(PostgresQuery(critical_alerts(words)))
+        .override_by_name(
+            words.state, [_property("mappings", [_coloured(f"/^{words.open}$/", RED)]), *_background()]
+        )
+        .override_by_name(words.child, [_property("mappings", [_short_pseudonym()])])
+        .override_by_name(words.since, [_property("unit", "s")])
+    )
+
+
+def spo2_timeseries(words: Words) -> timeseries.Panel:
+    """Oxygen saturation; no dip is averaged away."""
+    limit, fever = limits.SPO2_CRITICAL_BELOW, limits.SPO2_WITH_FEVER_UP_TO
+    return (
+        _vital(SPO2, f"min(m.{SPO2.field})", words)
+        .description(
+            _sentences(
+                words.worst_low,
+                words.critical_below.format(limit=words.number(limit), unit="%"),
+                words.with_fever.format(
+                    limit=words.number(fever),
+                    unit="%",
+                    fever=words.number(limits.TEMPERATURE_CRITICAL_FROM),
+                ),
+            )
+        )
+        .unit("percent")
+        .axis_soft_min(limit - 6)
+        .max(SPO2.high)
+        .thresholds(_steps((None, RED), (limit, ORANGE), (fever, CLEAR)))
+    )
+
+
+def heart_rate_timeseries(words: Words) -> timeseries.Panel:
+    """Heart rate; the value nearest to either limit, so that neither side is averaged away."""
+    low, high = limits.HEART_RATE_CRITICAL_BELOW, limits.HEART_RATE_CRITICAL_ABOVE
+    least, most, middle = f"min(m.{HEART_RATE.field})", f"max(m.{HEART_RATE.field})", (low + high) / 2
+    return (
+        _vital(
+            HEART_RATE,
+            f"CASE WHEN {most} - {middle} >= {middle} - {least} THEN {most} ELSE {least} END",
+            words,
+        )
+        .description(
+            _sentences(
+                words.worst_either,
+                words.critical_below.format(limit=words.number(low), unit="/min"),
+                words.critical_above.format(limit=words.number(high), unit="/min"),
+            )
+        )
+        .unit("suffix: /min")
+        .axis_soft_min(low - 10)
+        .axis_soft_max(high + 10)
+        .thresholds(_steps((None, RED), (low, CLEAR), (high, RED)))
+    )
+
+
+def respiratory_rate_timeseries(words: Words) -> timeseries.Panel:
+    """Respiratory rate, which has no critical threshold."""
+    return (
+        _vital(RESPIRATORY_RATE, f"avg(m.{RESPIRATORY_RATE.field})", words)
+        .description(words.mean)
+        .unit("suffix: /min")
+        .axis_soft_min(0)
+        .axis_soft_max(40)
+        .thresholds(_steps((None, CLEAR)))
+    )
+
+
+def temperature_timeseries(words: Words) -> timeseries.Panel:
+    """Body temperature; no peak is averaged away."""
+    limit = limits.TEMPERATURE_CRITICAL_FROM
+    return (
+        _vital(TEMPERATURE, f"max(m.{TEMPERATURE.field})", words)
+        .description(
+            _sentences(words.worst_high, words.critical_from.format(limit=words.number(limit), unit="°C"))
+        )
+        .unit("celsius")
+        .axis_soft_min(limit - 3)
+        .axis_soft_max(limit + 2)
+        .thresholds(_steps((None, CLEAR), (limit, RED)))
+    )
+
+
+def flow_timeseries(words: Words) -> timeseries.Panel:
+    """How many readings a minute reach the database."""
+    sql = """\
+SELECT $__timeGroupAlias(m.timestamp, 1m, 0), coalesce(m.source, '?') AS metric, count(*) AS value
+FROM measurements m
+WHERE $__timeFilter(m.timestamp) AND patient_id IN ($patient)
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+    return _timeseries(sql).title(words.flow).description(words.flow_note).unit("rpm").min(0)
+
+
+def delay_timeseries(words: Words) -> timeseries.Panel:
+    """How long readings take to the database, live ones and those from a backlog apart."""
+    sql = f"""\
+SELECT $__timeGroupAlias(m.timestamp, 1m),
+       CASE WHEN m.late THEN {literal(words.backlog)} ELSE {literal(words.live)} END AS metric,
+       percentile_cont({DELAY_PERCENTILE / 100}) WITHIN GROUP (
+           ORDER BY extract(epoch FROM m.recorded_at - m.timestamp)::double precision) AS value
+FROM measurements m
+WHERE $__timeFilter(m.timestamp) AND patient_id IN ($patient)
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+    return (
+        _timeseries(sql)
+        .title(words.delay)
+        .description(words.delay_note.format(share=DELAY_PERCENTILE))
+        .unit("s")
+        .min(0)
+    )
+
+
+def errors_timeseries(words: Words) -> timeseries.Panel:
+    """How many records were refused, and where."""
+    sql = """\
+SELECT $__timeGroupAlias(e.timestamp, $__interval, 0), e.source AS metric, count(*) AS value
+FROM ingestion_errors e
+WHERE $__timeFilter(e.timestamp)
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+    return (
+        _timeseries(sql)
+        .title(words.errors)
+        .description(words.errors_note)
+        .interval("1m")
+        .draw_style(GraphDrawStyle.BARS)
+        .fill_opacity(80)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL))
+        .min(0)
+        .decimals(0)
+    )
+
+
+def _vital(vital: Vital, worst: str, words: Words) -> timeseries.Panel:
+    """One vital, a line a child, broken where there are no valid values."""
+    sql = f"""\
+SELECT $__timeGroupAlias(m.timestamp, $__interval, NULL), m.patient_id AS metric, {worst} AS value
+FROM measurements m
+WHERE $__timeFilter(m.timestamp) AND patient_id IN ($patient)
+  AND m.{vital.field} IS NOT NULL AND NOT {literal(vital.field)} = ANY (m.invalid_fields)
+GROUP BY 1, 2
+ORDER BY 1, 2"""
+    pattern, replacement = _SHORT_PSEUDONYM
+    return (
+        _timeseries(sql)
+        .title(words.heading(vital))
+        .interval("5s")
+        .thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.LINE_AND_AREA))
+        .with_transformation(
+            model.DataTransformerConfig(
+                id_val="renameByRegex", options={"regex": pattern, "renamePattern": replacement}
+            )
+        )
+    )
+
+
+def _timeseries(sql: str) -> timeseries.Panel:
+    return (
+        timeseries.Panel()
+        .datasource(DATASOURCE)
+        .with_target(PostgresQuery(sql, "time_series"))
+        .color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .span_nulls(False)
+        .legend(
+            common.VizLegendOptions()
+            .show_legend(True)
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
+        )
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    )
+
+
+def _steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
+    """Colours from each value on; the first starts at minus infinity."""
+    return (
+        build.ThresholdsConfig()
+        .mode(model.ThresholdsMode.ABSOLUTE)
+        .steps([model.Threshold(value=value, color=colour) for value, colour in steps])
+    )
+
+
+def _coloured(pattern: str, colour: str) -> model.RegexMap:
+    return model.RegexMap(
+        model.DashboardRegexMapOptions(pattern=pattern, result=model.ValueMappingResult(color=colour))
+    )
+
+
+def _short_pseudonym() -> model.RegexMap:
+    """Shows the start of a pseudonym; the cell keeps all of it."""
+    pattern, replacement = _SHORT_PSEUDONYM
+    return model.RegexMap(
+        model.DashboardRegexMapOptions(pattern=pattern, result=model.ValueMappingResult(text=replacement))
+    )
+
+
+def _background() -> list[model.DynamicConfigValue]:
+    """Cells take the colour of their mapping, and none where no mapping is met."""
+    return [_property("thresholds", _steps((None, CLEAR)).build()), _background_cell()]
+
+
+def _background_cell() -> model.DynamicConfigValue:
+    return _property(
+        "custom.cellOptions", TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.BASIC)
+    )
+
+
+def _property(name: str, value: object) -> model.DynamicConfigValue:
+    return model.DynamicConfigValue(id_val=name, value=value)
+
+
+def _sentences(*sentences: str) -> str:
+    return " ".join(sentences)

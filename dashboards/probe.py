@@ -1,0 +1,99 @@
+"""Runs every query of a dashboard on a real PostgreSQL, as Grafana would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import psycopg2
+from psycopg2.extensions import connection
+
+from dashboards.sql import NotExpandable, View, expand, quoted
+
+_Time = int | float | Decimal | datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One query of a dashboard.
+
+    Attributes:
+        dashboard: uid of its dashboard.
+        panel: title of its panel, or the variable's name after a `$`.
+    """
+
+    dashboard: str
+    panel: str
+    sql: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the database made of it.
+
+    Attributes:
+        milliseconds: from sending to the last row.
+        error: why it cannot be shown; empty where it can.
+    """
+
+    query: Query
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    milliseconds: float = 0.0
+    error: str = ""
+
+
+def queries(board: Mapping[str, Any]) -> Iterator[Query]:
+    """All queries of decoded dashboard JSON: the variables' first, then the panels'."""
+    for variable in board["templating"]["list"]:
+        if variable["type"] == "query":
+            yield Query(board["uid"], f"${variable['name']}", variable["query"], "table")
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            yield Query(board["uid"], panel.get("title", ""), target["rawSql"], target["format"])
+
+
+def everything(board: Mapping[str, Any]) -> dict[str, str]:
+    """Each variable's text when "All" is chosen, as the dashboard starts."""
+    return {
+        variable["name"]: variable.get("allValue")
+        or quoted(str(option["value"]) for option in variable.get("options", ()))
+        for variable in board["templating"]["list"]
+    }
+
+
+def run(database: connection, query: Query, view: View) -> Answer:
+    """Run one query; a failure is part of the answer, and the connection stays usable."""
+    start = time.perf_counter()
+    try:
+        sql = expand(query.sql, view)
+        with database.cursor() as cursor:
+            cursor.execute("SAVEPOINT panel")
+            try:
+                cursor.execute(sql)
+                rows = tuple(cursor.fetchall())
+                columns = tuple(column.name for column in cursor.description or ())
+            finally:
+                cursor.execute("ROLLBACK TO SAVEPOINT panel")
+    except (psycopg2.Error, NotExpandable) as error:
+        return Answer(query, error=str(error).strip())
+    milliseconds = 1000 * (time.perf_counter() - start)
+    return Answer(query, columns, rows, milliseconds, _unfit(query, columns, rows))
+
+
+def _unfit(query: Query, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> str:
+    """Why Grafana could not draw this as a time series."""
+    if query.format != "time_series":
+        return ""
+    if "time" not in columns:
+        return "a time series without a column `time`"
+    times = [row[columns.index("time")] for row in rows]
+    if not all(isinstance(moment, _Time) for moment in times):
+        return "column `time` holds something that is no time"
+    seconds = [moment.timestamp() if isinstance(moment, datetime) else moment for moment in times]
+    return "" if seconds == sorted(seconds) else "rows are not in the order of `time`"

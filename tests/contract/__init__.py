@@ -1,0 +1,1 @@
+"""What the outside world relies on, written out: names, numbers and formats."""

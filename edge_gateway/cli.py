@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=_DEFAULT_CONFIG,
         metavar="FILE",
-        help="configuration file (default: %(default)s); gateway.example.toml of the package explains each setting",
+        help="configuration file (default: %(default)s); gateway.example.toml explains each setting",
     )
     for each in (parser, common):
         each.add_argument(

@@ -1,7 +1,7 @@
 """Readings on disk until the API has them: one SQLite file, one writer thread, commits shared by who waits.
 
 Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
-`synchronous=FULL`: on disk, not only written). While one transaction is being flushed, the next group gathers:
+`synchronous=FULL`: on disk, not only written). While one transaction is flushed, the next group gathers:
 nobody waits for more than one flush of others, and a slow disk means larger groups.
 
 A full or failing disk is a state (`trouble`): the work waits and is tried again. A corrupt file is set aside

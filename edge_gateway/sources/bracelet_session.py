@@ -1,4 +1,4 @@
-"""One connection to a bracelet: subscribe, fetch what was missed, take what comes, release what is durable."""
+"""One connection to a bracelet: subscribe, fetch what was missed, take what comes, release what is safe."""
 
 from __future__ import annotations
 

@@ -1,0 +1,99 @@
+"""The configuration refuses what nobody can have meant, and says what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from edge_gateway.config import (
+    MINIMAL,
+    ApiConfig,
+    BleConfig,
+    BraceletConfig,
+    Config,
+    MqttConfig,
+    example,
+    load_config,
+    parse_config,
+)
+from edge_gateway.errors import InvalidConfig
+
+HEAD = 'gateway_id = "gw"\n'
+API = '[api]\nurl = "http://127.0.0.1:8001"\n'
+MQTT = "[mqtt]\n"
+
+
+def test_example_loads_as_it_is() -> None:
+    config = parse_config(example())
+    assert config.gateway_id == "gw-home"
+    assert config.patients == {"ble-001": "patient-001-ss", "mqtt-001": "patient-002-as"}
+    assert config.ble is not None
+    assert config.ble.radio == "system"
+
+
+def test_example_with_every_setting_switched_on_loads_too() -> None:
+    switched_on = re.sub(r"(?m)^# (?=\w+ = )", "", example())
+    config = parse_config(switched_on, Path("/etc/kidjamo"))
+    assert config.mqtt is not None
+    assert config.mqtt.password_file == Path("/etc/kidjamo/mqtt.password")
+    assert config.api.batch_size == 200
+
+
+@pytest.mark.parametrize("section", [Config, ApiConfig, MqttConfig, BleConfig, BraceletConfig])
+def test_example_documents_every_setting(section: type[BaseModel]) -> None:
+    text = example()
+    nested = {"api", "mqtt", "ble", "bracelet"}
+    undocumented = [
+        name for name in section.model_fields if f"{name} = " not in text and name not in nested
+    ]
+    assert undocumented == []
+
+
+def test_minimal_example_of_the_error_message_loads() -> None:
+    assert parse_config(MINIMAL).gateway_id == "gw-home"
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "says"),
+    [
+        (API + MQTT, "gateway_id", 'is missing. Write for example: gateway_id = "gw-demo"'),
+        (HEAD + MQTT, "api", "Compare with the example"),
+        (HEAD + API + MQTT + "port = 99999\n", "mqtt.port", "Write for example: port = 1883"),
+        (HEAD + API + "bath_size = 3\n" + MQTT, "api.bath_size", "Did you mean batch_size?"),
+        (HEAD + "accept_unknown = true\n" + API + MQTT, "accept_unknown", "accept_unknown_mqtt"),
+        (HEAD + "zebra = 1\n" + API + MQTT, "zebra", "Remove it"),
+        (HEAD + '[api]\nurl = "127.0.0.1:8001"\n' + MQTT, "api.url", "http:// or https://"),
+        (HEAD + API + '[ble]\nradio = "bumble"\n', "ble.radio", "<plug-in>:<address>"),
+        (HEAD + API + MQTT + '[[bracelet]]\ndevice_id = "a/b"\npatient_id = "p"\n', "bracelet.0.device_id", "example"),
+        (HEAD + API, "", "neither [mqtt] nor [ble]"),
+        (HEAD + API + MQTT + 2 * '[[bracelet]]\ndevice_id = "a"\npatient_id = "p"\n', "", "names a more than once"),
+        ("gateway_id = gw", "", "not TOML"),
+    ],
+)  # fmt: skip
+def test_config_error_names_field_and_remedy(text: str, field: str, says: str) -> None:
+    with pytest.raises(InvalidConfig) as refused:
+        parse_config(text)
+    assert refused.value.field == field
+    assert says in str(refused.value)
+
+
+def test_missing_file_shows_an_example(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"there is no configuration file .*gateway\.toml") as refused:
+        load_config(tmp_path / "gateway.toml")
+    assert MINIMAL in str(refused.value)
+
+
+def test_paths_count_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "gateway.toml").write_text(HEAD + 'data_dir = "data"\n' + API + 'token_file = "t"\n' + MQTT)
+    config = load_config(tmp_path / "gateway.toml")
+    assert config.outbox_path == tmp_path / "data" / "outbox.sqlite3"
+    assert config.api.token_file == tmp_path / "t"
+
+
+def test_plain_http_beyond_this_machine_is_warned_of() -> None:
+    text = HEAD + '[api]\nurl = "http://api.example.org"\n' + MQTT
+    assert any("in the clear" in warning for warning in parse_config(text).warnings())
+    assert not any("in the clear" in warning for warning in parse_config(HEAD + API + MQTT).warnings())

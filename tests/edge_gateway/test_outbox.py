@@ -1,0 +1,210 @@
+"""What the outbox said is durable is there: after a kill, a full disk, a corrupt file."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from edge_gateway.errors import OutboxUnavailable
+from edge_gateway.outbox import Outbox, read_counts
+from edge_gateway.store import Counts, Progress
+from tests.edge_gateway.helpers import a_row, eventually
+
+_WRITER = """
+import sys
+from pathlib import Path
+from edge_gateway.outbox import Outbox
+from tests.edge_gateway.helpers import a_row
+
+with Outbox(Path(sys.argv[1])) as outbox:
+    while True:
+        row = a_row()
+        def said(_, row=row):
+            sys.stdout.write(f"{row.message_id}\\n")
+            sys.stdout.flush()
+        last = outbox.append([row])
+        last.add_done_callback(said)
+        if int(row.message_id) % 40 == 0:
+            last.result()
+"""
+
+
+def identities(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as db:
+        return {row[0] for row in db.execute("SELECT message_id FROM readings")}
+
+
+async def test_append_keeps_order_and_counts_each_identity_once(tmp_path: Path) -> None:
+    rows = [a_row() for _ in range(50)]
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        assert outbox.append(rows).result() == 50
+        assert outbox.append(rows[:10]).result() == 0
+        pending = await outbox.peek(100)
+        assert [entry.identity for entry in pending] == [str(row.message_id) for row in rows]
+        assert await outbox.counts() == Counts(committed=50, pending=50)
+
+
+async def test_settle_removes_only_what_it_names(tmp_path: Path) -> None:
+    rows = [a_row() for _ in range(3)]
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        outbox.append(rows).result()
+        first, second, third = await outbox.peek(10)
+        await outbox.settle([first.id], [(second.id, "timestamp: quarantined")])
+        await outbox.settle([second.id, first.id], [(first.id, "too late")])
+        assert [entry.id for entry in await outbox.peek(10)] == [third.id]
+        assert await outbox.counts() == Counts(committed=3, pending=1, delivered=1, rejected=1)
+    with closing(sqlite3.connect(tmp_path / "outbox.sqlite3")) as db:
+        assert db.execute("SELECT rejected_reason FROM readings WHERE id = ?", (second.id,)).fetchone() == (
+            "timestamp: quarantined",
+        )
+
+
+async def test_history_purged_after_its_time_counters_stay(tmp_path: Path) -> None:
+    clock = [1000.0]
+    with Outbox(tmp_path / "outbox.sqlite3", now=lambda: clock[0]) as outbox:
+        outbox.append([a_row() for _ in range(3)]).result()
+        delivered, *_ = await outbox.peek(3)
+        await outbox.settle([delivered.id], [])
+        clock[0] += 3599
+        assert await outbox.purge(3600) == 0
+        clock[0] += 2
+        assert await outbox.purge(3600) == 1
+        assert await outbox.counts() == Counts(committed=3, pending=2, delivered=1)
+    assert read_counts(tmp_path / "outbox.sqlite3") == Counts(committed=3, pending=2, delivered=1)
+
+
+async def test_dead_letter_is_kept_once_and_leaves_when_acknowledged(tmp_path: Path) -> None:
+    identity = uuid4()
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        outbox.bury(identity, "{}").result()
+        outbox.bury(identity, "{}").result()
+        (entry,) = await outbox.peek_dead_letters(10)
+        await outbox.acknowledge_dead_letters([entry.id])
+        assert await outbox.peek_dead_letters(10) == []
+        assert await outbox.counts() == Counts(dead_letters=1, dead_letters_pending=0)
+
+
+async def test_progress_survives_a_restart(tmp_path: Path) -> None:
+    progress = Progress(boot=3, seq=41, message_id=uuid4())
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        assert await outbox.progress("b") is None
+        await outbox.remember("b", progress)
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        assert await outbox.progress("b") == progress
+
+
+def test_outbox_killed_at_a_random_moment_holds_all_it_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    said: set[str] = set()
+    for _ in range(3):
+        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        assert writer.stdout
+        said.add(writer.stdout.readline().strip())
+        time.sleep(random.uniform(0.05, 0.5))
+        writer.kill()
+        said |= {line.strip() for line in writer.stdout if line.endswith("\n")}
+        writer.wait()
+    assert len(said) > 100
+    assert said - identities(path) == set()
+
+
+@pytest.mark.parametrize("where", [0, 4096])
+async def test_corrupt_file_is_set_aside_and_a_fresh_one_started(tmp_path: Path, where: int) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    with Outbox(path) as outbox:
+        outbox.append([a_row() for _ in range(500)]).result()
+    damaged = bytearray(path.read_bytes())
+    damaged[where : where + 8192] = random.Random(1).randbytes(8192)
+    path.write_bytes(damaged)
+    with Outbox(path) as outbox:
+        (aside,) = outbox.set_aside
+        assert aside.read_bytes() == damaged
+        assert outbox.append([a_row()]).result() == 1
+        assert await outbox.counts() == Counts(committed=1, pending=1)
+
+
+async def test_file_that_turns_corrupt_while_in_use_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    row = a_row()
+    with Outbox(path) as outbox:
+        outbox.append([a_row() for _ in range(2000)]).result()
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        size = path.stat().st_size
+        with path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+        outbox.append([a_row()]).exception()
+        outbox.append([row]).result(timeout=10)
+        assert len(outbox.set_aside) == 1
+    assert str(row.message_id) in identities(path)
+
+
+async def test_full_disk_is_a_state_and_passes(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    troubles: list[str] = []
+    rows = [a_row() for _ in range(200)]
+    with Outbox(path, on_trouble=troubles.append) as outbox:
+        await outbox._ask(lambda db: db.execute("PRAGMA max_page_count = 12").fetchall())
+        waiting = outbox.append(rows)
+        await eventually(lambda: outbox.trouble)
+        assert not waiting.done()
+        # more room, as when somebody has cleaned up; the group in hand is tried again
+        await asyncio.sleep(0.1)
+        _more_room(outbox)
+        assert await asyncio.wait_for(asyncio.wrap_future(waiting), 10) == 200
+        assert outbox.trouble == ""
+    assert troubles == ["database or disk is full", ""]
+
+
+def _more_room(outbox: Outbox) -> None:
+    """The limit belongs to the connection; the next opening of the file has none."""
+    import edge_gateway.outbox as module
+
+    original = module._transact
+
+    def once(db: sqlite3.Connection, group: list[object]) -> list[object]:
+        module._transact = original  # type: ignore[assignment]
+        db.execute("PRAGMA max_page_count = 100000")
+        return original(db, group)  # type: ignore[arg-type]
+
+    module._transact = once  # type: ignore[assignment]
+
+
+async def test_closing_while_the_disk_is_full_says_that_it_is_not_durable(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox.sqlite3").open()
+    await outbox._ask(lambda db: db.execute("PRAGMA max_page_count = 12").fetchall())
+    waiting = outbox.append([a_row() for _ in range(200)])
+    await eventually(lambda: outbox.trouble)
+    await asyncio.to_thread(outbox.close)
+    with pytest.raises(OutboxUnavailable):
+        waiting.result()
+    with pytest.raises(OutboxUnavailable):
+        outbox.append([a_row()]).result()
+
+
+async def test_failing_statement_fails_only_its_caller(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        works = [outbox._submit(lambda db: time.sleep(0.1))]
+        works += [outbox.append([a_row()])]  # type: ignore[list-item]
+        broken = outbox._submit(lambda db: db.execute("SELECT nonsense"))
+        good = outbox.append([a_row()])
+        with pytest.raises(sqlite3.OperationalError):
+            broken.result()
+        assert good.result() == 1
+        assert (await outbox.counts()).committed == 2
+
+
+async def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutboxUnavailable, match="file"):
+        Outbox(tmp_path / "file" / "outbox.sqlite3").open()

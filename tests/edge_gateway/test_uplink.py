@@ -1,0 +1,260 @@
+"""Only what the API accepted leaves the outbox, however the API behaves."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from edge_gateway import uplink as module
+from edge_gateway.config import ApiConfig
+from edge_gateway.outbox import Outbox
+from edge_gateway.state import GatewayState
+from edge_gateway.store import Counts
+from edge_gateway.uplink import Api, Uplink
+from tests.edge_gateway.helpers import a_row, eventually
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with Outbox(tmp_path / "outbox.sqlite3") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BACKOFF_CAP_S", 0.05)
+
+
+def sent(request: httpx.Request, name: str = "readings") -> list[dict[str, Any]]:
+    assert request.headers["Content-Encoding"] == "gzip"
+    documents: list[dict[str, Any]] = json.loads(gzip.decompress(request.content))[name]
+    return documents
+
+
+def accept(request: httpx.Request) -> httpx.Response:
+    results = [{"status": "accepted", "message_id": each["message_id"]} for each in sent(request)]
+    return httpx.Response(200, json={"accepted": len(results), "rejected": 0, "results": results})
+
+
+@asynccontextmanager
+async def uplink_to(
+    handler: Handler | str, outbox: Outbox, *, batch_size: int = 200, timeout_s: float = 1.0, **api: Any
+) -> AsyncIterator[tuple[Uplink, GatewayState]]:
+    url = handler if isinstance(handler, str) else "http://127.0.0.1:1"
+    transport = None if isinstance(handler, str) else httpx.MockTransport(handler)
+    client = Api(ApiConfig(url=url, timeout_s=timeout_s, batch_size=batch_size, **api), transport)
+    state = GatewayState("gw")
+    uplink = Uplink(client, outbox, state, batch_size)
+    tasks = [asyncio.create_task(uplink.run()), asyncio.create_task(uplink.run_dead_letters())]
+    try:
+        yield uplink, state
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await client.close()
+
+
+def counted(outbox: Outbox, **expected: int) -> Callable[[], Any]:
+    async def look() -> bool:
+        counts = await outbox.counts()
+        return all(getattr(counts, name) == value for name, value in expected.items())
+
+    return look
+
+
+async def test_batches_arrive_in_order_and_are_acknowledged(outbox: Outbox) -> None:
+    rows = [a_row() for _ in range(25)]
+    outbox.append(rows).result()
+    requests: list[list[str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        requests.append([each["message_id"] for each in sent(request)])
+        return accept(request)
+
+    async with uplink_to(handler, outbox, batch_size=10) as (_, state):
+        await eventually(counted(outbox, delivered=25))
+        assert state.parts["api"] == "up"
+    assert [len(batch) for batch in requests] == [10, 10, 5]
+    assert [each for batch in requests for each in batch] == [str(row.message_id) for row in rows]
+
+
+async def test_reading_that_comes_later_is_sent_at_once(outbox: Outbox) -> None:
+    async with uplink_to(accept, outbox) as (uplink, _):
+        await asyncio.sleep(0.1)
+        outbox.append([a_row()]).result()
+        uplink.news.set()
+        await eventually(counted(outbox, delivered=1), 2)
+
+
+async def test_rejected_reading_is_marked_with_its_reason_and_the_others_delivered(outbox: Outbox) -> None:
+    outbox.append([a_row() for _ in range(3)]).result()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        results = [{"status": "accepted", "message_id": each["message_id"]} for each in sent(request)]
+        results[1] |= {"status": "rejected", "error": "timestamp: is 400 s ahead"}
+        return httpx.Response(200, json={"results": results})
+
+    async with uplink_to(handler, outbox):
+        await eventually(counted(outbox, delivered=2, rejected=1, pending=0))
+    reasons = await outbox._ask(lambda db: db.execute("SELECT rejected_reason FROM readings").fetchall())
+    assert reasons == [(None,), ("timestamp: is 400 s ahead",), (None,)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(503, headers={"Retry-After": "0"}),
+        httpx.Response(500),
+        httpx.Response(401),
+        httpx.Response(404),
+        httpx.Response(302, headers={"Location": "http://elsewhere.example/"}),
+        httpx.Response(200, text="not json"),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"results": []}),
+        httpx.Response(200, json={"results": [{"status": "accepted", "message_id": str(uuid4())}]}),
+        httpx.Response(200, json={"results": [{"status": "perhaps"}]}),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("slow"),
+        httpx.RemoteProtocolError("cut"),
+    ],
+)
+async def test_anything_but_an_acceptance_keeps_the_reading(
+    outbox: Outbox, answer: httpx.Response | Exception
+) -> None:
+    outbox.append([a_row()]).result()
+    calls = 0
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        nonlocal calls
+        calls += 1
+        if calls <= 3:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+        return accept(request)
+
+    async with uplink_to(handler, outbox) as (_, state):
+        await eventually(lambda: calls >= 3)
+        await eventually(counted(outbox, delivered=1, rejected=0))
+        assert state.counters.delivery_failures == 3
+
+
+async def test_batch_refused_whole_is_split_until_only_the_culprit_is_rejected(outbox: Outbox) -> None:
+    rows = [a_row() for _ in range(9)]
+    culprit = str(rows[5].message_id)
+    outbox.append(rows).result()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if any(each["message_id"] == culprit for each in sent(request)):
+            return httpx.Response(422, json={"error": "invalid"})
+        return accept(request)
+
+    async with uplink_to(handler, outbox):
+        await eventually(counted(outbox, delivered=8, rejected=1, pending=0))
+
+
+async def test_dead_letters_go_to_their_own_route_once(outbox: Outbox) -> None:
+    letters = [{"error_id": str(uuid4()), "reason": "not JSON"} for _ in range(3)]
+    for letter in letters:
+        outbox.bury(uuid4(), json.dumps(letter)).result()
+    received: list[dict[str, Any]] = []
+    failing = [httpx.Response(503)]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/iot/errors"
+        if failing:
+            return failing.pop()
+        received.extend(sent(request, "errors"))
+        return httpx.Response(200, json={"accepted": 3})
+
+    async with uplink_to(handler, outbox):
+        await eventually(counted(outbox, dead_letters_pending=0))
+    assert received == letters
+
+
+async def test_token_is_sent_and_read_anew(outbox: Outbox, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    seen: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request.headers["Authorization"])
+        if request.headers["Authorization"] == "Bearer second":
+            return accept(request)
+        token.write_text("second\n")
+        return httpx.Response(401)
+
+    outbox.append([a_row()]).result()
+    async with uplink_to(handler, outbox, token_file=token):
+        await eventually(counted(outbox, delivered=1))
+    assert seen == ["Bearer first", "Bearer second"]
+
+
+class Misbehaving:
+    """A real server on loopback that refuses, hangs, cuts off and answers 503 before it behaves."""
+
+    def __init__(self, *moods: str) -> None:
+        self.moods = list(moods)
+        self.lived: list[str] = []
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._talk, "127.0.0.1", port)
+        try:
+            yield server.sockets[0].getsockname()[1]
+        finally:
+            server.close()
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+                body = await reader.readexactly(length)
+                mood = self.moods.pop(0) if self.moods else "good"
+                self.lived.append(mood)
+                if mood == "hang":
+                    await asyncio.sleep(3600)
+                if mood == "cut":
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
+                    break
+                writer.write(self._answer(mood, body))
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    @staticmethod
+    def _answer(mood: str, body: bytes) -> bytes:
+        if mood == "503":
+            return b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
+        readings = json.loads(gzip.decompress(body))["readings"]
+        results = [{"status": "accepted", "message_id": each["message_id"]} for each in readings]
+        payload = json.dumps({"results": results}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(payload), payload)
+
+
+async def test_real_server_that_misbehaves_loses_nothing(outbox: Outbox) -> None:
+    server = Misbehaving("503", "hang", "cut", "good", "503", "cut")
+    outbox.append([a_row() for _ in range(40)]).result()
+    async with server.serve() as port:
+        pass  # now the port refuses connections
+    async with uplink_to(f"http://127.0.0.1:{port}", outbox, batch_size=10, timeout_s=0.3) as (_, state):
+        await eventually(lambda: state.counters.delivery_failures >= 2)
+        assert await outbox.counts() == Counts(committed=40, pending=40)
+        async with server.serve(port):
+            await eventually(counted(outbox, delivered=40, pending=0), 20)
+    assert server.lived[:6] == ["503", "hang", "cut", "good", "503", "cut"]

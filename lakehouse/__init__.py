@@ -1,0 +1,1 @@
+"""Kafka topics -> Delta tables: raw, bronze, silver and gold."""

@@ -1,0 +1,121 @@
+"""The six flows of the lake and how each is: rows, freshness, lag, last error."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+MEASUREMENTS = "measurements"
+ERRORS = "errors"
+ALERTS = "alerts"
+DEVICE_STATUS = "device_status"
+CRITICAL_ALERTS = "critical_alerts"
+AGGREGATIONS = "aggregations"
+FLOWS = (MEASUREMENTS, ERRORS, ALERTS, DEVICE_STATUS, CRITICAL_ALERTS, AGGREGATIONS)
+
+PATIENT_DAILY = "patient_daily"
+"""The slow pass over whole days; not a flow, but has a status like one."""
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStatus:
+    """How one flow is.
+
+    Attributes:
+        rows: rows committed since the lake was made; for aggregations, readings taken into windows.
+        newest_event: time of the newest reading or alert it has committed.
+        committed_at: when it last committed.
+        freshness_s: age of the newest event at that commit, in seconds.
+        lag: what waits for it as far as it knows: messages on Kafka, for aggregations rows in raw; None where
+            that is not known yet.
+        last_error: the last failure, empty when it has worked since.
+        last_error_at: when that was.
+        batch: the micro-batch of the last commit, so that a replayed one is not counted twice.
+    """
+
+    flow: str
+    rows: int = 0
+    newest_event: str | None = None
+    committed_at: str | None = None
+    freshness_s: float | None = None
+    lag: int | None = None
+    last_error: str = ""
+    last_error_at: str | None = None
+    batch: str = ""
+
+
+_FIELDS = {field.name for field in fields(FlowStatus)}
+
+
+class StatusBoard:
+    """One small file a flow, replaced whole, so that another process can read them at any time."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+
+    def read(self, flow: str) -> FlowStatus:
+        """How one flow is; a fresh status where it has not written one."""
+        try:
+            document = json.loads((self._directory / f"{flow}.json").read_text())
+            return FlowStatus(**{name: value for name, value in document.items() if name in _FIELDS})
+        except (FileNotFoundError, ValueError, TypeError, AttributeError):
+            return FlowStatus(flow)
+
+    def all(self) -> list[FlowStatus]:
+        """How every flow is, in data order."""
+        return [self.read(flow) for flow in FLOWS]
+
+    def committed(self, flow: str, batch: str, rows: int, newest_event: datetime | None) -> None:
+        """Note a commit; it also ends a failure."""
+        now = datetime.now(UTC)
+        freshness = round((now - newest_event).total_seconds(), 1) if newest_event else None
+        event = newest_event.isoformat() if newest_event else None
+        with self._lock:
+            old = self.read(flow)
+            self._write(
+                replace(
+                    old,
+                    rows=old.rows + (rows if batch != old.batch else 0),
+                    newest_event=event or old.newest_event,
+                    committed_at=now.isoformat(),
+                    freshness_s=freshness if freshness is not None else old.freshness_s,
+                    last_error="",
+                    batch=batch,
+                )
+            )
+
+    def holds(self, flow: str, rows: int) -> None:
+        """Correct the count of a flow to what its table holds."""
+        with self._lock:
+            if (old := self.read(flow)).rows != rows:
+                self._write(replace(old, rows=rows))
+
+    def lagging(self, flow: str, lag: int | None) -> None:
+        """Note how much waits for a flow."""
+        with self._lock:
+            if (old := self.read(flow)).lag != lag:
+                self._write(replace(old, lag=lag))
+
+    def failed(self, flow: str, error: str) -> None:
+        """Note a failure."""
+        with self._lock:
+            now = datetime.now(UTC).isoformat()
+            self._write(replace(self.read(flow), last_error=error, last_error_at=now))
+
+    def recovered(self, flow: str, error: str) -> None:
+        """Note that this failure is over; another one stays."""
+        with self._lock:
+            if (old := self.read(flow)).last_error == error:
+                self._write(replace(old, last_error=""))
+
+    def _write(self, status: FlowStatus) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"{status.flow}.json"
+        scratch = path.with_suffix(f".{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(asdict(status)))
+        scratch.replace(path)

@@ -1,0 +1,286 @@
+"""The flows: which query reads what and writes where. Wiring only."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import uuid4
+
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from lakehouse import flows, kafka, raw, silver, sinks
+from lakehouse.flows import StatusBoard
+from lakehouse.recompute import Windows, from_micros, update_days
+from lakehouse.settings import LakeSettings
+from lakehouse.sinks import Batch, Tables
+from lakehouse.supervisor import Gate, Query, Supervisor
+from vitals import topics
+
+log = logging.getLogger(__name__)
+
+ROWS_A_BATCH = 100_000
+BYTES_A_BATCH = "64m"
+INGEST_EVERY = "500 milliseconds"
+WINDOWS_EVERY = "3 seconds"
+DAYS_EVERY_S = 60.0
+_ONE_FILE_UP_TO = 20_000
+_TOPIC_OF = {
+    flows.MEASUREMENTS: topics.MEASUREMENTS,
+    flows.ERRORS: topics.ERRORS,
+    flows.ALERTS: topics.ALERTS,
+    flows.DEVICE_STATUS: topics.DEVICE_STATUS,
+    flows.CRITICAL_ALERTS: topics.ALERTS,
+}
+_TABLE_OF = {
+    flows.MEASUREMENTS: sinks.RAW,
+    flows.ERRORS: sinks.ERRORS,
+    flows.ALERTS: sinks.ALERTS,
+    flows.DEVICE_STATUS: sinks.STATUS,
+    flows.CRITICAL_ALERTS: sinks.CRITICAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a micro-batch holds for one flow."""
+
+    rows: int
+    newest: datetime | None
+
+
+class Pipeline:
+    """All flows of one lake.
+
+    Args:
+        spark: session with Delta and the Kafka connector.
+        settings: where from and where to.
+    """
+
+    def __init__(self, spark: SparkSession, settings: LakeSettings) -> None:
+        self._spark, self._settings = spark, settings
+        self.board = StatusBoard(settings.status)
+        self._tables = Tables(spark, settings.path)
+        self._stop = threading.Event()
+        self._ingest_gate, self._windows_gate = Gate(self._stop), Gate(self._stop)
+        self._pool = ThreadPoolExecutor(4, thread_name_prefix="sink")
+
+    def run(self) -> None:
+        """Run until `stop` is called."""
+        if self._settings.reset_checkpoints:
+            forget(self._settings)
+        self._tables.create(self._settings.layout)
+        self._count_rows()
+        threads = [
+            threading.Thread(target=Supervisor(query, self.board, self._stop).run, name=query.name)
+            for query in (self._ingest(), self._windows())
+        ]
+        threads.append(threading.Thread(target=self._days, name="days"))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._pool.shutdown()
+
+    def stop(self) -> None:
+        """Let every query finish its micro-batch, then end."""
+        self._stop.set()
+
+    def _count_rows(self) -> None:
+        for flow, table in _TABLE_OF.items():
+            self.board.holds(flow, self._tables.read(table).count())
+
+    # --- Kafka -> raw, bronze alerts and status, silver ----------------------------------------------------
+
+    def _ingest(self) -> Query:
+        return Query(
+            "ingest",
+            tuple(_TABLE_OF),
+            self._start_ingest,
+            self._ingest_gate,
+            waiting_on_kafka,
+            lambda: kafka.why_away(self._settings.bootstrap_servers),
+        )
+
+    def _start_ingest(self) -> StreamingQuery:
+        messages = (
+            self._spark.readStream.format("kafka")
+            .option("kafka.bootstrap.servers", self._settings.bootstrap_servers)
+            # A pattern, so that a topic nobody has written to yet is no failure.
+            .option("subscribePattern", "|".join(topics.KAFKA_TOPICS))
+            .option("startingOffsets", self._settings.first_offsets)
+            .option("failOnDataLoss", str(self._settings.fail_on_data_loss).lower())
+            .option("maxOffsetsPerTrigger", ROWS_A_BATCH)
+            .option("kafka.default.api.timeout.ms", 15_000)
+            .option("kafka.request.timeout.ms", 10_000)
+            .option("kafkaConsumer.pollTimeoutMs", 20_000)
+            .load()
+        )
+        stream = raw.from_kafka(messages)
+        return self._started("ingest", stream, self._write_messages, self._ingest_gate, INGEST_EVERY)
+
+    def _write_messages(self, messages: DataFrame, batch: Batch) -> None:
+        messages = raw.judged(messages.coalesce(2)).persist()
+        try:
+            held = what_is_held(raw.summary(messages).collect())
+            writes = [
+                self._pool.submit(self._write_flow, flow, messages, batch, held[flow])
+                for flow in self._writers()
+                if flow in held
+            ]
+            for write in writes:
+                write.result()
+        finally:
+            messages.unpersist()
+
+    def _writers(self) -> dict[str, Callable[[DataFrame, Batch], int | None]]:
+        """What writes each flow, most urgent first; it tells how many rows were new, where not all are."""
+        tables = self._tables
+        return {
+            flows.CRITICAL_ALERTS: lambda m, _: tables.insert_new(
+                sinks.CRITICAL, silver.critical(raw.alerts(m)), "alert_id"
+            ),
+            flows.MEASUREMENTS: lambda m, b: tables.append(sinks.RAW, raw.measurements(m), b),
+            flows.ALERTS: lambda m, _: tables.insert_new(sinks.ALERTS, raw.alerts(m), "alert_id"),
+            flows.DEVICE_STATUS: lambda m, _: tables.insert_new(
+                sinks.STATUS, raw.device_status(m), "status_id"
+            ),
+            flows.ERRORS: lambda m, b: tables.append(sinks.ERRORS, raw.errors(m), b),
+        }
+
+    def _write_flow(self, flow: str, messages: DataFrame, batch: Batch, held: Held) -> None:
+        if held.rows <= _ONE_FILE_UP_TO:
+            messages = messages.coalesce(1)
+        new = self._writers()[flow](messages, batch)
+        self.board.committed(flow, str(batch), held.rows if new is None else new, held.newest)
+
+    # --- raw -> bronze windows, gold days ------------------------------------------------------------------
+
+    def _windows(self) -> Query:
+        return Query(
+            "windows", (flows.AGGREGATIONS,), self._start_windows, self._windows_gate, self._waiting_in_raw
+        )
+
+    def _start_windows(self) -> StreamingQuery:
+        windows = Windows(self._tables)
+
+        def write(new: DataFrame, batch: Batch) -> None:
+            done = windows.update(new)
+            if done.readings:
+                self.board.committed(flows.AGGREGATIONS, str(batch), done.readings, done.newest)
+
+        stream = (
+            self._spark.readStream.format("delta")
+            .option("skipChangeCommits", "true")
+            .option("maxBytesPerTrigger", BYTES_A_BATCH)
+            .load(self._tables.location(sinks.RAW))
+        )
+        return self._started("windows", stream, write, self._windows_gate, WINDOWS_EVERY)
+
+    def _waiting_in_raw(self, query: StreamingQuery) -> Mapping[str, int | None]:
+        if not query.lastProgress:
+            return {flows.AGGREGATIONS: None}
+        if not (query.status["isDataAvailable"] or query.status["isTriggerActive"]):
+            return {flows.AGGREGATIONS: 0}
+        behind = self.board.read(flows.MEASUREMENTS).rows - self.board.read(flows.AGGREGATIONS).rows
+        return {flows.AGGREGATIONS: max(0, behind)}
+
+    def _days(self) -> None:
+        while not self._stop.wait(DAYS_EVERY_S):
+            try:
+                if rows := update_days(self._tables):
+                    self.board.committed(flows.PATIENT_DAILY, str(uuid4()), rows, None)
+            except Exception as error:  # noqa: BLE001 - the outermost edge of a pass: the next one does its work
+                log.error("days failed, trying again in %.0f s: %s", DAYS_EVERY_S, error)
+                self.board.failed(flows.PATIENT_DAILY, str(error)[:500])
+
+    def _started(
+        self,
+        name: str,
+        stream: DataFrame,
+        write: Callable[[DataFrame, Batch], None],
+        gate: Gate,
+        every: str,
+    ) -> StreamingQuery:
+        app = app_id(self._settings, name)
+
+        def write_batch(rows: DataFrame, number: int) -> None:
+            with gate.batch():
+                write(rows, Batch(app, number))
+
+        return (
+            stream.writeStream.queryName(name)
+            .option("checkpointLocation", str(self._settings.checkpoints / name))
+            .trigger(processingTime=every)
+            .foreachBatch(write_batch)
+            .start()
+        )
+
+
+def app_id(settings: LakeSettings, query: str) -> str:
+    """Identity of a query's checkpoint; a file inside it, so that both are lost together.
+
+    Were it kept when the checkpoint is reset, Delta would take the new batches for old ones and ignore them.
+    """
+    path = settings.checkpoints / query / "kidjamo_app_id"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_suffix(".new")
+        scratch.write_text(f"{query}-{uuid4()}")
+        scratch.replace(path)
+    return path.read_text()
+
+
+def forget(settings: LakeSettings) -> None:
+    """Forget how far the queries were, and with it their app ids."""
+    log.warning("RESET_STREAMING_CHECKPOINTS: reading again all that Kafka holds; raw will hold copies")
+    if settings.checkpoints.exists():
+        aside = settings.path / f"_checkpoints.{uuid4().hex[:8]}"
+        settings.checkpoints.rename(aside)  # at once: half a checkpoint would be worse than none
+        shutil.rmtree(aside)
+
+
+def what_is_held(summary: list[Row]) -> dict[str, Held]:
+    """Rows of `raw.summary` by flow; flows without rows are absent."""
+    held: dict[str, Held] = {}
+    for row in summary:
+        newest = from_micros(row["newest"]) if row["newest"] is not None else None
+        for flow in _flows_of(row):
+            before = held.get(flow, Held(0, None))
+            both = [time for time in (before.newest, newest) if time]
+            held[flow] = Held(before.rows + row["count"], max(both, default=None))
+    return held
+
+
+def _flows_of(row: Row) -> Iterator[str]:
+    if not row["readable"]:
+        yield flows.ERRORS
+        return
+    yield next(flow for flow, topic in _TOPIC_OF.items() if topic == row["kafka_topic"])
+    if row["kafka_topic"] == topics.ALERTS and row["critical"]:
+        yield flows.CRITICAL_ALERTS
+
+
+def waiting_on_kafka(query: StreamingQuery) -> Mapping[str, int | None]:
+    """Messages on Kafka that the last micro-batch left for the next."""
+    progress = query.lastProgress
+    if not progress:
+        return dict.fromkeys(_TOPIC_OF)
+    source = progress["sources"][0]
+    latest, read = _offsets(source["latestOffset"]), _offsets(source["endOffset"])
+    behind = {
+        topic: sum(end - read.get(topic, {}).get(partition, 0) for partition, end in partitions.items())
+        for topic, partitions in latest.items()
+    }
+    return {flow: behind.get(topic, 0) for flow, topic in _TOPIC_OF.items()}
+
+
+def _offsets(text: str | dict[str, dict[str, int]] | None) -> dict[str, dict[str, int]]:
+    found = json.loads(text) if isinstance(text, str) else text
+    return found or {}

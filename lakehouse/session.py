@@ -1,0 +1,168 @@
+"""A Spark session for a small machine, and the checks that make its errors readable."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from delta import configure_spark_with_delta_pip
+from pyspark.sql import SparkSession
+
+from lakehouse.errors import UnsuitableMachine
+
+JAVA_AT_LEAST = 17
+PYSPARK = "4.2.0"
+DELTA = "4.4.0"
+KAFKA_CONNECTOR = f"org.apache.spark:spark-sql-kafka-0-10_2.13:{PYSPARK}"
+SHUFFLE_PARTITIONS = 2
+"""Frozen into each checkpoint at its first run."""
+
+_SETTINGS: dict[str, bool | float | int | str | None] = {
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Dfile.encoding=UTF-8",
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
+    "spark.default.parallelism": str(SHUFFLE_PARTITIONS),
+    # Microseconds rather than INT96: they have statistics, so that readers can skip row groups.
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.streaming.stopTimeout": "10s",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.autoCompact.enabled": "true",
+    # Bronze windows are merged into: what one merge rewrites stays bounded.
+    "spark.databricks.delta.autoCompact.maxFileSize": str(32 * 1024 * 1024),
+}
+
+
+def ivy_dir() -> Path:
+    """Where Spark's Ivy keeps the jars: $XDG_CACHE_HOME/kidjamo/ivy, by default under ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kidjamo" / "ivy"
+
+
+def _manifest() -> Path:
+    """Names of the jars that one complete resolution found: later starts need neither Ivy nor network."""
+    return ivy_dir() / f"delta-{DELTA}-spark-{PYSPARK}.jars"
+
+
+def cached_jars() -> list[Path]:
+    """The jars of this Delta and Kafka connector, empty unless every one of them is on this machine."""
+    if not _manifest().exists():
+        return []
+    jars = [ivy_dir() / "jars" / name for name in _manifest().read_text().split()]
+    return jars if all(jar.exists() for jar in jars) else []
+
+
+def jars_are_fetched() -> bool:
+    """Whether Spark can start without the network."""
+    return bool(cached_jars())
+
+
+def fetch_jars() -> None:
+    """Fetch the jars, by starting a session and stopping it.
+
+    Raises:
+        UnsuitableMachine: no suitable Java, or the jars could not be had.
+    """
+    create("kidjamo-fetch").stop()
+
+
+def create(name: str, memory_mb: int = 1536) -> SparkSession:
+    """Start Spark with Delta and the Kafka connector.
+
+    Args:
+        name: what Spark calls the application.
+        memory_mb: Java heap; the process takes about 700 MB more.
+
+    Raises:
+        UnsuitableMachine: Java, pyspark or delta-spark missing or of the wrong version, or jars out of reach.
+    """
+    check_machine()
+    builder = SparkSession.builder.appName(name).master("local[2]")
+    builder = builder.config(map=_SETTINGS).config("spark.driver.memory", f"{memory_mb}m")
+    builder = builder.config("spark.jars.ivy", str(ivy_dir()))
+    try:
+        if jars := cached_jars():
+            session: SparkSession = builder.config("spark.jars", ",".join(map(str, jars))).getOrCreate()
+        else:
+            session = configure_spark_with_delta_pip(builder, [KAFKA_CONNECTOR]).getOrCreate()
+            _remember_jars(session)
+    except Exception as error:
+        raise UnsuitableMachine(
+            f"Spark did not start: {error}. A first start fetches jars from Maven Central; Spark's words are above."
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def _remember_jars(session: SparkSession) -> None:
+    jars = session.sparkContext.getConf().get("spark.jars", "") or ""
+    names = [Path(jar).name for jar in jars.split(",") if jar]
+    scratch = _manifest().with_suffix(f".{os.getpid()}")
+    scratch.write_text("".join(f"{name}\n" for name in names))
+    scratch.replace(_manifest())
+
+
+def check_machine() -> None:
+    """Check Java, pyspark and delta-spark.
+
+    Raises:
+        UnsuitableMachine: says what is there, what is needed and how to get it.
+    """
+    check_java(java_version())
+    for package, needed in (("pyspark", PYSPARK), ("delta-spark", DELTA)):
+        check_package(package, needed)
+
+
+def check_java(found: int | None) -> None:
+    """Check a Java's major version.
+
+    Raises:
+        UnsuitableMachine: none there, or too old.
+    """
+    if found is not None and found >= JAVA_AT_LEAST:
+        return
+    have = "Java is missing" if found is None else f"Java {found} is too old"
+    raise UnsuitableMachine(
+        f"{have}: Spark needs Java {JAVA_AT_LEAST} or newer. Install it (Debian, Ubuntu: sudo apt-get "
+        "install openjdk-17-jre-headless) or point JAVA_HOME to one."
+    )
+
+
+def check_package(package: str, needed: str) -> None:
+    """Check the version of an installed package; Spark, Delta and the connector only work in step.
+
+    Raises:
+        UnsuitableMachine: not installed, or another version.
+    """
+    try:
+        installed = version(package)
+    except PackageNotFoundError:
+        raise UnsuitableMachine(f"{package} is missing: pip install 'kidjamo[lake]'") from None
+    if installed != needed:
+        raise UnsuitableMachine(
+            f"{package} {installed} is installed, {needed} is needed: pip install {package}=={needed}"
+        )
+
+
+def java_version() -> int | None:
+    """Major version of the Java that Spark would start; None where there is none."""
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
+    if java is None:
+        return None
+    text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    return parse_java_version(text)
+
+
+def parse_java_version(text: str) -> int | None:
+    """Major version in the output of `java -version`; 1.8 is 8."""
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(found[1]) if found else None

@@ -1,0 +1,89 @@
+"""What the environment decides about the lake."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+from lakehouse.errors import InvalidSettings
+
+Layout = Literal["clustered", "partitioned"]
+
+
+@dataclass(frozen=True, slots=True)
+class LakeSettings:
+    """Settings of one lake.
+
+    Attributes:
+        path: DATA_LAKE_PATH; the tables and, in `_checkpoints`, how far each query is.
+        bootstrap_servers: KAFKA_BOOTSTRAP_SERVERS.
+        starting_offsets: KAFKA_STARTING_OFFSETS: where a query without a checkpoint begins.
+        fail_on_data_loss: KAFKA_FAIL_ON_DATA_LOSS: stand still and say so, rather than go on, when Kafka no
+            longer holds what was not read yet (retention passed, topic made anew).
+        reset_checkpoints: RESET_STREAMING_CHECKPOINTS: forget the checkpoints at this start and read again
+            all that Kafka holds, whatever `starting_offsets` says. Raw gets copies, the unique tables none.
+        layout: LAKE_LAYOUT of raw: clustered by child, or one directory a child, for a handful of children.
+        memory_mb: LAKE_MEMORY_MB, the Java heap.
+    """
+
+    path: Path
+    bootstrap_servers: str
+    starting_offsets: str
+    fail_on_data_loss: bool
+    reset_checkpoints: bool
+    layout: Layout
+    memory_mb: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read the variables; an empty one counts as not set.
+
+        Raises:
+            InvalidSettings: names the variable and what it may be.
+        """
+        given = {name: value for name, value in environment.items() if value}
+        return cls(
+            path=Path(given.get("DATA_LAKE_PATH", "data_lake")).resolve(),
+            bootstrap_servers=given.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
+            starting_offsets=_one_of(given, "KAFKA_STARTING_OFFSETS", ("earliest", "latest")),
+            fail_on_data_loss=_one_of(given, "KAFKA_FAIL_ON_DATA_LOSS", ("true", "false")) == "true",
+            reset_checkpoints=_one_of(given, "RESET_STREAMING_CHECKPOINTS", ("false", "true")) == "true",
+            layout="partitioned"
+            if _one_of(given, "LAKE_LAYOUT", ("clustered", "partitioned")) == "partitioned"
+            else "clustered",
+            memory_mb=_megabytes(given.get("LAKE_MEMORY_MB", "1536")),
+        )
+
+    @property
+    def first_offsets(self) -> str:
+        """Where a query without a checkpoint begins; after a reset at the beginning: nothing is lost."""
+        return "earliest" if self.reset_checkpoints else self.starting_offsets
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the queries remember how far they are."""
+        return self.path / "_checkpoints"
+
+    @property
+    def status(self) -> Path:
+        """Where each flow writes how it is."""
+        return self.path / "_status"
+
+
+_SAME = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+
+
+def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+    value = given.get(name, allowed[0]).lower()
+    value = value if value in allowed else _SAME.get(value, value)
+    if value not in allowed:
+        raise InvalidSettings(f"{name}={given[name]}: must be {' or '.join(allowed)}")
+    return value
+
+
+def _megabytes(text: str) -> int:
+    if not text.isdigit() or int(text) < 512:
+        raise InvalidSettings(f"LAKE_MEMORY_MB={text}: must be a whole number of at least 512")
+    return int(text)

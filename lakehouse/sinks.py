@@ -1,0 +1,104 @@
+"""Writes into Delta tables that a replayed micro-batch cannot repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from lakehouse import schemas, silver
+from lakehouse.settings import Layout
+
+RAW = "raw/iot_measurements"
+ERRORS = "raw/errors"
+ALERTS = "bronze/iot_alerts"
+STATUS = "bronze/device_status"
+WINDOWS = "bronze/iot_aggregations"
+CRITICAL = "silver/critical_alerts"
+DAILY = "gold/patient_daily"
+
+TABLES: dict[str, StructType] = {
+    RAW: schemas.RAW,
+    ERRORS: schemas.ERRORS,
+    ALERTS: schemas.ALERTS,
+    STATUS: schemas.STATUS,
+    WINDOWS: schemas.WINDOWS,
+    CRITICAL: schemas.ALERTS,
+    DAILY: schemas.DAILY,
+}
+_KEPT_APART_BY = {RAW: "patient_id"}
+_PROPERTIES = {"delta.logRetentionDuration": "interval 2 days"}
+"""A commit every few seconds makes tens of thousands of log files a day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Which micro-batch of which query a write belongs to; Delta takes each (app, number) once a table.
+
+    Attributes:
+        app: identity of the query's checkpoint. A new checkpoint counts from 0 and needs a new one.
+        number: Spark's number of the micro-batch.
+    """
+
+    app: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.app}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The Delta tables under one directory."""
+
+    spark: SparkSession
+    path: Path
+
+    def location(self, table: str) -> str:
+        """Directory of a table."""
+        return str(self.path / table)
+
+    def create(self, layout: Layout) -> None:
+        """Create the tables that are missing, so that every reader finds all of them, if empty."""
+        for table, schema in TABLES.items():
+            if DeltaTable.isDeltaTable(self.spark, self.location(table)):
+                continue
+            builder = DeltaTable.createIfNotExists(self.spark).location(self.location(table))
+            builder = builder.addColumns(schema)
+            for name, value in _PROPERTIES.items():
+                builder = builder.property(name, value)
+            if key := _KEPT_APART_BY.get(table):
+                builder = builder.clusterBy(key) if layout == "clustered" else builder.partitionedBy(key)
+            builder.execute()
+
+    def read(self, table: str) -> DataFrame:
+        """A table as it stands now."""
+        return self.spark.read.format("delta").load(self.location(table))
+
+    def delta(self, table: str) -> DeltaTable:
+        """A table to merge into."""
+        return DeltaTable.forPath(self.spark, self.location(table))
+
+    def append(self, table: str, rows: DataFrame, batch: Batch) -> None:
+        """Append a micro-batch's rows; a second time the same batch changes nothing."""
+        (
+            rows.write.format("delta")
+            .mode("append")
+            .option("txnAppId", batch.app)
+            .option("txnVersion", batch.number)
+            .save(self.location(table))
+        )
+
+    def insert_new(self, table: str, rows: DataFrame, key: str) -> int:
+        """Insert the rows whose key the table does not hold yet; tell how many those were."""
+        merge = self.delta(table).alias("t").merge(silver.once(rows, key).alias("s"), f"t.{key} = s.{key}")
+        return affected(merge.whenNotMatchedInsertAll().execute())
+
+
+def affected(metrics: DataFrame) -> int:
+    """How many rows a merge changed."""
+    row = metrics.first()
+    return int(row["num_affected_rows"]) if row else 0

@@ -1,0 +1,76 @@
+"""One Spark for all tests of the lake; it starts slowly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from pyspark.sql import DataFrame, Row, SparkSession
+
+from lakehouse import raw, session
+from lakehouse.sinks import RAW, Batch, Tables
+from tests.lakehouse.samples import encode
+from vitals import topics
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    running = session.create("kidjamo-tests", memory_mb=1024)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def tables(spark: SparkSession, tmp_path: Path) -> Tables:
+    """Empty tables."""
+    made = Tables(spark, tmp_path / "lake")
+    made.create("clustered")
+    return made
+
+
+class Judge(Protocol):
+    """Turns Kafka values of one topic into judged messages, offsets from 0."""
+
+    def __call__(self, topic: str, *values: object) -> DataFrame: ...
+
+
+@pytest.fixture
+def judge(spark: SparkSession) -> Judge:
+    def judged(topic: str, *values: object) -> DataFrame:
+        rows = [
+            (topic, 0, offset, value if value is None or isinstance(value, bytes) else encode(value))
+            for offset, value in enumerate(values)
+        ]
+        columns = "kafka_topic string, kafka_partition int, kafka_offset long, value binary"
+        return raw.judged(spark.createDataFrame([_with_bytearray(row) for row in rows], columns))
+
+    return judged
+
+
+def _with_bytearray(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(bytearray(field) if isinstance(field, bytes) else field for field in row)
+
+
+class Arrive(Protocol):
+    """Appends readings to raw as one micro-batch and returns what arrived."""
+
+    def __call__(self, number: int, readings: Sequence[dict[str, Any]]) -> DataFrame: ...
+
+
+@pytest.fixture
+def arrive(tables: Tables, judge: Judge) -> Arrive:
+    def arrived(number: int, readings: Sequence[dict[str, Any]]) -> DataFrame:
+        rows = raw.measurements(judge(topics.MEASUREMENTS, *readings)).coalesce(1)
+        tables.append(RAW, rows, Batch("test", number))
+        return rows
+
+    return arrived
+
+
+def utc(row: Row, column: str) -> datetime:
+    """A time of a collected row; Spark hands out local times without a zone."""
+    local: datetime = row[column]
+    return local.astimezone(UTC)

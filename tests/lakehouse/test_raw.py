@@ -1,0 +1,150 @@
+"""What becomes of Kafka's values: good ones keep every field, bad ones keep their bytes."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+import pytest
+
+from lakehouse import raw
+from tests.lakehouse.conftest import Judge, utc
+from tests.lakehouse.samples import PATIENT, alert, message_id, reading, status
+from vitals import topics
+from vitals.reading import NAMESPACE
+
+
+def test_measurements_keep_every_field(judge: Judge) -> None:
+    sent = reading(
+        7,
+        late=True,
+        device_time="2025-08-24T12:29:58.5+02:00",
+        measurements={"spo2_pct": 0, "temp_corp": None},
+        invalid_fields=["spo2_pct"],
+        quality_score=50.0,
+        signal={"contact": False, "motion": True, "low_perfusion": True, "battery_pct": 7, "site": "wrist"},
+    )
+    (row,) = raw.measurements(judge(topics.MEASUREMENTS, sent)).collect()
+    expected = {
+        "message_id": message_id(7),
+        "patient_id": PATIENT,
+        "device_id": "bracelet-001",
+        "gateway_id": "gw-1",
+        "source": "ble",
+        "seq": 7,
+        "boot": 1,
+        "late": True,
+        "api_version": "1.0.0",
+        "spo2_pct": 0.0,
+        "freq_card": 92.0,
+        "freq_resp": 18.0,
+        "temp_corp": None,
+        "invalid_fields": ["spo2_pct"],
+        "quality_score": 50.0,
+        "contact": False,
+        "motion": True,
+        "low_perfusion": True,
+        "battery_pct": 7,
+        "site": "wrist",
+        "kafka_topic": "kidjamo-iot-measurements",
+        "kafka_partition": 0,
+        "kafka_offset": 0,
+    }
+    times = {"timestamp", "ingestion_timestamp", "device_time"}
+    assert {name: row[name] for name in row.asDict() if name not in times} == expected
+    assert utc(row, "timestamp") == datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
+    assert utc(row, "ingestion_timestamp") == datetime(2025, 8, 24, 10, 30, 1, tzinfo=UTC)
+    assert utc(row, "device_time") == datetime(2025, 8, 24, 10, 29, 58, 500_000, tzinfo=UTC)
+
+
+def test_measurements_without_optional_fields_or_zone(judge: Judge) -> None:
+    bare = {
+        "patient_id": PATIENT,
+        "device_id": "d",
+        "message_id": message_id(1),
+        "timestamp": "2025-08-24T10:30:00.123456",
+        "measurements": {"freq_card": 120},
+    }
+    (row,) = raw.measurements(judge(topics.MEASUREMENTS, bare)).collect()
+    assert utc(row, "timestamp") == datetime(2025, 8, 24, 10, 30, 0, 123456, tzinfo=UTC)
+    assert (row["freq_card"], row["spo2_pct"], row["contact"], row["late"]) == (120.0, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (b"not json", "not the JSON document this topic carries"),
+        (b"[1]", "not the JSON document this topic carries"),
+        (b"", "not the JSON document this topic carries"),
+        (b'{"patient_id": "\xff"}', "not UTF-8"),
+        (None, "no value"),
+        ({}, "message_id is missing"),
+        (reading(1, message_id=None), "message_id is missing"),
+        (reading(1, device_id=None), "device_id is missing"),
+        (reading(1) | {"measurements": {}}, "measurements holds no value"),
+        (reading(1) | {"measurements": {"spo2_pct": "97"}}, "not the JSON document this topic carries"),
+        (reading(1) | {"measurements": {"spo2_pct": "NaN"}}, "not the JSON document this topic carries"),
+        (reading(1, seq="one"), "not the JSON document this topic carries"),
+        (reading(1, timestamp=1756031400), "timestamp is not an ISO 8601"),
+        (reading(1, timestamp="10:30"), "timestamp is not an ISO 8601"),
+        (reading(1, timestamp="2025-02-30T10:30:00Z"), "timestamp is not an ISO 8601"),
+        (reading(1, timestamp="12025-02-03T10:30:00Z"), "timestamp is not an ISO 8601"),
+        (reading(1, device_time="soon"), "device_time is not an ISO 8601"),
+    ],
+)
+def test_errors_hold_what_cannot_be_read(judge: Judge, value: object, fault: str) -> None:
+    messages = judge(topics.MEASUREMENTS, value)
+    assert raw.measurements(messages).count() == 0
+    (row,) = raw.errors(messages).collect()
+    place = "kidjamo-iot-measurements/0/0"
+    assert row["reason"].startswith(f"{place}: {fault}")
+    assert row["source"] == "lake"
+    assert UUID(row["error_id"]) == uuid5(NAMESPACE, place)
+    if value is None or isinstance(value, bytes):
+        assert row["original"] == value
+
+
+def test_errors_decode_dead_letters(judge: Judge) -> None:
+    letter = {
+        "error_id": message_id(9),
+        "timestamp": "2025-08-24T10:30:00Z",
+        "source": "api",
+        "reason": "must be a number",
+        "field": "measurements.spo2_pct",
+        "original": base64.b64encode(b'{"spo2_pct": \xff').decode(),
+        "device_id": "d",
+    }
+    messages = judge(topics.ERRORS, letter, letter | {"original": "not base64!"}, b"junk")
+    rows = raw.errors(messages).orderBy("kafka_offset").collect()
+    assert [row["original"] for row in rows] == [b'{"spo2_pct": \xff', b"not base64!", b"junk"]
+    assert (rows[0]["source"], rows[0]["reason"], rows[0]["field"]) == (
+        "api",
+        "must be a number",
+        "measurements.spo2_pct",
+    )
+    assert rows[2]["source"] == "lake"
+
+
+def test_alerts_and_device_status_keep_their_fields(judge: Judge) -> None:
+    (one,) = raw.alerts(judge(topics.ALERTS, alert(1, gateway_id="gw-1"))).collect()
+    assert (one["type"], one["severity"], one["value"], one["threshold"]) == (
+        "CRITICAL_SPO2",
+        "CRITICAL",
+        85.0,
+        88.0,
+    )
+    assert (one["gateway_id"], one["message_fr"]) == ("gw-1", "SpO2 à 85 %, sous 88 %")
+    (state,) = raw.device_status(judge(topics.DEVICE_STATUS, status(1))).collect()
+    assert (state["battery_pct"], state["contact"], state["motion"]) == (80, True, None)
+
+
+def test_summary_counts_by_topic_and_use(judge: Judge) -> None:
+    values = [alert(1), alert(2, severity="TECHNICAL"), alert(3), b"junk"]
+    rows = raw.summary(judge(topics.ALERTS, *values)).collect()
+    morning = 1_756_031_400_000_000
+    assert {(row["readable"], row["critical"], row["count"], row["newest"]) for row in rows} == {
+        (True, True, 2, morning),
+        (True, False, 1, morning),
+        (False, False, 1, None),
+    }

@@ -1,0 +1,157 @@
+"""The bracelet's firmware: flash ring, sequence numbers, clock, battery. No I/O; time is passed in.
+
+Records carry consecutive sequence numbers. Flash holds them until the gateway releases them; when it is full,
+the oldest make room, as on a real device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
+from vitals.reading import Measurements
+
+FLASH_RECORDS = 262_144
+"""Records in flash: 5 MiB at 20 bytes each, three days of one a second."""
+BATTERY_LIFE_MS = 5 * 24 * 3600 * 1000
+
+
+@dataclass(slots=True)
+class Clock:
+    """The bracelet's clock.
+
+    Attributes:
+        is_set: whether it was ever set; an unset clock counts from the restart.
+        drift_ms: how far it is ahead of the true time, once set.
+    """
+
+    is_set: bool = True
+    drift_ms: int = 0
+
+
+class Bracelet:
+    """State of one bracelet. `now_ms` is the true time everywhere: milliseconds since 1970 UTC.
+
+    Args:
+        device_id: serial number.
+        boot: restart counter, modulo 256.
+        now_ms: when it was switched on.
+        battery_pct: charge when it was switched on.
+        flash_records: capacity of the flash ring.
+        clock: its clock; a good one where absent.
+    """
+
+    def __init__(
+        self,
+        device_id: str,
+        boot: int,
+        now_ms: int,
+        *,
+        battery_pct: float = 100.0,
+        flash_records: int = FLASH_RECORDS,
+        clock: Clock | None = None,
+    ) -> None:
+        self.device_id, self.boot = device_id, boot
+        self.clock = clock or Clock()
+        self.worn, self.charging = True, False
+        self.overwritten = 0
+        self._started_ms = self._charged_ms = now_ms
+        self._charge_pct, self._capacity = battery_pct, flash_records
+        self._flash: dict[int, bytes] = {}
+        self._oldest, self._next = 0, 0
+
+    def measure(
+        self,
+        measurements: Measurements | None,
+        now_ms: int,
+        *,
+        motion: bool = False,
+        low_perfusion: bool = False,
+    ) -> BraceletRecord:
+        """Number one measurement and write it to flash."""
+        flags = RecordFlag(0)
+        flags |= RecordFlag.CLOCK_SET if self.clock.is_set else 0
+        flags |= 0 if self.worn else RecordFlag.NO_CONTACT
+        flags |= RecordFlag.MOTION if motion else 0
+        flags |= RecordFlag.LOW_PERFUSION if low_perfusion else 0
+        record = BraceletRecord(self._next, self.boot, self.clock_ms(now_ms), flags, measurements)
+        self._flash[record.seq] = bytes(record)
+        self._next += 1
+        if len(self._flash) > self._capacity:
+            del self._flash[self._oldest]
+            self._oldest += 1
+            self.overwritten += 1
+        return record
+
+    @property
+    def unreleased(self) -> int:
+        """Records in flash that no gateway has released yet."""
+        return len(self._flash)
+
+    def stored_from(self, seq: int) -> Iterator[bytes]:
+        """Records in flash with this number or a later one, oldest first, up to the newest at this moment.
+
+        Records released or overwritten while this runs are left out.
+        """
+        for number in range(max(seq, self._oldest), self._next):
+            if record := self._flash.get(number):
+                yield record
+
+    def count_from(self, seq: int) -> int:
+        """How many records `stored_from` would give."""
+        return max(0, self._next - max(seq, self._oldest))
+
+    def release_up_to(self, seq: int) -> int:
+        """Free the flash of records up to this number.
+
+        Returns:
+            How many were freed.
+        """
+        last = min(seq, self._next - 1)
+        freed = max(0, last + 1 - self._oldest)
+        for number in range(self._oldest, self._oldest + freed):
+            del self._flash[number]
+        self._oldest += freed
+        return freed
+
+    def status(self, now_ms: int) -> BraceletStatus:
+        """Technical state; the oldest number stands above the newest when flash is empty."""
+        flags = StatusFlag(0)
+        flags |= StatusFlag.CLOCK_SET if self.clock.is_set else 0
+        flags |= StatusFlag.WORN if self.worn else 0
+        flags |= StatusFlag.CHARGING if self.charging else 0
+        oldest, newest = self._oldest, self._next - 1
+        if newest < 0:  # nothing measured yet: there is no number below 0
+            oldest, newest = 1, 0
+        return BraceletStatus(
+            self.boot, flags, self.battery_pct(now_ms), self.clock_ms(now_ms), oldest, newest
+        )
+
+    def clock_ms(self, now_ms: int) -> int:
+        """What the bracelet's clock shows."""
+        return now_ms + self.clock.drift_ms if self.clock.is_set else now_ms - self._started_ms
+
+    def battery_pct(self, now_ms: int) -> int:
+        """Charge, whole percent: five days from full to empty."""
+        used = 100 * (now_ms - self._charged_ms) / BATTERY_LIFE_MS
+        return max(0, min(100, round(self._charge_pct - used)))
+
+    def charge(self, battery_pct: float, now_ms: int) -> None:
+        """Set the charge, as after a while on the charger or a battery that sags."""
+        self._charge_pct, self._charged_ms = battery_pct, now_ms
+
+    def restart(self, now_ms: int, *, flash_kept: bool = True, clock_kept: bool = True) -> None:
+        """Start again under the next restart number.
+
+        Args:
+            now_ms: when.
+            flash_kept: numbering goes on behind what flash holds; else flash is empty and numbers start at 0.
+            clock_kept: the clock ran on; else it is unset, as after an empty battery.
+        """
+        self.boot = (self.boot + 1) % 256
+        self._started_ms = now_ms
+        self.clock = self.clock if clock_kept else Clock(is_set=False)
+        if not flash_kept:
+            self._flash.clear()
+            self._oldest = self._next = 0

@@ -1,0 +1,193 @@
+"""The air between simulated radios: Bumble's virtual controller and link, with what they lack.
+
+Bumble 0.0.236 leaves out what a real controller does and a gateway depends on:
+
+1. cancelling a pending connection does nothing: a connect that times out would leave the radio stuck;
+2. scan responses repeat the advertising data;
+3. a link cannot be lost: connections end only by agreement;
+4. ACL data is sent under the controller's random address, whatever address the connection was made with;
+5. the plain connection-complete event, where a host that asked for the enhanced one waits for that;
+6. a reset keeps connections and scans, so that the next host would inherit those of one that died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from bumble import hci, ll
+from bumble.controller import Connection, Controller
+from bumble.core import PhysicalTransport
+from bumble.device import Device
+from bumble.host import Host
+from bumble.link import LocalLink
+from bumble.transport.common import AsyncPipeSink
+
+_ENHANCED_CONNECTION_COMPLETE = 1 << 9
+"""Its bit in the LE event mask (Bluetooth Core 5.4, Vol 4 Part E, 7.8.1)."""
+_Report = hci.HCI_LE_Extended_Advertising_Report_Event
+
+
+class VirtualController(Controller):
+    """One radio on the air."""
+
+    link: VirtualLink
+
+    def on_hci_le_create_connection_cancel_command(
+        self, _command: hci.HCI_LE_Create_Connection_Cancel_Command
+    ) -> hci.HCI_StatusReturnParameters:
+        """Give up a pending connection, and say so with a failed connection-complete event."""
+        pending, self.pending_le_connection = self.pending_le_connection, None
+        if pending is None:
+            return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.COMMAND_DISALLOWED_ERROR)
+        cancelled = hci.HCI_LE_Connection_Complete_Event(
+            status=hci.HCI_ErrorCode.UNKNOWN_CONNECTION_IDENTIFIER_ERROR,
+            connection_handle=0,
+            role=hci.Role.CENTRAL,
+            peer_address_type=hci.AddressType(pending.peer_address.address_type),
+            peer_address=pending.peer_address,
+            connection_interval=0,
+            peripheral_latency=0,
+            supervision_timeout=0,
+            central_clock_accuracy=0,
+        )
+        asyncio.get_running_loop().call_soon(self.send_hci_packet, cancelled)
+        return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
+
+    def on_hci_reset_command(self, command: hci.HCI_Reset_Command) -> hci.HCI_StatusReturnParameters:
+        """Forget what the last host had going."""
+        self.fall_silent()
+        return super().on_hci_reset_command(command)
+
+    def send_hci_packet(self, packet: hci.HCI_Packet) -> None:
+        """Hand one packet to the host, in the form the host asked for."""
+        if isinstance(packet, hci.HCI_LE_Connection_Complete_Event) and self._wants_enhanced_events:
+            packet = _enhanced(packet)
+        if isinstance(packet, _Report):
+            report = packet.reports[0]
+            if report.event_type == _Report.EventType.SCAN_RESPONSE:
+                if not (data := self.link.scan_response_of(report.address)):
+                    return
+                report.data = data
+                packet = _Report([report])
+        super().send_hci_packet(packet)
+
+    @property
+    def listens(self) -> bool:
+        """Whether advertising matters to it: scanning, or waiting for a peer to connect to."""
+        return self.le_scan_enable or self.pending_le_connection is not None
+
+    @property
+    def _wants_enhanced_events(self) -> bool:
+        return bool(self.le_event_mask & _ENHANCED_CONNECTION_COMPLETE)
+
+    def lose_links(self) -> None:
+        """Radio silence: both ends of every connection notice by their supervision timeout."""
+        for connection in list(self.le_connections.values()):
+            self.lose(connection)
+
+    def lose(self, connection: Connection) -> None:
+        """Radio silence on one connection."""
+        reason = hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR
+        peer = self.link.find_le_controller(connection.peer_address)
+        self.on_le_disconnected(connection, reason)
+        if peer and (other_end := peer.le_connections.get(connection.self_address)):
+            peer.on_le_disconnected(other_end, reason)
+
+    def fall_silent(self) -> None:
+        """Stop everything on the air, as when the power goes."""
+        self.lose_links()
+        self.pending_le_connection = None
+        self.le_scan_enable = False
+        self.le_legacy_advertiser.stop()
+        for advertising in self.advertising_sets.values():
+            advertising.stop()
+        self.advertising_sets.clear()
+
+
+class VirtualLink(LocalLink):
+    """The air that joins the radios of one process."""
+
+    controllers: set[Controller]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def send_acl_data(
+        self,
+        sender_controller: Controller,
+        destination_address: hci.Address,
+        transport: PhysicalTransport,
+        data: bytes,
+    ) -> None:
+        """Carry data under the address its connection was made with; lose the link if nobody is there."""
+        if transport != PhysicalTransport.LE:
+            super().send_acl_data(sender_controller, destination_address, transport, data)
+            return
+        connection = sender_controller.le_connections.get(destination_address)
+        if connection is None:
+            return
+        receiver = self.find_le_controller(destination_address)
+        if receiver is None or connection.self_address not in receiver.le_connections:
+            # A connection request is on its way to a new peer: judge once it has arrived.
+            asyncio.get_running_loop().call_soon(self._deliver, sender_controller, connection, data)
+            return
+        asyncio.get_running_loop().call_soon(
+            receiver.on_link_acl_data, connection.self_address, transport, data
+        )
+
+    def _deliver(self, sender: Controller, connection: Connection, data: bytes) -> None:
+        receiver = self.find_le_controller(connection.peer_address)
+        if receiver and connection.self_address in receiver.le_connections:
+            receiver.on_link_acl_data(connection.self_address, PhysicalTransport.LE, data)
+        elif sender.le_connections.get(connection.peer_address) is connection:
+            sender.on_le_disconnected(connection, hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
+
+    def send_advertising_pdu(self, sender_controller: Controller, packet: ll.AdvertisingPdu) -> None:
+        """Carry advertising to those who listen, and a connection request to those who advertise."""
+        loop = asyncio.get_running_loop()
+        for controller in self.controllers - {sender_controller}:
+            wanted = (
+                controller.is_advertising
+                if isinstance(packet, ll.ConnectInd)
+                else not isinstance(controller, VirtualController) or controller.listens
+            )
+            if wanted:
+                loop.call_soon(controller.on_ll_advertising_pdu, packet)
+
+    def scan_response_of(self, address: hci.Address) -> bytes:
+        """What the advertiser at this address answers a scan request with; empty where nothing."""
+        for controller in self.controllers:
+            for advertising in controller.advertising_sets.values():
+                if advertising.address == address:
+                    return bytes(advertising.scan_response_data)
+        return b""
+
+    def device(self, name: str, number: int) -> tuple[Device, VirtualController]:
+        """Put a new radio on the air, with Bumble's host on top; it is not powered yet.
+
+        Args:
+            name: for people and logs.
+            number: 0 to 65535, part of its addresses, unique on this air.
+        """
+        octets = f"{number >> 8:02X}:{number & 0xFF:02X}"
+        controller = VirtualController(name, link=self, public_address=f"00:1B:DC:4B:{octets}")
+        host = Host(controller, AsyncPipeSink(controller))
+        return Device(name=name, address=hci.Address(f"F0:1B:DC:4B:{octets}"), host=host), controller
+
+
+def _enhanced(
+    plain: hci.HCI_LE_Connection_Complete_Event,
+) -> hci.HCI_LE_Enhanced_Connection_Complete_Event:
+    return hci.HCI_LE_Enhanced_Connection_Complete_Event(
+        status=plain.status,
+        connection_handle=plain.connection_handle,
+        role=plain.role,
+        peer_address_type=plain.peer_address_type,
+        peer_address=plain.peer_address,
+        local_resolvable_private_address=hci.Address.ANY,
+        peer_resolvable_private_address=hci.Address.ANY,
+        connection_interval=plain.connection_interval,
+        peripheral_latency=plain.peripheral_latency,
+        supervision_timeout=plain.supervision_timeout,
+        central_clock_accuracy=plain.central_clock_accuracy,
+    )

@@ -1,0 +1,286 @@
+"""bleak on the simulated radio: the ways a link can go, and the habits of BlueZ."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
+import bleak
+import pytest
+from bleak import BleakClient, BleakScanner
+from bleak.backends.client import get_platform_client_backend_type
+from bleak.backends.device import BLEDevice
+from bleak.backends.scanner import get_platform_scanner_backend_type
+from bleak.exc import BleakBluetoothNotAvailableError, BleakDeviceNotFoundError, BleakError
+
+from deploy.local.ports import free_port
+from firmware_sim import bleak_radio
+from firmware_sim.bleak_backend import open_radio, use_device
+from firmware_sim.errors import PortBusy, UnknownTransport
+from firmware_sim.hci_port import gateway_radio
+from firmware_sim.virtual_radio import VirtualLink
+from tests.firmware_sim.air import Air, Notes, ask, calm, find, now_ms, until
+from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STATUS, STORED_RECORD
+from vitals.gatt.record_access import OpCode, Outcome, Request, Response
+
+DONE = Response(OpCode.REPORT, Outcome.SUCCESS)
+
+
+async def test_link_loss_calls_back_and_reconnects(air: Air) -> None:
+    bracelet = await air.add()
+    gone = asyncio.Event()
+    client = BleakClient(await find(), disconnected_callback=lambda _client: gone.set())
+    await client.connect()
+    bracelet.controller.lose_links()
+    await asyncio.wait_for(gone.wait(), 1)
+    assert not client.is_connected
+    with pytest.raises(BleakError):
+        await client.read_gatt_char(STATUS)
+    live = Notes()
+    async with BleakClient(await find()) as again:
+        await again.start_notify(LIVE_RECORD, live)
+        await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
+        await until(lambda: live.values)
+
+
+async def test_same_client_reconnects_after_the_bracelet_disconnected(air: Air) -> None:
+    bracelet = await air.add()
+    client = BleakClient(await find())
+    for _ in range(2):
+        await client.connect()
+        assert await client.read_gatt_char(STATUS)
+        await bracelet.disconnect()
+        await until(lambda: not client.is_connected)
+
+
+async def test_link_loss_during_requests_fails_all_of_them_at_once(air: Air) -> None:
+    bracelet = await air.add(stored=500)
+    client = BleakClient(await find())
+    await client.connect()
+    await client.start_notify(STORED_RECORD, Notes())
+    await client.start_notify(RECORD_ACCESS, Notes())
+    await client.write_gatt_char(RECORD_ACCESS, bytes(Request.report_from(0)), response=True)
+    reads = [asyncio.create_task(client.read_gatt_char(STATUS)) for _ in range(3)]
+    await asyncio.sleep(0)
+    bracelet.controller.lose_links()
+    outcomes = await asyncio.wait_for(asyncio.gather(*reads, return_exceptions=True), 2)
+    assert all(isinstance(outcome, BleakError) for outcome in outcomes)
+
+
+async def test_cancelling_a_request_is_a_cancellation(air: Air) -> None:
+    await air.add()
+    async with BleakClient(await find()) as client:
+        read = asyncio.create_task(client.read_gatt_char(STATUS))
+        await asyncio.sleep(0)
+        read.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await read
+
+
+async def test_connect_timeout_leaves_the_radio_free(air: Air) -> None:
+    bracelet = await air.add()
+    device = await find()
+    await bracelet.hide()
+    started = time.monotonic()
+    with pytest.raises(TimeoutError):
+        await BleakClient(device, timeout=0.3).connect()
+    assert time.monotonic() - started < 1
+    await bracelet.advertise()
+    async with BleakClient(device, timeout=2) as client:
+        assert client.is_connected
+
+
+async def test_connect_never_heard_is_not_found(air: Air) -> None:
+    with pytest.raises(BleakDeviceNotFoundError):
+        await BleakClient("AA:BB:CC:DD:EE:FF", timeout=0.3).connect()
+
+
+async def test_connect_by_address_scans_first(air: Air) -> None:
+    bracelet = await air.add()
+    address = str(bracelet.controller.random_address.to_string(False))
+    async with BleakClient(address, timeout=2) as client:
+        assert client.is_connected
+
+
+async def test_connect_forgotten_needs_a_new_scan(air: Air, monkeypatch: pytest.MonkeyPatch) -> None:
+    await air.add()
+    device = await find()
+    monkeypatch.setattr(bleak_radio, "FORGET_AFTER_S", 0.0)
+    with pytest.raises(BleakDeviceNotFoundError):
+        await BleakClient(device, timeout=1).connect()
+    monkeypatch.undo()
+    async with BleakClient(await find()) as client:
+        assert client.is_connected
+
+
+async def test_four_bracelets_at_once(air: Air) -> None:
+    for _ in range(4):
+        await air.add(stored=100)
+    devices = await BleakScanner.discover(0.3)
+    assert len(devices) == 4
+    all_connected = asyncio.Barrier(4)
+
+    async def fetch(device: BLEDevice) -> list[int]:
+        stored, answers = Notes(), Notes()
+        async with BleakClient(device) as client:
+            await client.start_notify(STORED_RECORD, stored)
+            await client.start_notify(RECORD_ACCESS, answers)
+            assert await ask(client, Request.report_from(0), answers) == DONE
+            await asyncio.wait_for(all_connected.wait(), 5)
+        return stored.seqs
+
+    assert await asyncio.gather(*(fetch(device) for device in devices)) == [list(range(100))] * 4
+
+
+async def test_scanning_goes_on_while_connecting(air: Air) -> None:
+    await air.add()
+    await air.add()
+    async with BleakScanner() as scanner:
+        await until(lambda: len(scanner.discovered_devices) == 2)
+        async with BleakClient(scanner.discovered_devices[0]) as client:
+            assert client.is_connected
+            async with BleakScanner() as other:
+                await until(lambda: len(other.discovered_devices) == 1)
+
+
+async def test_habits_of_bluez(air: Air) -> None:
+    bracelet = await air.add()
+    first, second = Notes(), Notes()
+    async with BleakClient(await find()) as client:
+        assert client.mtu_size == 23
+        record_access = client.services.get_characteristic(RECORD_ACCESS)
+        assert record_access
+        assert record_access.max_write_without_response_size == 247 - 3
+        assert "00001800-0000-1000-8000-00805f9b34fb" not in [service.uuid for service in client.services]
+        await client.start_notify(STATUS, first)
+        value = await client.read_gatt_char(STATUS)
+        await until(lambda: first.values == [bytes(value)])
+        await client.start_notify(STATUS, second)
+        await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
+        await until(lambda: second.values)
+        assert len(first.values) == 1
+        await client.stop_notify(STATUS)
+        bracelet.bracelet.worn = False
+        await bracelet.publish(bracelet.bracelet.measure(None, now_ms()))
+        await asyncio.sleep(0.05)
+        assert len(second.values) == 1
+
+
+async def test_pairing_encrypts(air: Air) -> None:
+    await air.add()
+    async with BleakClient(await find(), pair=True) as client:
+        assert client.is_connected
+        (connection,) = air.gateway.connections.values()
+        assert connection.is_encrypted
+        await client.unpair()
+        assert not client.is_connected
+
+
+async def test_use_device_gives_bleak_its_own_backends_back(air: Air) -> None:
+    def backend_of_scanner() -> str:
+        return type(BleakScanner()._backend).__module__
+
+    assert backend_of_scanner().startswith("firmware_sim")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bleak, "get_platform_scanner_backend_type", get_platform_scanner_backend_type)
+        patch.setattr(bleak, "get_platform_client_backend_type", get_platform_client_backend_type)
+        async with use_device(air.gateway):
+            assert backend_of_scanner().startswith("firmware_sim")
+            assert type(BleakClient("AA:BB:CC:DD:EE:FF")._backend).__module__.startswith("firmware_sim")
+        assert backend_of_scanner().startswith("bleak.")
+        assert type(BleakClient("AA:BB:CC:DD:EE:FF")._backend).__module__.startswith("bleak.")
+
+
+async def test_open_radio_across_a_socket(air: Air) -> None:
+    """The gateway's side speaks HCI over TCP."""
+    port = free_port()
+    bracelet = await air.add(stored=50)
+    stored, answers, gone = Notes(), Notes(), asyncio.Event()
+    async with (
+        gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"),
+        open_radio(f"tcp-client:127.0.0.1:{port}"),
+        BleakClient(await find(), disconnected_callback=lambda _client: gone.set()) as client,
+    ):
+        await client.start_notify(STORED_RECORD, stored)
+        await client.start_notify(RECORD_ACCESS, answers)
+        assert await ask(client, Request.report_from(0), answers) == DONE
+        assert stored.seqs == list(range(50))
+    await until(lambda: not bracelet.connected)
+    assert gone.is_set()
+
+
+async def test_gateway_that_dies_leaves_the_bracelets_free(air: Air) -> None:
+    port = free_port()
+    bracelet = await air.add()
+    async with gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"):
+        async with open_radio(f"tcp-client:127.0.0.1:{port}"):
+            client = BleakClient(await find())
+            await client.connect()
+            assert bracelet.connected
+        await until(lambda: not bracelet.connected)
+        assert not client.is_connected
+        async with open_radio(f"tcp-client:127.0.0.1:{port}"), BleakClient(await find()) as again:
+            assert await again.read_gatt_char(STATUS)
+
+
+async def test_simulator_that_restarts_is_found_again(air: Air) -> None:
+    """As an adapter that is unplugged: links drop, nothing can start, and scans go on when it is back."""
+    port = free_port()
+    bracelet = await air.add()
+    async with AsyncExitStack() as stack:
+        simulator = await stack.enter_async_context(AsyncExitStack())
+        await simulator.enter_async_context(gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"))
+        await stack.enter_async_context(open_radio(f"tcp-client:127.0.0.1:{port}"))
+        heard = Notes()
+        scanner = BleakScanner(lambda device, _data: heard.values.append(device.address.encode()))
+        await stack.enter_async_context(scanner)
+        device = await find()
+        client = BleakClient(device)
+        await client.connect()
+
+        await simulator.aclose()
+        await until(lambda: not client.is_connected and not bracelet.connected)
+        with pytest.raises(BleakError):
+            await BleakClient(device, timeout=0.5).connect()
+        with pytest.raises(BleakBluetoothNotAvailableError):
+            await BleakClient(device.address, timeout=0.5).connect()
+
+        await simulator.enter_async_context(gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"))
+        heard.values.clear()
+        await until(lambda: heard.values)
+        async with BleakClient(device) as again:
+            assert await again.read_gatt_char(STATUS)
+
+
+async def test_open_radio_nobody_there_says_what_to_do() -> None:
+    with pytest.raises(BleakBluetoothNotAvailableError, match="start kidjamo-sim bracelets"):
+        async with open_radio(f"tcp-client:127.0.0.1:{free_port()}"):
+            pass
+
+
+async def test_hci_port_takes_one_gateway_and_ignores_probes() -> None:
+    port = free_port()
+    async with gateway_radio(VirtualLink(), f"tcp-server:127.0.0.1:{port}"):
+        _, probe = await asyncio.open_connection("127.0.0.1", port)
+        async with open_radio(f"tcp-client:127.0.0.1:{port}"):
+            probe.close()
+            with pytest.raises(BleakBluetoothNotAvailableError, match="another gateway"):
+                async with open_radio(f"tcp-client:127.0.0.1:{port}"):
+                    pass
+            assert await BleakScanner.discover(0.05) == []
+
+
+async def test_hci_port_busy_says_what_to_do() -> None:
+    spec = f"tcp-server:127.0.0.1:{free_port()}"
+    async with gateway_radio(VirtualLink(), spec):
+        with pytest.raises(PortBusy, match="--hci"):
+            async with gateway_radio(VirtualLink(), spec):
+                pass
+
+
+@pytest.mark.parametrize("spec", ["", "tcp-server", "tcp-server:127.0.0.1:x", "serial:/dev/ttyS0"])
+async def test_hci_port_unknown_transport(spec: str) -> None:
+    with pytest.raises(UnknownTransport):
+        async with gateway_radio(VirtualLink(), spec):
+            pass

@@ -1,0 +1,114 @@
+"""The firmware's state, with time passed in."""
+
+from __future__ import annotations
+
+import pytest
+
+from firmware_sim.bracelet import Bracelet, Clock
+from vitals.gatt.bracelet import BraceletRecord, RecordFlag, StatusFlag
+from vitals.reading import Measurements
+
+NOON = 1_756_036_800_000
+CALM = Measurements(spo2_pct=97.0, freq_card=92.0, freq_resp=18.0, temp_corp=36.8)
+
+
+def bracelet(measured: int = 0, flash_records: int = 100) -> Bracelet:
+    made = Bracelet("ble-001", 5, NOON, flash_records=flash_records)
+    for second in range(measured):
+        made.measure(CALM, NOON + 1000 * second)
+    return made
+
+
+def stored(made: Bracelet, seq: int) -> list[int]:
+    return [BraceletRecord.from_bytes(data).seq for data in made.stored_from(seq)]
+
+
+def test_measure_numbers_dates_and_stores() -> None:
+    made = bracelet()
+    first = made.measure(CALM, NOON)
+    second = made.measure(None, NOON + 1000, motion=True)
+    assert first == BraceletRecord(0, 5, NOON, RecordFlag.CLOCK_SET, CALM)
+    assert second == BraceletRecord(1, 5, NOON + 1000, RecordFlag.CLOCK_SET | RecordFlag.MOTION, None)
+    assert stored(made, 0) == [0, 1]
+
+
+def test_measure_taken_off_is_marked() -> None:
+    made = bracelet()
+    made.worn = False
+    assert made.measure(None, NOON).flags & RecordFlag.NO_CONTACT
+    assert not made.status(NOON).flags & StatusFlag.WORN
+
+
+@pytest.mark.parametrize(("seq", "expected"), [(0, [0, 1, 2, 3]), (2, [2, 3]), (4, []), (9, [])])
+def test_stored_from(seq: int, expected: list[int]) -> None:
+    made = bracelet(4)
+    assert stored(made, seq) == expected
+    assert made.count_from(seq) == len(expected)
+
+
+def test_release_up_to_frees_once() -> None:
+    made = bracelet(5)
+    assert made.release_up_to(2) == 3
+    assert made.release_up_to(2) == 0
+    assert made.unreleased == 2
+    assert stored(made, 0) == [3, 4]
+    assert made.release_up_to(1000) == 2
+    assert made.measure(CALM, NOON).seq == 5
+
+
+def test_stored_from_leaves_out_what_is_released_meanwhile() -> None:
+    made = bracelet(4)
+    records = made.stored_from(0)
+    next(records)
+    made.release_up_to(2)
+    assert [BraceletRecord.from_bytes(data).seq for data in records] == [3]
+
+
+def test_flash_full_overwrites_the_oldest_and_counts_it() -> None:
+    made = bracelet(7, flash_records=4)
+    assert stored(made, 0) == [3, 4, 5, 6]
+    assert made.overwritten == 3
+    assert (made.status(NOON).oldest_seq, made.status(NOON).newest_seq) == (3, 6)
+
+
+@pytest.mark.parametrize("measured", [0, 3])
+def test_status_flash_empty_has_oldest_above_newest(measured: int) -> None:
+    made = bracelet(measured)
+    made.release_up_to(100)
+    status = made.status(NOON)
+    assert status.oldest_seq > status.newest_seq
+
+
+def test_status_battery_falls_to_empty_in_five_days() -> None:
+    made = bracelet()
+    days = 24 * 3600 * 1000
+    assert [made.battery_pct(NOON + n * days) for n in (0, 1, 4, 5, 6)] == [100, 80, 20, 0, 0]
+    made.charge(55, NOON + 6 * days)
+    assert made.status(NOON + 7 * days).battery_pct == 35
+
+
+def test_clock_drifting_and_unset() -> None:
+    ahead = Bracelet("ble-001", 0, NOON, clock=Clock(drift_ms=1500))
+    assert ahead.measure(CALM, NOON).device_time_ms == NOON + 1500
+    unset = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False))
+    record = unset.measure(CALM, NOON + 2500)
+    assert record.device_time_ms == 2500
+    assert not record.flags & RecordFlag.CLOCK_SET
+    assert unset.status(NOON + 3000).clock_ms == 3000
+
+
+def test_restart_flash_kept_goes_on_numbering() -> None:
+    made = bracelet(3)
+    made.restart(NOON + 5000)
+    record = made.measure(CALM, NOON + 6000)
+    assert (record.boot, record.seq) == (6, 3)
+    assert stored(made, 0) == [0, 1, 2, 3]
+
+
+def test_restart_after_an_empty_battery_starts_from_nothing() -> None:
+    made = Bracelet("ble-001", 255, NOON)
+    made.measure(CALM, NOON)
+    made.restart(NOON + 9000, flash_kept=False, clock_kept=False)
+    record = made.measure(CALM, NOON + 9500)
+    assert (record.boot, record.seq, record.device_time_ms) == (0, 0, 500)
+    assert made.unreleased == 1

@@ -23,8 +23,8 @@ RANGE = timedelta(hours=3)
 
 _CHECK = """
 Checks that the generated files are up to date and well-formed, then runs every query on the PostgreSQL that
-PGHOST, PGPORT, PGDATABASE (kidjamo-db), PGUSER and PGPASSWORD name, over the last three hours and all children.
-Changes nothing.
+PGHOST, PGPORT, PGDATABASE (kidjamo-db), PGUSER and PGPASSWORD name, over the last three hours and all
+children. Changes nothing.
 """
 
 

@@ -107,8 +107,7 @@ ENGLISH = Words(
     not_measured="not measured",
     alerts="Critical alerts, open and recent",
     alerts_note="One line a child and rule. Open: not yet cleared by values back within limits for long "
-    "enough; missing data never clears an alert. Acknowledging is done at the gateway and is not shown "
-    "here.",
+    "enough; missing data never clears an alert. Acknowledgements are not shown here.",
     last_time="Last record",
     since="Ago",
     records="Records",
@@ -160,8 +159,8 @@ FRENCH = Words(
     not_measured="non mesuré",
     alerts="Alertes critiques, ouvertes et récentes",
     alerts_note="Une ligne par enfant et par règle. Ouverte : des valeurs revenues dans les limites assez "
-    "longtemps ne l'ont pas encore levée ; l'absence de données ne lève jamais une alerte. L'acquittement "
-    "se fait à la passerelle et n'est pas montré ici.",
+    "longtemps ne l'ont pas encore levée ; l'absence de données ne lève jamais une alerte. Les "
+    "acquittements ne sont pas montrés ici.",
     last_time="Dernier relevé",
     since="Il y a",
     records="Relevés",

@@ -29,7 +29,7 @@ PATIENTS = f"WITH RECURSIVE {KNOWN_CHILDREN}\nSELECT patient_id FROM known ORDER
 """Choices of the variable `patient`."""
 
 ALL_PATIENTS = "patient_id"
-"""What `$patient` is for "All": `patient_id IN (patient_id)`, true of a child who came after the page was opened.
+"""What `$patient` is for "All": `patient_id IN (patient_id)`, true of children who came after the page too.
 
 So a query may use `patient_id IN ($patient)` only where that name is one column.
 """

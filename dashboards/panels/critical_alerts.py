@@ -17,9 +17,9 @@ MOST_ROWS = 200
 _VALID_READINGS_TO_CLEAR = 3
 
 _CLEAR: dict[Vital, tuple[str, str]] = {
-    SPO2: ("m.spo2_pct >= 90", "60 s"),
-    HEART_RATE: ("m.freq_card BETWEEN 45 AND 170", "60 s"),
-    TEMPERATURE: ("m.temp_corp <= 37.7", "10 min"),
+    SPO2: ("spo2_pct >= 90", "60 s"),
+    HEART_RATE: ("freq_card BETWEEN 45 AND 170", "60 s"),
+    TEMPERATURE: ("temp_corp <= 37.7", "10 min"),
 }
 """When a vital is well again: the condition, and how long it must have held."""
 
@@ -32,7 +32,7 @@ _JUDGED_BY: dict[AlertType, tuple[Vital, ...]] = {
 
 
 def critical_alerts(words: Words) -> str:
-    """The query in one language; columns: state, child, what, last record, seconds since, records in the range.
+    """The query in one language: state, child, what, last record, seconds since then, records in the range.
 
     An alert from a clock that runs ahead counts from when it was recorded: it is not hidden until then.
     """
@@ -69,9 +69,16 @@ LIMIT {MOST_ROWS}"""
 
 
 def _is_clear(vital: Vital) -> str:
+    """Whether the readings since the last one outside the clear limits are enough, and span the hold."""
     condition, hold = _CLEAR[vital]
+    valid = f"""\
+patient_id = r.patient_id AND {vital.field} IS NOT NULL
+                  AND NOT {literal(vital.field)} = ANY (invalid_fields)"""
     return f"""\
-(SELECT count(*) >= {_VALID_READINGS_TO_CLEAR} AND bool_and({condition}) FROM measurements m
-             WHERE m.patient_id = r.patient_id AND m.timestamp >= heard.timestamp - interval '{hold}'
-               AND m.{vital.field} IS NOT NULL AND NOT {literal(vital.field)} = ANY (m.invalid_fields)
-            ) AND r.newest < heard.timestamp - interval '{hold}'"""
+(SELECT count(*) >= {_VALID_READINGS_TO_CLEAR} AND max(timestamp) - min(timestamp) >= interval '{hold}'
+             FROM measurements
+             WHERE {valid}
+               AND timestamp > greatest(r.newest, heard.timestamp - 2 * interval '{hold}', (
+                  SELECT max(timestamp) FROM measurements
+                  WHERE {valid}
+                  AND timestamp > heard.timestamp - 2 * interval '{hold}' AND NOT {condition})))"""

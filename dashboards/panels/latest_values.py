@@ -53,7 +53,7 @@ ORDER BY r.patient_id"""
 
 
 def _newest(vital: Vital) -> str:
-    """The newest row of a child that holds this vital, valid or not; a clock ahead does not make it younger."""
+    """A child's newest row that holds this vital, valid or not; a clock ahead does not make it younger."""
     field = vital.field
     return f"""\
 LEFT JOIN LATERAL (SELECT {field} AS value, {literal(field)} = ANY (invalid_fields) AS invalid, contact,

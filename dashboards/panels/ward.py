@@ -11,13 +11,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models.common import (
     GraphDrawStyle,
-    GraphThresholdsStyleMode,
-    LegendDisplayMode,
-    LegendPlacement,
     StackingMode,
-    TableCellBackgroundDisplayMode,
-    TableColoredBackgroundCellOptions,
-    TooltipDisplayMode,
 )
 from grafana_foundation_sdk.models.text import TextMode
 
@@ -31,16 +25,28 @@ from dashboards.panels.latest_values import (
     OLD_AFTER_S,
     latest_values,
 )
+from dashboards.panels.parts import (
+    CLEAR,
+    GREY,
+    ORANGE,
+    RED,
+    background,
+    background_cell,
+    coloured,
+    plain_timeseries,
+    prop,
+    short_pseudonym,
+    steps,
+    vital_timeseries,
+)
 from dashboards.postgres_query import DATASOURCE, PostgresQuery
 from dashboards.sql import literal
 from dashboards.words import Words
 from vitals import limits
-from vitals.limits import HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS, Vital
+from vitals.limits import HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS
 
-RED, ORANGE, GREY, CLEAR = "red", "orange", "#8e8e8e", "transparent"
 DELAY_PERCENTILE = 95
 _FULL, _HALF, _THIRD = 24, 12, 8
-_SHORT_PSEUDONYM = (r"/^(p\d+_.{8}).*$/", "$1…")
 
 
 def ward(words: Words) -> model.Dashboard:
@@ -99,9 +105,9 @@ def vitals_latest(words: Words) -> table.Panel:
     """Each child's newest values, or why there are none."""
     old = words.old.partition("{")[0]
     signs = [
-        _coloured(f"/^[{LOW}{HIGH}]/", RED),
-        _coloured(f"/^{old}.*[{LOW}{HIGH}]/", ORANGE),
-        _coloured("/^[^0-9]/", GREY),
+        coloured(f"/^[{LOW}{HIGH}]/", RED),
+        coloured(f"/^{old}.*[{LOW}{HIGH}]/", ORANGE),
+        coloured("/^[^0-9]/", GREY),
     ]
     panel = (
         table.Panel()
@@ -109,27 +115,27 @@ def vitals_latest(words: Words) -> table.Panel:
         .description(words.latest_note.format(days=HEARD_WITHIN_DAYS, old_s=OLD_AFTER_S))
         .datasource(DATASOURCE)
         .with_target(PostgresQuery(latest_values(words)))
-        .override_by_name(words.child, [_property("mappings", [_short_pseudonym()])])
+        .override_by_name(words.child, [prop("mappings", [short_pseudonym()])])
         .override_by_name(
             words.state,
             [
-                _property("mappings", [_coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
-                *_background(),
+                prop("mappings", [coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
+                *background(),
             ],
         )
         .override_by_name(
             words.last_heard,
             [
-                _property("unit", "s"),
-                _property(
-                    "thresholds", _steps((None, CLEAR), (OLD_AFTER_S, ORANGE), (NO_DATA_AFTER_S, RED)).build()
+                prop("unit", "s"),
+                prop(
+                    "thresholds", steps((None, CLEAR), (OLD_AFTER_S, ORANGE), (NO_DATA_AFTER_S, RED)).build()
                 ),
-                _background_cell(),
+                background_cell(),
             ],
         )
     )
     for vital in VITALS:
-        panel.override_by_name(words.heading(vital), [_property("mappings", signs), *_background()])
+        panel.override_by_name(words.heading(vital), [prop("mappings", signs), *background()])
     return panel
 
 
@@ -142,10 +148,10 @@ def alerts_table(words: Words) -> table.Panel:
         .datasource(DATASOURCE)
         .with_target(PostgresQuery(critical_alerts(words)))
         .override_by_name(
-            words.state, [_property("mappings", [_coloured(f"/^{words.open}$/", RED)]), *_background()]
+            words.state, [prop("mappings", [coloured(f"/^{words.open}$/", RED)]), *background()]
         )
-        .override_by_name(words.child, [_property("mappings", [_short_pseudonym()])])
-        .override_by_name(words.since, [_property("unit", "s")])
+        .override_by_name(words.child, [prop("mappings", [short_pseudonym()])])
+        .override_by_name(words.since, [prop("unit", "s")])
     )
 
 
@@ -153,7 +159,7 @@ def spo2_timeseries(words: Words) -> timeseries.Panel:
     """Oxygen saturation; no dip is averaged away."""
     limit, fever = limits.SPO2_CRITICAL_BELOW, limits.SPO2_WITH_FEVER_UP_TO
     return (
-        _vital(SPO2, f"min(m.{SPO2.field})", words)
+        vital_timeseries(SPO2, f"min(m.{SPO2.field})", words)
         .description(
             _sentences(
                 words.worst_low,
@@ -168,7 +174,7 @@ def spo2_timeseries(words: Words) -> timeseries.Panel:
         .unit("percent")
         .axis_soft_min(limit - 6)
         .max(SPO2.high)
-        .thresholds(_steps((None, RED), (limit, ORANGE), (fever, CLEAR)))
+        .thresholds(steps((None, RED), (limit, ORANGE), (fever, CLEAR)))
     )
 
 
@@ -177,7 +183,7 @@ def heart_rate_timeseries(words: Words) -> timeseries.Panel:
     low, high = limits.HEART_RATE_CRITICAL_BELOW, limits.HEART_RATE_CRITICAL_ABOVE
     least, most, middle = f"min(m.{HEART_RATE.field})", f"max(m.{HEART_RATE.field})", (low + high) / 2
     return (
-        _vital(
+        vital_timeseries(
             HEART_RATE,
             f"CASE WHEN {most} - {middle} >= {middle} - {least} THEN {most} ELSE {least} END",
             words,
@@ -192,19 +198,19 @@ def heart_rate_timeseries(words: Words) -> timeseries.Panel:
         .unit("suffix: /min")
         .axis_soft_min(low - 10)
         .axis_soft_max(high + 10)
-        .thresholds(_steps((None, RED), (low, CLEAR), (high, RED)))
+        .thresholds(steps((None, RED), (low, CLEAR), (high, RED)))
     )
 
 
 def respiratory_rate_timeseries(words: Words) -> timeseries.Panel:
     """Respiratory rate, which has no critical threshold."""
     return (
-        _vital(RESPIRATORY_RATE, f"avg(m.{RESPIRATORY_RATE.field})", words)
+        vital_timeseries(RESPIRATORY_RATE, f"avg(m.{RESPIRATORY_RATE.field})", words)
         .description(words.mean)
         .unit("suffix: /min")
         .axis_soft_min(0)
         .axis_soft_max(40)
-        .thresholds(_steps((None, CLEAR)))
+        .thresholds(steps((None, CLEAR)))
     )
 
 
@@ -212,14 +218,14 @@ def temperature_timeseries(words: Words) -> timeseries.Panel:
     """Body temperature; no peak is averaged away."""
     limit = limits.TEMPERATURE_CRITICAL_FROM
     return (
-        _vital(TEMPERATURE, f"max(m.{TEMPERATURE.field})", words)
+        vital_timeseries(TEMPERATURE, f"max(m.{TEMPERATURE.field})", words)
         .description(
             _sentences(words.worst_high, words.critical_from.format(limit=words.number(limit), unit="°C"))
         )
         .unit("celsius")
         .axis_soft_min(limit - 3)
         .axis_soft_max(limit + 2)
-        .thresholds(_steps((None, CLEAR), (limit, RED)))
+        .thresholds(steps((None, CLEAR), (limit, RED)))
     )
 
 
@@ -231,7 +237,7 @@ FROM measurements m
 WHERE $__timeFilter(m.timestamp) AND patient_id IN ($patient)
 GROUP BY 1, 2
 ORDER BY 1, 2"""
-    return _timeseries(sql).title(words.flow).description(words.flow_note).unit("rpm").min(0)
+    return plain_timeseries(sql).title(words.flow).description(words.flow_note).unit("rpm").min(0)
 
 
 def delay_timeseries(words: Words) -> timeseries.Panel:
@@ -246,7 +252,7 @@ WHERE $__timeFilter(m.timestamp) AND patient_id IN ($patient)
 GROUP BY 1, 2
 ORDER BY 1, 2"""
     return (
-        _timeseries(sql)
+        plain_timeseries(sql)
         .title(words.delay)
         .description(words.delay_note.format(share=DELAY_PERCENTILE))
         .unit("s")
@@ -263,7 +269,7 @@ WHERE $__timeFilter(e.timestamp)
 GROUP BY 1, 2
 ORDER BY 1, 2"""
     return (
-        _timeseries(sql)
+        plain_timeseries(sql)
         .title(words.errors)
         .description(words.errors_note)
         .interval("1m")
@@ -273,84 +279,6 @@ ORDER BY 1, 2"""
         .min(0)
         .decimals(0)
     )
-
-
-def _vital(vital: Vital, worst: str, words: Words) -> timeseries.Panel:
-    """One vital, a line a child, broken where there are no valid values."""
-    sql = f"""\
-SELECT $__timeGroupAlias(m.timestamp, $__interval, NULL), m.patient_id AS metric, {worst} AS value
-FROM measurements m
-WHERE $__timeFilter(m.timestamp) AND patient_id IN ($patient)
-  AND m.{vital.field} IS NOT NULL AND NOT {literal(vital.field)} = ANY (m.invalid_fields)
-GROUP BY 1, 2
-ORDER BY 1, 2"""
-    pattern, replacement = _SHORT_PSEUDONYM
-    return (
-        _timeseries(sql)
-        .title(words.heading(vital))
-        .interval("5s")
-        .thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.LINE_AND_AREA))
-        .with_transformation(
-            model.DataTransformerConfig(
-                id_val="renameByRegex", options={"regex": pattern, "renamePattern": replacement}
-            )
-        )
-    )
-
-
-def _timeseries(sql: str) -> timeseries.Panel:
-    return (
-        timeseries.Panel()
-        .datasource(DATASOURCE)
-        .with_target(PostgresQuery(sql, "time_series"))
-        .color_scheme(build.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
-        .span_nulls(False)
-        .legend(
-            common.VizLegendOptions()
-            .show_legend(True)
-            .display_mode(LegendDisplayMode.LIST)
-            .placement(LegendPlacement.BOTTOM)
-        )
-        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
-    )
-
-
-def _steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
-    """Colours from each value on; the first starts at minus infinity."""
-    return (
-        build.ThresholdsConfig()
-        .mode(model.ThresholdsMode.ABSOLUTE)
-        .steps([model.Threshold(value=value, color=colour) for value, colour in steps])
-    )
-
-
-def _coloured(pattern: str, colour: str) -> model.RegexMap:
-    return model.RegexMap(
-        model.DashboardRegexMapOptions(pattern=pattern, result=model.ValueMappingResult(color=colour))
-    )
-
-
-def _short_pseudonym() -> model.RegexMap:
-    """Shows the start of a pseudonym; the cell keeps all of it."""
-    pattern, replacement = _SHORT_PSEUDONYM
-    return model.RegexMap(
-        model.DashboardRegexMapOptions(pattern=pattern, result=model.ValueMappingResult(text=replacement))
-    )
-
-
-def _background() -> list[model.DynamicConfigValue]:
-    """Cells take the colour of their mapping, and none where no mapping is met."""
-    return [_property("thresholds", _steps((None, CLEAR)).build()), _background_cell()]
-
-
-def _background_cell() -> model.DynamicConfigValue:
-    return _property(
-        "custom.cellOptions", TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.BASIC)
-    )
-
-
-def _property(name: str, value: object) -> model.DynamicConfigValue:
-    return model.DynamicConfigValue(id_val=name, value=value)
 
 
 def _sentences(*sentences: str) -> str:

@@ -1,0 +1,129 @@
+"""A migrated database, and a ward in it that each test fills and looks at inside one transaction.
+
+Time stands still inside a transaction, so ages come out exactly as they were put in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from psycopg2 import sql
+from psycopg2.extensions import connection
+
+from cloud_ingest.migrations import migrate
+from cloud_ingest.settings import Settings
+from dashboards import probe, render
+from dashboards.sql import View, quoted
+from deploy.local.postgres import Dsn, PostgresServer
+
+
+@pytest.fixture(scope="session")
+def dsn(postgres: PostgresServer) -> Dsn:
+    """A database with our schema and no rows."""
+    dsn = postgres.database("dashboards")
+    migrate(Settings.from_environment(dsn.env()))
+    return dsn
+
+
+@dataclass
+class Ward:
+    """One transaction: rows go in, panels are looked at with the rights of Grafana's role.
+
+    Attributes:
+        now: the transaction's time.
+    """
+
+    database: connection
+    now: datetime
+
+    def measured(self, patient_id: str, age_s: float, **columns: Any) -> None:
+        """A reading that is so many seconds old, recorded at once unless said otherwise."""
+        self._insert(
+            "measurements",
+            message_id=str(uuid4()),
+            patient_id=patient_id,
+            device_id="bracelet-1",
+            timestamp=self.ago(age_s),
+            **{"recorded_at": self.ago(max(age_s, 0))} | columns,
+        )
+
+    def alerted(self, patient_id: str, age_s: float, kind: str, message: str, **columns: Any) -> None:
+        """An alert that is so many seconds old; critical unless said otherwise."""
+        self._insert(
+            "alerts",
+            alert_id=str(uuid4()),
+            message_id=str(uuid4()),
+            patient_id=patient_id,
+            device_id="bracelet-1",
+            timestamp=self.ago(age_s),
+            type=kind,
+            message=message,
+            **{
+                "recorded_at": self.ago(max(age_s, 0)),
+                "severity": "CRITICAL",
+                "message_fr": f"{message} (fr)",
+            }
+            | columns,
+        )
+
+    def refused(self, age_s: float, source: str) -> None:
+        """A dead letter."""
+        self._insert(
+            "ingestion_errors",
+            error_id=str(uuid4()),
+            timestamp=self.ago(age_s),
+            source=source,
+            reason="not JSON",
+        )
+
+    def ago(self, seconds: float) -> datetime:
+        """A moment before the transaction's time."""
+        return self.now - timedelta(seconds=seconds)
+
+    def look(
+        self,
+        panel: str,
+        *patients: str,
+        language: str = "en",
+        span: timedelta = timedelta(hours=3),
+        interval: str = "10s",
+    ) -> list[dict[str, Any]]:
+        """Rows of the panel (or variable) of this title; all children unless some are named."""
+        board = json.loads(render.rendered()[f"ward-{language}.json"])
+        (query,) = (query for query in probe.queries(board) if query.panel == panel)
+        variables = {"patient": quoted(patients)} if patients else probe.everything(board)
+        view = View(self.now - span, self.now, variables, interval)
+        with self.database.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE kidjamo_reader")
+            answer = probe.run(self.database, query, view)
+            cursor.execute("RESET ROLE")
+        assert answer.error == ""
+        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+
+    def _insert(self, table: str, **columns: Any) -> None:
+        statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
+            sql.Identifier(table),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
+        )
+        with self.database.cursor() as cursor:
+            cursor.execute(statement, list(columns.values()))
+
+
+@pytest.fixture
+def ward(dsn: Dsn) -> Iterator[Ward]:
+    """An empty ward; what a test puts in is gone after it."""
+    database = dsn.connect()
+    with database.cursor() as cursor:
+        cursor.execute("SELECT now()")
+        (now,) = cursor.fetchone() or (None,)
+    assert isinstance(now, datetime)
+    yield Ward(database, now.astimezone(UTC))
+    database.rollback()
+    database.close()

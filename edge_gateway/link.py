@@ -20,7 +20,9 @@ from edge_gateway.backoff import Backoff
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
-STABLE_S = 10.0
+LONGEST_WAIT_AFTER_LIVE_S = 2.0
+"""A bracelet at the edge of its range flaps: what it measures is worth trying for again and again."""
+STABLE_S = 5.0
 """A link that was live this long has worked: its loss is bad luck, and no reason to wait."""
 
 
@@ -115,6 +117,8 @@ class Link:
             self._enter(LinkState.SEARCHING, now, reason)
             return 0.0
         wait = self._backoff.after_failure()
+        if self.state is LinkState.LIVE:
+            wait = min(wait, LONGEST_WAIT_AFTER_LIVE_S)
         self._enter(LinkState.BACKING_OFF, now, reason)
         self._not_before = now + wait
         return wait

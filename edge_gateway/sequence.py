@@ -14,7 +14,7 @@ ATTEMPTS = 2
 
 @dataclass(slots=True)
 class Sequence:
-    """Records of one connection, under the bracelet's present restart counter.
+    """Records of one connection, by the numbers under which the bracelet's flash holds them.
 
     The point up to which all is durable moves only over records that are, or that the bracelet no longer has.
     Where records were committed before, the last of them is asked for once more: only if it is still the same
@@ -49,9 +49,12 @@ class Sequence:
         """
         sequence = cls(status.boot, status.oldest_seq)
         first = status.oldest_seq
+        known = progress is not None and progress.boot == status.boot
         if first <= status.newest_seq:
             sequence._newest = status.newest_seq
-        if progress and progress.boot == status.boot:
+        elif status.newest_seq == 0 and not known:
+            first = 0  # "1 to 0" is also what a bracelet says that has measured nothing yet
+        if progress and known:
             if first <= progress.seq <= status.newest_seq:
                 sequence._unproven, first = progress, progress.seq
             elif progress.seq < first:

@@ -211,8 +211,7 @@ class BraceletSession:
         except MalformedRecord as error:
             self._bury(data, error)
             return
-        if record.boot == self._sequence.boot:
-            self._sequence.receive(record.seq, identity)
+        self._sequence.receive(record.seq, identity)
         again = self._known(identity)
         if reading is None:
             self._no_value(record, again)
@@ -221,8 +220,7 @@ class BraceletSession:
         self._inbox.put(Arrival(reading, lambda: self._durable(record, identity), again))
 
     def _durable(self, record: BraceletRecord, identity: UUID) -> None:
-        if record.boot == self._sequence.boot:
-            self._sequence.commit(record.seq, identity)
+        self._sequence.commit(record.seq, identity)
         self._news.set()
 
     def _known(self, identity: UUID) -> bool:

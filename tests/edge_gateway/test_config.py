@@ -46,9 +46,7 @@ def test_example_with_every_setting_switched_on_loads_too() -> None:
 def test_example_documents_every_setting(section: type[BaseModel]) -> None:
     text = example()
     nested = {"api", "mqtt", "ble", "bracelet"}
-    undocumented = [
-        name for name in section.model_fields if f"{name} = " not in text and name not in nested
-    ]
+    undocumented = [name for name in section.model_fields if f"{name} = " not in text and name not in nested]
     assert undocumented == []
 
 

@@ -56,6 +56,15 @@ def test_link_failures_wait_longer_up_to_a_cap_and_a_stable_link_resets_them() -
     assert link.failures == 0
 
 
+def test_link_that_flaps_is_tried_again_soon_however_often() -> None:
+    link = a_link()
+    waits = []
+    for start in range(0, 80, 10):
+        live_since(link, start)
+        waits.append(link.ended(start + 1, "gone"))
+    assert waits == [0.5, 1, 2, 2, 2, 2, 2, 2]
+
+
 def test_link_silence_is_measured_from_the_last_word() -> None:
     link = a_link()
     live_since(link, 0.0)

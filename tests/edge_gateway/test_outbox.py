@@ -106,7 +106,9 @@ def test_outbox_killed_at_a_random_moment_holds_all_it_acknowledged(tmp_path: Pa
     path = tmp_path / "outbox.sqlite3"
     said: set[str] = set()
     for _ in range(3):
-        writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
+        )
         assert writer.stdout
         said.add(writer.stdout.readline().strip())
         time.sleep(random.uniform(0.05, 0.5))

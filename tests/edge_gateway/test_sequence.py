@@ -44,6 +44,15 @@ def test_empty_flash_needs_no_fetch_and_live_records_move_on() -> None:
     assert sequence.progress == Progress(7, 6, identity(6))
 
 
+def test_bracelet_that_has_measured_nothing_begins_with_record_0() -> None:
+    sequence = Sequence.begin(status(1, 0), None)
+    assert not sequence.must_fetch
+    take(sequence, 1)
+    assert (sequence.must_fetch, sequence.fetch_from) == (True, 0), "the first notification was lost"
+    take(sequence, 0, 1)
+    assert sequence.progress == Progress(7, 1, identity(1))
+
+
 def test_nothing_is_released_before_it_is_durable() -> None:
     sequence = Sequence.begin(status(0, 2), None)
     take(sequence, 0, 1, 2, commit=False)

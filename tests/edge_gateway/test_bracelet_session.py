@@ -1,0 +1,274 @@
+"""A session's work on a bracelet that answers in memory: losses, nonsense and silence on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+import pytest
+
+from edge_gateway.arrival import Arrival, DeadLetter, Inbox
+from edge_gateway.errors import LinkLost
+from edge_gateway.sources import bracelet_session as module
+from edge_gateway.sources.bracelet_session import BraceletSession, OnData, Wearer
+from edge_gateway.state import GatewayState
+from edge_gateway.store import Progress
+from tests.edge_gateway.helpers import eventually
+from vitals.gatt.bracelet import (
+    LIVE_RECORD,
+    RECORD_ACCESS,
+    STATUS,
+    STORED_RECORD,
+    BraceletRecord,
+    BraceletStatus,
+    RecordFlag,
+    StatusFlag,
+)
+from vitals.gatt.record_access import OpCode, Outcome, Request, Response
+from vitals.reading import Measurements, Reading
+
+BOOT, NOW_MS = 3, 1_756_031_400_000
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_RELEASE_EVERY_S", 0.02)
+
+
+def a_record(seq: int, spo2: float | None = 97.0, boot: int = BOOT) -> bytes:
+    values = Measurements(spo2_pct=spo2) if spo2 is not None else None
+    return bytes(BraceletRecord(seq, boot, NOW_MS + 1000 * seq, RecordFlag.CLOCK_SET, values))
+
+
+@dataclass
+class FakeBracelet:
+    """A bracelet in memory; `drops` are stored notifications that get lost the first time."""
+
+    flash: dict[int, bytes] = field(default_factory=dict)
+    drops: set[int] = field(default_factory=set)
+    requests: list[Request] = field(default_factory=list)
+    answers: bool = True
+    outcome: Outcome = Outcome.SUCCESS
+    boot: int = BOOT
+    listeners: dict[str, OnData] = field(default_factory=dict)
+    status_bytes: bytes | None = None
+
+    def status(self) -> bytes:
+        oldest, newest = (min(self.flash), max(self.flash)) if self.flash else (1, 0)
+        return bytes(BraceletStatus(self.boot, StatusFlag.CLOCK_SET, 70, NOW_MS, oldest, newest))
+
+    async def read(self, uuid: str) -> bytes:
+        assert uuid == STATUS
+        return self.status_bytes if self.status_bytes is not None else self.status()
+
+    async def subscribe(self, uuid: str, on_data: OnData) -> None:
+        self.listeners[uuid] = on_data
+
+    async def write(self, uuid: str, data: bytes) -> None:
+        assert uuid == RECORD_ACCESS
+        request = Request.from_bytes(data)
+        self.requests.append(request)
+        if self.answers:
+            asyncio.get_running_loop().call_soon(self._carry_out, request)
+
+    def _carry_out(self, request: Request) -> None:
+        seq = request.seq or 0
+        if request.op_code is OpCode.REPORT:
+            for number in sorted(n for n in self.flash if n >= seq):
+                if number in self.drops:
+                    self.drops.remove(number)
+                else:
+                    self.listeners[STORED_RECORD](self.flash[number])
+        else:
+            self.flash = {number: raw for number, raw in self.flash.items() if number > seq}
+        self.listeners[RECORD_ACCESS](bytes(Response(request.op_code, self.outcome)))
+
+    def measure(self, seq: int, *, heard: bool = True, spo2: float | None = 97.0) -> None:
+        self.flash[seq] = a_record(seq, spo2)
+        if heard and LIVE_RECORD in self.listeners:
+            self.listeners[LIVE_RECORD](self.flash[seq])
+
+
+class Book:
+    """Remembers progress in memory."""
+
+    def __init__(self, known: Progress | None = None) -> None:
+        self.known = known
+
+    async def progress(self, device_id: str) -> Progress | None:
+        return self.known
+
+    async def remember(self, device_id: str, progress: Progress) -> None:
+        self.known = progress
+
+
+class Bench:
+    """A session at work, and what it handed over."""
+
+    def __init__(self, bracelet: FakeBracelet, book: Book | None = None, *, confirm: bool = True) -> None:
+        self.bracelet, self.book, self.confirm = bracelet, book or Book(), confirm
+        self.inbox, self.state = Inbox(), GatewayState("gw")
+        self.arrivals: list[Arrival] = []
+        self.completed = 0
+        self.session = BraceletSession(
+            Wearer("ble-001", "patient-1"), bracelet, self.book, self.inbox, self.state, lambda: None, self._complete
+        )  # fmt: skip
+        self.task: asyncio.Task[None]
+
+    def _complete(self) -> None:
+        self.completed += 1
+
+    async def _commit(self) -> None:
+        async for arrival in self.inbox:
+            self.arrivals.append(arrival)
+            if self.confirm:
+                arrival.confirm()
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        self.task = asyncio.create_task(self.session.run())
+        committer = asyncio.create_task(self._commit())
+        try:
+            yield
+        finally:
+            self.task.cancel()
+            committer.cancel()
+            await asyncio.gather(self.task, committer, return_exceptions=True)
+
+    @property
+    def seqs(self) -> list[int | None]:
+        return [
+            each.content.seq for each in self.arrivals if isinstance(each.content, Reading) and not each.again
+        ]
+
+
+async def test_session_fetches_what_flash_holds_then_listens_and_releases() -> None:
+    bracelet = FakeBracelet()
+    for seq in range(5):
+        bracelet.measure(seq)
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bench.completed)
+        bracelet.measure(5, spo2=80.0)
+        await eventually(lambda: not bracelet.flash)
+    assert bench.seqs == [0, 1, 2, 3, 4, 5]
+    assert bracelet.requests[0] == Request.report_from(0)
+    assert bench.book.known is not None
+    assert (bench.book.known.boot, bench.book.known.seq) == (BOOT, 5)
+    first = bench.arrivals[0].content
+    assert isinstance(first, Reading)
+    assert (first.patient_id, first.device_id, first.late) == ("patient-1", "ble-001", True)
+
+
+async def test_session_releases_nothing_that_is_not_durable() -> None:
+    bracelet = FakeBracelet({seq: a_record(seq) for seq in range(3)})
+    bench = Bench(bracelet, confirm=False)
+    async with bench.at_work():
+        await eventually(lambda: len(bench.arrivals) == 3)
+        await asyncio.sleep(0.1)
+        assert len(bracelet.flash) == 3
+        for arrival in bench.arrivals:
+            arrival.confirm()
+        await eventually(lambda: not bracelet.flash)
+    assert bracelet.requests == [Request.report_from(0), Request.release_up_to(2)]
+
+
+async def test_session_fetches_a_lost_live_record_when_the_next_one_comes() -> None:
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: RECORD_ACCESS in bracelet.listeners)
+        bracelet.measure(0, heard=False)
+        bracelet.measure(1)
+        await eventually(lambda: not bracelet.flash)
+    assert sorted(bench.seqs) == [0, 1]  # type: ignore[type-var]
+
+
+async def test_session_asks_again_for_stored_records_lost_on_the_air() -> None:
+    bracelet = FakeBracelet({seq: a_record(seq) for seq in range(20)}, drops={3, 4, 11, 19})
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+    assert sorted(bench.seqs) == list(range(20))  # type: ignore[type-var]
+    assert bench.state.counters.records_missing == 0
+    assert [request.seq for request in bracelet.requests if request.op_code is OpCode.REPORT] == [0, 3]
+
+
+async def test_session_hands_a_record_over_again_without_having_it_judged_again() -> None:
+    bracelet = FakeBracelet({0: a_record(0), 1: a_record(1)}, drops={0})
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+    assert sorted(bench.seqs) == [0, 1]  # type: ignore[type-var]
+    assert [each.again for each in bench.arrivals] == [False, False, True]
+
+
+async def test_record_without_values_is_counted_and_released() -> None:
+    bracelet = FakeBracelet({0: a_record(0, None), 1: a_record(1)})
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+    assert bench.seqs == [1]
+    assert bench.state.counters.no_value == {"ble-001": 1}
+
+
+async def test_malformed_record_is_a_dead_letter_and_stops_nothing() -> None:
+    bad = bytearray(a_record(1))
+    bad[10] = 0xF0  # flags nobody knows
+    bracelet = FakeBracelet({0: a_record(0), 1: bytes(bad), 2: a_record(2)})
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+    letters = {
+        each.content.error_id: each.content for each in bench.arrivals if isinstance(each.content, DeadLetter)
+    }
+    (letter,) = letters.values()
+    assert letter.original == bytes(bad)
+    assert "unknown flags" in letter.reason
+    assert bench.seqs == [0, 2]
+    assert bench.state.counters.records_missing == 1
+
+
+async def test_records_of_an_earlier_restart_are_fetched_and_released() -> None:
+    bracelet = FakeBracelet({0: a_record(0, boot=2), 1: a_record(1, boot=2), 2: a_record(2)})
+    bench = Bench(bracelet, Book(Progress(2, 0, uuid4())))
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+    assert bench.seqs == [0, 1, 2]
+    assert bench.state.counters.records_missing == 0
+
+
+async def test_status_that_cannot_be_understood_ends_the_link_and_is_kept() -> None:
+    bench = Bench(FakeBracelet(status_bytes=b"\x00\x01"))
+    async with bench.at_work():
+        with pytest.raises(LinkLost, match="status"):
+            await bench.task
+        await eventually(lambda: bench.arrivals)
+    assert isinstance(bench.arrivals[0].content, DeadLetter)
+
+
+async def test_bracelet_that_owes_an_answer_too_long_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ANSWER_S", 0.2)
+    bench = Bench(FakeBracelet({0: a_record(0)}, answers=False))
+    async with bench.at_work():
+        with pytest.raises(LinkLost, match="no answer to REPORT"):
+            await bench.task
+
+
+async def test_bracelet_that_cannot_report_is_lost() -> None:
+    bench = Bench(FakeBracelet({0: a_record(0)}, outcome=Outcome.NOT_COMPLETED))
+    async with bench.at_work():
+        with pytest.raises(LinkLost, match="NOT_COMPLETED"):
+            await bench.task
+
+
+async def test_session_subscribes_to_everything_each_time() -> None:
+    bracelet = FakeBracelet()
+    for _ in range(2):
+        bracelet.listeners.clear()
+        bench = Bench(bracelet)
+        async with bench.at_work():
+            await eventually(lambda: len(bracelet.listeners) == 4)

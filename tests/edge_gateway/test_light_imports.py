@@ -1,0 +1,45 @@
+"""The gateway runs on a small machine: nothing heavy may come along."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import edge_gateway
+
+HEAVY = (
+    "pyspark",
+    "delta",
+    "confluent_kafka",
+    "kafka",
+    "psycopg2",
+    "fastapi",
+    "uvicorn",
+    "bumble",
+    "sqlalchemy",
+)
+
+_SCRIPT = """
+import importlib, sys
+for name in {modules!r}:
+    importlib.import_module(name)
+print(sorted(name for name in {heavy!r} if name in sys.modules))
+"""
+
+
+def test_all_modules_import_without_anything_heavy() -> None:
+    modules = [found.name for found in pkgutil.walk_packages(edge_gateway.__path__, "edge_gateway.")]
+    assert "edge_gateway.sources.ble" in modules
+    assert "edge_gateway.uplink" in modules
+    script = _SCRIPT.format(modules=modules, heavy=HEAVY)
+    fresh = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == "[]"
+
+
+def test_outbox_command_needs_neither_bluetooth_nor_mqtt_nor_http() -> None:
+    script = (
+        "import sys, edge_gateway.cli; print([n for n in ('bleak', 'paho', 'httpx') if n in sys.modules])"
+    )
+    fresh = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert fresh.stdout.strip() == "[]"

@@ -1,0 +1,278 @@
+"""MQTT bracelets against a real broker: taken, refused, acknowledged only when durable, through outages."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import paho.mqtt.client as paho
+import pytest
+
+from deploy.local.mqtt import MqttBroker
+from deploy.local.ports import free_port
+from edge_gateway.alarms import Alarms
+from edge_gateway.arrival import Arrival, DeadLetter
+from edge_gateway.config import MqttConfig
+from edge_gateway.errors import NotNotified
+from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.notifiers import MqttNotifier
+from edge_gateway.sources.mqtt import MqttSource
+from edge_gateway.state import Counters, GatewayState
+from edge_gateway.state_topic import last_will
+from tests.edge_gateway.helpers import a_reading, eventually
+from vitals.errors import InvalidReading
+from vitals.reading import NAMESPACE, Reading, Source
+from vitals.topics import measurements_of, status_of
+
+VALUES = {"freq_card": 120, "spo2_pct": 85.0}
+PAYLOAD: dict[str, Any] = {
+    "patient_id": "patient-001-ss",
+    "timestamp": "2025-08-24T10:30:00Z",
+    "measurements": VALUES,
+}
+
+
+def a_session(port: int, name: str | None = None) -> MqttSession:
+    name = name or f"test-{uuid4()}"
+    return MqttSession(MqttConfig(port=port), name, last_will(name))
+
+
+def a_source(
+    session: MqttSession, *, accept_unknown: bool = True, **patients: str
+) -> tuple[MqttSource, GatewayState]:
+    state = GatewayState("gw")
+    return MqttSource(session, patients, accept_unknown, state), state
+
+
+@asynccontextmanager
+async def running(session: MqttSession) -> AsyncIterator[None]:
+    task = asyncio.create_task(session.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def publish(broker: MqttBroker, topic: str, payload: bytes | str | dict[str, Any]) -> None:
+    raw = json.dumps(payload) if isinstance(payload, dict) else payload
+
+    def send() -> None:
+        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client.connect(broker.host, broker.port)
+        client.loop_start()
+        client.publish(topic, raw, qos=1).wait_for_publish(5)
+        client.disconnect()
+        client.loop_stop()
+
+    await asyncio.to_thread(send)
+
+
+async def next_arrival(source: MqttSource, timeout_s: float = 5) -> Arrival:
+    async with asyncio.timeout(timeout_s):
+        async for arrival in source.inbox:
+            return arrival
+    raise AssertionError
+
+
+def read(payload: dict[str, Any] | bytes, device: str = "demo-1", **options: Any) -> Reading:
+    source, _ = a_source(a_session(1), **options)
+    return source.read(device, payload if isinstance(payload, bytes) else json.dumps(payload).encode())
+
+
+def test_identity_given_by_the_sender_is_kept() -> None:
+    identity = uuid4()
+    assert read(PAYLOAD | {"message_id": str(identity)}).message_id == identity
+
+
+def test_identity_of_a_numbered_reading_is_derived() -> None:
+    # uuid5 of "demo-1/4/17/1756031400000" in the project's namespace, written out
+    reading = read(PAYLOAD | {"seq": 17, "boot": 4})
+    assert reading.message_id == UUID("bdfa08a2-f31b-5d69-a947-dba89d7969aa")
+    assert read(PAYLOAD | {"seq": 17}).message_id == UUID("1afd4e36-083c-5384-a43a-5999da15c7db")
+
+
+def test_identity_of_a_bare_payload_is_its_digest_under_its_device() -> None:
+    payload = json.dumps(PAYLOAD).encode()
+    assert read(payload).message_id == read(payload).message_id
+    assert read(payload).message_id != read(payload, device="demo-2").message_id
+
+
+def test_source_is_stamped_whatever_the_payload_says() -> None:
+    assert read(PAYLOAD | {"source": "api"}).source is Source.MQTT
+
+
+def test_listed_bracelet_needs_no_patient_in_its_payload() -> None:
+    bare = {name: value for name, value in PAYLOAD.items() if name != "patient_id"}
+    assert read(bare, "worn", accept_unknown=False, worn="patient-9").patient_id == "patient-9"
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "field", "says"),
+    [
+        ({"device_id": "other"}, {}, "device_id", "names another bracelet than the topic"),
+        ({}, {"accept_unknown": False}, "device_id", "is not a bracelet of this gateway"),
+        ({"patient_id": None}, {}, "patient_id", "is needed from a bracelet that is not listed"),
+        ({}, {"demo-1": "patient-2"}, "patient_id", "is another one than"),
+        ({"measurements": {"spo2_pct": "85"}}, {}, "measurements.spo2_pct", "valid number"),
+        ({"timestamp": "today"}, {}, "timestamp", "ISO 8601"),
+    ],
+)
+def test_payload_refused_with_field_and_reason(
+    changes: dict[str, Any], options: dict[str, Any], field: str, says: str
+) -> None:
+    with pytest.raises(InvalidReading) as refused:
+        read(PAYLOAD | changes, **options)
+    assert refused.value.field == field
+    assert says in refused.value.reason
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"not json", b"[]", b"\xff\xfe", b'{"measurements": {"spo2_pct": NaN}}']
+)
+async def test_malformed_payload_becomes_a_dead_letter_with_its_bytes(
+    mqtt_broker: MqttBroker, payload: bytes
+) -> None:
+    session = a_session(mqtt_broker.port)
+    source, state = a_source(session)
+    device = f"mal-{uuid4()}"
+    async with running(session):
+        await eventually(lambda: session.connected)
+        await publish(mqtt_broker, measurements_of(device), payload)
+        while (letter := (await next_arrival(source)).content) and letter.device_id != device:
+            pass
+    assert isinstance(letter, DeadLetter)
+    assert letter.original == payload
+    assert sum(state.counters.refused.values()) == 1
+
+
+async def test_reading_published_before_the_gateway_came_back_is_delivered(mqtt_broker: MqttBroker) -> None:
+    name, device = f"test-{uuid4()}", f"away-{uuid4()}"
+    session = a_session(mqtt_broker.port, name)
+    a_source(session)
+    async with running(session):
+        await eventually(lambda: session.connected)
+        await asyncio.sleep(0.2)
+    await publish(mqtt_broker, measurements_of(device), PAYLOAD)
+    session = a_session(mqtt_broker.port, name)
+    source, _ = a_source(session)
+    async with running(session):
+        arrival = await next_arrival(source)
+        assert isinstance(arrival.content, Reading)
+        assert arrival.content.device_id == device
+        arrival.confirm()
+        await asyncio.sleep(0.1)
+
+
+async def test_reading_not_confirmed_is_sent_again_and_a_confirmed_one_is_not(
+    mqtt_broker: MqttBroker,
+) -> None:
+    name = f"test-{uuid4()}"
+    devices = [f"puback-{n}-{uuid4()}" for n in range(2)]
+    session = a_session(mqtt_broker.port, name)
+    source, _ = a_source(session)
+    async with running(session):
+        await eventually(lambda: session.connected)
+        await asyncio.sleep(0.2)
+        for device in devices:
+            await publish(mqtt_broker, measurements_of(device), PAYLOAD)
+        first, second = await next_arrival(source), await next_arrival(source)
+        first.confirm()
+        await asyncio.sleep(0.2)
+    session = a_session(mqtt_broker.port, name)
+    source, _ = a_source(session)
+    async with running(session):
+        again = await next_arrival(source)
+        assert again.content.device_id == second.content.device_id == devices[1]
+        second.confirm()  # belongs to the old connection: it must do nothing, and harm nothing
+        again.confirm()
+        with pytest.raises(TimeoutError):
+            await next_arrival(source, 0.5)
+
+
+async def test_broker_away_at_start_and_restarted_is_a_state(tmp_path: Path) -> None:
+    broker = MqttBroker(tmp_path, free_port())
+    session = a_session(broker.port)
+    source, _ = a_source(session)
+    states: list[str] = []
+    session._on_state = states.append
+    async with running(session):
+        await eventually(lambda: states)
+        assert states[0].startswith("away: ")
+        assert "refused" in states[0]
+        await asyncio.to_thread(broker.start)
+        try:
+            await eventually(lambda: session.connected)
+            await asyncio.to_thread(broker.kill)
+            await eventually(lambda: not session.connected)
+            await asyncio.to_thread(broker.start)
+            await eventually(lambda: session.connected)
+            await asyncio.sleep(0.2)
+            await publish(broker, measurements_of("back"), PAYLOAD)
+            arrival = await next_arrival(source)
+            assert arrival.content.device_id == "back"
+        finally:
+            await asyncio.to_thread(broker.stop)
+
+
+async def test_status_message_updates_the_link_and_is_no_reading(mqtt_broker: MqttBroker) -> None:
+    session = a_session(mqtt_broker.port)
+    source, state = a_source(session, accept_unknown=False, worn="p")
+    async with running(session):
+        await eventually(lambda: session.connected)
+        await asyncio.sleep(0.2)
+        await publish(mqtt_broker, status_of("worn"), {"status": "offline", "battery_pct": 12})
+        await publish(mqtt_broker, status_of("stranger"), "online")
+        await eventually(lambda: "worn" in state.links)
+        assert (state.links["worn"].state, state.links["worn"].battery_pct) == ("offline", 12)
+        assert "stranger" not in state.links
+        with pytest.raises(TimeoutError):
+            await next_arrival(source, 0.3)
+
+
+async def test_unknown_bracelet_is_said_once_and_counted_each_time(caplog: pytest.LogCaptureFixture) -> None:
+    source, state = a_source(a_session(1), accept_unknown=False)
+    caplog.set_level(logging.WARNING)
+    for _ in range(3):
+        assert isinstance(source._content("stranger", json.dumps(PAYLOAD).encode()), DeadLetter)
+    assert caplog.text.count("stranger") == 1
+    assert state.counters.refused["device_id"] == 3
+    assert "patient-001" not in caplog.text
+
+
+async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -> None:
+    received: list[tuple[str, dict[str, Any]]] = []
+    listener = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    listener.on_message = lambda _c, _d, m: received.append((m.topic, json.loads(m.payload)))
+    listener.connect(mqtt_broker.host, mqtt_broker.port)
+    listener.subscribe("kidjamo/patients/+/alarms", qos=1)
+    listener.loop_start()
+    session = a_session(mqtt_broker.port)
+    alarms = Alarms([MqttNotifier(session)], Counters())
+    async with running(session):
+        await eventually(lambda: session.connected)
+        task = asyncio.create_task(alarms.run())
+        reading = a_reading(spo2_pct=87.9)
+        alarms.judge(reading)
+        await eventually(lambda: any(each["message_id"] == str(reading.message_id) for _, each in received))
+        task.cancel()
+    listener.loop_stop()
+    (topic, alert), *_ = [each for each in received if each[1]["message_id"] == str(reading.message_id)]
+    assert topic == "kidjamo/patients/patient-001-ss/alarms"
+    assert (alert["type"], alert["value"], alert["threshold"]) == ("CRITICAL_SPO2", 87.9, 88.0)
+
+
+async def test_notifier_without_broker_says_so() -> None:
+    alert = Alarms([], Counters()).judge(a_reading(spo2_pct=80.0))[0]
+    with pytest.raises(NotNotified):
+        await MqttNotifier(a_session(1)).notify(alert)
+
+
+def test_namespace_is_the_projects() -> None:
+    assert str(NAMESPACE) == "5f1d7b0e-2c7a-5e4b-9a64-6b69646a616d"

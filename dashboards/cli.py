@@ -19,12 +19,13 @@ from dashboards.sql import View
 
 OK, FAILURE = 0, 1
 DEFAULT_HOST, DEFAULT_DATABASE = "127.0.0.1", "kidjamo-db"
-RANGE = timedelta(hours=3)
+RANGE, INTERVAL = timedelta(hours=1), "10s"
+"""What a dashboard shows when it is opened."""
 
 _CHECK = """
 Checks that the generated files are up to date and well-formed, then runs every query on the PostgreSQL that
-PGHOST, PGPORT, PGDATABASE (kidjamo-db), PGUSER and PGPASSWORD name, over the last three hours and all
-children. Changes nothing.
+PGHOST, PGPORT, PGDATABASE (kidjamo-db), PGUSER and PGPASSWORD name, over the last hour and all children.
+Changes nothing.
 """
 
 
@@ -104,7 +105,7 @@ def _connect() -> connection:
 
 
 def _answers(database: connection, board: dict[str, Any]) -> Iterator[probe.Answer]:
-    view = View.last(RANGE, probe.everything(board), interval="10s")
+    view = View.last(RANGE, probe.everything(board), interval=INTERVAL)
     for query in probe.queries(board):
         yield probe.run(database, query, view)
 

@@ -19,6 +19,8 @@ from dashboards.sql import literal
 from dashboards.words import Words
 from vitals.limits import Vital
 
+MOST_POINTS = 360
+"""Points of a vital's line: every 10 s in an hour. More cannot be told apart on half a page."""
 RED, ORANGE, GREY, CLEAR = "red", "orange", "#8e8e8e", "transparent"
 _SHORT_PSEUDONYM = (r"/^(p\d+_.{8}).*$/", "$1…")
 
@@ -37,6 +39,7 @@ ORDER BY 1, 2"""
         plain_timeseries(sql)
         .title(words.heading(vital))
         .interval("5s")
+        .max_data_points(MOST_POINTS)
         .thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.LINE_AND_AREA))
         .with_transformation(
             model.DataTransformerConfig(

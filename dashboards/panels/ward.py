@@ -69,7 +69,7 @@ def ward(words: Words) -> model.Dashboard:
         .tags(["kidjamo", words.language])
         .readonly()
         .timezone("browser")
-        .time("now-3h", "now")
+        .time("now-1h", "now")
         .refresh("10s")
         .tooltip(model.DashboardCursorSync.CROSSHAIR)
         .with_variable(patient_variable(words))

@@ -1,0 +1,166 @@
+"""The command `kidjamo-sim`: bracelets on the air, or readings sent straight to a service."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from firmware_sim.errors import SimulatorError
+from firmware_sim.options import parse
+from firmware_sim.plan import FleetPlan
+from firmware_sim.timeline import Timeline
+from vitals.errors import InvalidPseudonymKey
+from vitals.pseudonym import ClearIdentifiers, Pseudonymiser, parse_keys
+
+if TYPE_CHECKING:
+    from firmware_sim.targets import Target
+
+log = logging.getLogger(__name__)
+
+OK, FAILURE = 0, 1
+_PROGRESS_S = 5.0
+
+
+class _Stop:
+    """The first signal asks to stop, the second to hurry."""
+
+    def __init__(self) -> None:
+        self.stop, self.hurry = asyncio.Event(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._ring)
+
+    def _ring(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+    async def end_of_draining(self, drain_s: float) -> None:
+        """Wait until asked to stop, and then for as long as draining may take."""
+        await self.stop.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.hurry.wait(), drain_s)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point.
+
+    Returns:
+        0 when all went well, 1 on failure; argparse ends with 2 on wrong usage.
+    """
+    options = parse(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if options.verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    for chatty in ("bumble", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.DEBUG if options.verbose else logging.CRITICAL)
+    try:
+        asyncio.run(_bracelets(options) if options.command == "bracelets" else _readings(options))
+    except (SimulatorError, InvalidPseudonymKey, OSError) as error:
+        print(f"kidjamo-sim: {error}", file=sys.stderr)
+        return FAILURE
+    return OK
+
+
+async def _bracelets(options: argparse.Namespace) -> None:
+    from firmware_sim.fleet import Fleet
+
+    plan = FleetPlan(
+        ble=options.ble,
+        mqtt=options.mqtt,
+        hci=options.hci,
+        broker=options.mqtt_broker,
+        seed=options.seed,
+        boot=_boot(),
+        period_s=options.period,
+        duration_s=options.duration,
+        drain_s=options.drain_seconds,
+        ledger=options.ledger,
+    )
+    simulated_s = options.duration * options.speed if options.duration else None
+    fleet = Fleet(plan, Timeline.begin(options.speed, simulated_s, options.start))
+    signals = _Stop()
+    await _with_progress(fleet.run(signals.stop, signals.hurry), fleet.summary)
+
+
+async def _readings(options: argparse.Namespace) -> None:
+    from firmware_sim.feed import Feed, readings
+    from firmware_sim.ledger import Ledger
+
+    simulated_s = options.duration * options.speed if options.duration else None
+    if options.count is not None:
+        simulated_s = options.period * options.count / options.patients
+    timeline = Timeline.begin(options.speed, simulated_s, options.start)
+    source = readings(options.patients, options.seed, _boot(), timeline.start_ms, options.period)
+    target = _target(options)
+    signals = _Stop()
+    if options.duration:
+        asyncio.get_running_loop().call_later(options.duration, signals.stop.set)
+    with Ledger(options.ledger) as ledger:
+        feed = Feed(islice(source, options.count), target, timeline, ledger)
+        work = asyncio.create_task(_with_progress(feed.run(signals.stop), feed.summary))
+        limit = asyncio.create_task(signals.end_of_draining(options.drain_seconds))
+        try:
+            await asyncio.wait({work, limit}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise SimulatorError(f"stopped before everything was delivered: {feed.summary()}")
+            await work
+        finally:
+            work.cancel()
+            limit.cancel()
+            await target.close()
+
+
+def _target(options: argparse.Namespace) -> Target:
+    from firmware_sim.targets import ApiTarget, KafkaTarget, MqttTarget, Persistent, Several
+
+    chosen: list[Target] = []
+    if options.target in ("api", "both"):
+        token = options.token_file.read_text().strip() if options.token_file else None
+        chosen.append(ApiTarget(options.url, token))
+    if options.target in ("kafka", "both"):
+        chosen.append(KafkaTarget(options.bootstrap, _pseudonyms()))
+    if options.target == "mqtt":
+        chosen.append(MqttTarget(options.mqtt_broker.host, options.mqtt_broker.port))
+    return Several([Persistent(target) for target in chosen])
+
+
+def _pseudonyms() -> Pseudonymiser | ClearIdentifiers:
+    """As the API would: no clear identifier reaches Kafka unless that is switched off."""
+    if os.environ.get("PSEUDONYMISATION") == "off":
+        return ClearIdentifiers()
+    path = os.environ.get("PSEUDONYM_KEY_FILE")
+    if not path:
+        raise SimulatorError(
+            "Kafka takes no clear patient identifiers: set PSEUDONYM_KEY_FILE to the API's key file, "
+            "or PSEUDONYMISATION=off"
+        )
+    return parse_keys(Path(path).read_text())
+
+
+async def _with_progress(work: Coroutine[None, None, None], summary: Callable[[], str]) -> None:
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(_PROGRESS_S)
+            print(f"kidjamo-sim: {summary()}", file=sys.stderr, flush=True)
+
+    telling = asyncio.create_task(tell())
+    try:
+        await work
+    finally:
+        telling.cancel()
+        print(f"kidjamo-sim: {summary()}", file=sys.stderr, flush=True)
+
+
+def _boot() -> int:
+    """A restart counter that differs between runs, whatever the seed."""
+    return int(time.time()) % 256

@@ -1,0 +1,127 @@
+"""Bracelets that measure side by side until told to stop, and then drain. Wiring only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import islice
+
+from firmware_sim.bracelet import Bracelet
+from firmware_sim.hci_port import gateway_radio
+from firmware_sim.ledger import Ledger
+from firmware_sim.mqtt_bracelet import MqttBracelet
+from firmware_sim.peripheral import Peripheral
+from firmware_sim.physiology import Patient, patients
+from firmware_sim.plan import FleetPlan
+from firmware_sim.timeline import Timeline
+from firmware_sim.virtual_radio import VirtualLink
+from firmware_sim.worn import Worn, WornBle, WornMqtt
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.2
+
+
+class Fleet:
+    """All bracelets of one run."""
+
+    def __init__(self, plan: FleetPlan, timeline: Timeline) -> None:
+        self._plan, self._timeline = plan, timeline
+        self._ledger = Ledger(plan.ledger)
+        self.worn: list[Worn] = []
+
+    @property
+    def measured(self) -> int:
+        """Readings taken so far."""
+        return self._ledger.count
+
+    @property
+    def pending(self) -> int:
+        """Readings nobody has confirmed yet."""
+        return sum(worn.pending for worn in self.worn)
+
+    def summary(self) -> str:
+        """One line for a person."""
+        connected = sum(worn.connected for worn in self.worn)
+        return (
+            f"{len(self.worn)} bracelets, {connected} connected, {self.measured} readings measured, "
+            f"{self.pending} not yet confirmed"
+        )
+
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Measure until `stop` or the end of the duration, then drain until done, `hurry` or the limit.
+
+        Raises:
+            PortBusy, UnknownTransport: the HCI port cannot be opened.
+        """
+        async with self._on_the_air():
+            measuring = [
+                asyncio.create_task(self._measure(worn, number / len(self.worn)), name=worn.device_id)
+                for number, worn in enumerate(self.worn)
+            ]
+            stopping = asyncio.create_task(stop.wait())
+            try:
+                await asyncio.wait(
+                    [stopping, *measuring], timeout=self._plan.duration_s, return_when=asyncio.FIRST_COMPLETED
+                )
+            finally:
+                for task in (stopping, *measuring):
+                    task.cancel()
+                outcomes = await asyncio.gather(*measuring, return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome
+            await self._drain(hurry)
+
+    async def _measure(self, worn: Worn, phase: float) -> None:
+        """One reading a period; after a pause of the machine it goes on, and does not catch up."""
+        period_ms = self._plan.period_s * 1000
+        tick = phase
+        while True:
+            due = self._timeline.start_ms + round(tick * period_ms)
+            if (wait := self._timeline.seconds_until(due)) > 0:
+                await asyncio.sleep(wait)
+            await worn.measure(due)
+            tick = max(tick + 1, (self._timeline.now_ms() - self._timeline.start_ms) // period_ms + phase)
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
+        deadline = asyncio.get_running_loop().time() + self._plan.drain_s
+        while self.pending and not hurry.is_set() and asyncio.get_running_loop().time() < deadline:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), _LOOK_S)
+        if self.pending:
+            log.warning("%d readings are not confirmed by anyone and go with these bracelets", self.pending)
+
+    @asynccontextmanager
+    async def _on_the_air(self) -> AsyncIterator[None]:
+        people = patients()
+        with self._ledger:
+            async with AsyncExitStack() as stack:
+                if self._plan.ble:
+                    await self._put_ble(stack, list(islice(people, self._plan.ble)))
+                if self._plan.mqtt:
+                    self._put_mqtt(stack, list(islice(people, self._plan.mqtt)))
+                yield
+
+    async def _put_ble(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
+        link = VirtualLink()
+        await stack.enter_async_context(gateway_radio(link, self._plan.hci))
+        for number, patient in enumerate(wearers, start=1):
+            state = self._state(f"ble-{number:03d}")
+            peripheral = Peripheral(link, number, state, self._timeline.now_ms)
+            await peripheral.start()
+            stack.push_async_callback(peripheral.stop)
+            self.worn.append(WornBle(patient, self._plan.seed, peripheral, self._ledger))
+
+    def _put_mqtt(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
+        for number, patient in enumerate(wearers, start=1):
+            state = self._state(f"mqtt-{number:03d}")
+            client = MqttBracelet(state.device_id, self._plan.broker.host, self._plan.broker.port)
+            client.start()
+            stack.push_async_callback(client.stop)
+            self.worn.append(WornMqtt(patient, self._plan.seed, state, client, self._ledger))
+
+    def _state(self, device_id: str) -> Bracelet:
+        return Bracelet(device_id, self._plan.boot, self._timeline.start_ms)

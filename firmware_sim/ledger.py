@@ -1,0 +1,46 @@
+"""What was measured, noted at the moment of measurement: against it a run is checked for losses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from vitals.reading import Reading
+
+
+class Ledger:
+    """JSON Lines file, one object a reading, flushed line by line.
+
+    Args:
+        path: file to append to; nothing is written where None.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.count = 0
+        self._file: TextIO | None = None
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8")
+
+    def note(self, reading: Reading) -> None:
+        """Append one reading."""
+        self.count += 1
+        if self._file is None:
+            return
+        wire = reading.to_wire()
+        kept = ("message_id", "device_id", "patient_id", "timestamp", "measurements")
+        self._file.write(json.dumps({key: wire[key] for key in kept}) + "\n")
+        self._file.flush()
+
+    def __enter__(self) -> Self:
+        """Use until the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        if self._file:
+            self._file.close()

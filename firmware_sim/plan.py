@@ -1,0 +1,40 @@
+"""What a run of bracelets is to be, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Host and port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """What to put on the air.
+
+    Attributes:
+        ble, mqtt: number of bracelets.
+        hci: where the gateway's Bluetooth stack plugs in.
+        broker: of MQTT.
+        boot: restart counter of all of them, 0 to 255.
+        period_s: simulated seconds between two readings of a bracelet.
+        duration_s: real seconds of measuring; without end where None.
+        drain_s: most seconds to stay on the air afterwards.
+    """
+
+    ble: int
+    mqtt: int
+    hci: str
+    broker: Address
+    seed: int
+    boot: int
+    period_s: float
+    duration_s: float | None
+    drain_s: float
+    ledger: Path | None

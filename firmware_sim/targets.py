@@ -1,0 +1,210 @@
+"""Where simulated readings can be sent directly: the API, an MQTT broker, Kafka, or several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from uuid import uuid4
+
+import httpx
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from firmware_sim.errors import TargetAway, TargetRefused
+from firmware_sim.mqtt_bracelet import MqttBracelet
+from vitals import rules, topics
+from vitals.quality import quality_score
+from vitals.reading import Reading
+
+log = logging.getLogger(__name__)
+
+API_VERSION = "1.0.0"
+_API_TIMEOUT_S = 10.0
+_KAFKA_TIMEOUT_S = 15.0
+_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+class Pseudonyms(Protocol):
+    """Turns patient identifiers into pseudonyms."""
+
+    def pseudonym(self, patient_id: str) -> str:
+        """Pseudonym of one patient."""
+
+
+class Target(Protocol):
+    """Somewhere readings go."""
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """Deliver all of them durably; safe to repeat, each carries its `message_id`.
+
+        Raises:
+            TargetAway: not there now, try again.
+            TargetRefused: there, and will not take them.
+        """
+
+    async def close(self) -> None:
+        """Release connections."""
+
+
+class ApiTarget:
+    """The ingestion API, in batches.
+
+    Args:
+        url: its base address.
+        token: bearer token; none where it listens on loopback without.
+    """
+
+    def __init__(self, url: str, token: str | None = None) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._url = url
+        self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_API_TIMEOUT_S)
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """POST one batch."""
+        body = {"readings": [reading.to_wire() for reading in readings]}
+        try:
+            answer = await self._client.post("/iot/measurements", json=body)
+        except httpx.TransportError as error:
+            raise TargetAway(f"API at {self._url}: {error or type(error).__name__}") from error
+        if answer.status_code in (429, 502, 503, 504):
+            raise TargetAway(f"API at {self._url}: status {answer.status_code}")
+        if answer.status_code != 200:
+            raise TargetRefused(f"API at {self._url}: status {answer.status_code}: {answer.text[:300]}")
+        document: dict[str, Any] = answer.json()
+        if document["rejected"]:
+            reasons = {str(result.get("error")) for result in document["results"] if result.get("error")}
+            log.warning("the API rejected %d readings: %s", document["rejected"], "; ".join(sorted(reasons)))
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._client.aclose()
+
+
+class MqttTarget:
+    """An MQTT broker; one connection for all bracelets."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._client = MqttBracelet("simulator", host, port)
+        self._client.start()
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """Publish and wait until all are acknowledged."""
+        for reading in readings:
+            self._client.publish(reading)
+        while self._client.unacknowledged:  # noqa: ASYNC110 - a deadline is the caller's affair
+            await asyncio.sleep(0.01)
+
+    async def close(self) -> None:
+        """Say goodbye."""
+        await self._client.stop()
+
+
+class KafkaTarget:
+    """Kafka, past the API: publishes what the API would have published, alerts included.
+
+    Args:
+        bootstrap: brokers, `host:port,…`.
+        pseudonyms: no clear patient identifier may reach Kafka.
+    """
+
+    def __init__(self, bootstrap: str, pseudonyms: Pseudonyms) -> None:
+        self._bootstrap, self._pseudonyms = bootstrap, pseudonyms
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "delivery.timeout.ms": int(_KAFKA_TIMEOUT_S * 1000),
+                "log_level": 0,
+            }
+        )
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """Publish and wait for the acknowledgement of all replicas."""
+        failures: list[KafkaError] = []
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        try:
+            for reading in readings:
+                for topic, key, value in self._messages(reading):
+                    self._producer.produce(topic, value, key, on_delivery=delivered)
+        except (BufferError, KafkaException) as error:
+            raise TargetAway(f"Kafka at {self._bootstrap}: {error}") from error
+        remaining = await asyncio.to_thread(self._producer.flush, _KAFKA_TIMEOUT_S + 5)
+        if failures or remaining:
+            reason = failures[0].str() if failures else "no answer"
+            raise TargetAway(f"Kafka at {self._bootstrap}: {reason} (kidjamo-ingest topics makes the topics)")
+
+    async def close(self) -> None:
+        """Nothing is left to send after `send`."""
+
+    def _messages(self, reading: Reading) -> list[tuple[str, bytes, bytes]]:
+        identity = reading.message_id or uuid4()
+        private = reading.model_copy(
+            update={"patient_id": self._pseudonyms.pseudonym(reading.patient_id), "message_id": identity}
+        )
+        arrived = datetime.now(UTC).isoformat()
+        key = private.patient_id.encode()
+        measurement = private.to_wire() | {
+            "ingestion_timestamp": arrived,
+            "api_version": API_VERSION,
+            "invalid_fields": list(reading.measurements.invalid_fields()),
+            "quality_score": quality_score(reading),
+        }
+        alerts = [
+            record.model_dump(mode="json") | {"ingestion_timestamp": arrived}
+            for record in rules.records(private, identity)
+        ]
+        return [(topics.MEASUREMENTS, key, _json(measurement))] + [
+            (topics.ALERTS, key, _json(alert)) for alert in alerts
+        ]
+
+
+class Persistent:
+    """Sends until it succeeds: a target that is away is a state, not an end."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """Deliver, however long it takes."""
+        attempt = 0
+        while True:
+            try:
+                await self._target.send(readings)
+                return
+            except TargetAway as error:
+                log.log(logging.DEBUG if attempt else logging.WARNING, "%s; trying again", error)
+                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
+                attempt += 1
+
+    async def close(self) -> None:
+        """Close the target."""
+        await self._target.close()
+
+
+class Several:
+    """Targets fed with the same readings at once."""
+
+    def __init__(self, targets: Sequence[Target]) -> None:
+        self._targets = targets
+
+    async def send(self, readings: Sequence[Reading]) -> None:
+        """Deliver to all."""
+        await asyncio.gather(*(target.send(readings) for target in self._targets))
+
+    async def close(self) -> None:
+        """Close all."""
+        for target in self._targets:
+            await target.close()
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode()

@@ -1,5 +1,8 @@
 """One MQTT connection for all who need it, driven by the event loop: no thread of its own, no lock.
 
+MQTT 5 is spoken where the broker can, else 3.1.1: with 5 we set how many messages may be unacknowledged; with
+3.1.1, mosquitto has 20 under way at most, and no more can share one flush of the disk.
+
 The session is persistent (fixed client id, QoS 1): what the broker holds for us survives our absence, and a
 message is acknowledged (PUBACK) only when its receiver says so. An acknowledgement belongs to the connection
 its message came in on; after a reconnect the broker sends the message again, and that copy is acknowledged.
@@ -17,10 +20,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_gateway.backoff import Backoff
 from edge_gateway.config import MqttConfig
@@ -29,8 +35,13 @@ log = logging.getLogger(__name__)
 
 BACKOFF_CAP_S = 30.0
 _CONNECT_S = 5.0
-_CONNACK_S = 10.0
+_CONNACK_S = 4.0
+_PUBACK_S = 10.0
 _STABLE_S = 10.0
+_SESSION_KEPT_S = 0xFFFFFFFF
+"""The broker keeps the session for good."""
+_UNDER_WAY = 1000
+"""Messages the broker may send before the first of them is acknowledged."""
 _PACKETS_A_TURN = 64
 """Packets read before other tasks get a turn."""
 
@@ -76,7 +87,9 @@ class MqttSession:
         self._outcome: asyncio.Future[str] | None = None
         self._lost = asyncio.Event()
         self._published: dict[int, asyncio.Future[None]] = {}
-        self._client = self._new_client(client_id)
+        self._client_id = client_id
+        self._protocol = MQTTProtocolVersion.MQTTv5
+        self._client = self._new_client()
 
     @property
     def connected(self) -> bool:
@@ -105,6 +118,10 @@ class MqttSession:
         finally:
             await self._leave()
 
+    @property
+    def _v5(self) -> bool:
+        return self._protocol is MQTTProtocolVersion.MQTTv5
+
     async def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> bool:
         """Publish, and wait until the broker has it; False where it is away or goes away meanwhile."""
         if not self._connected:
@@ -115,7 +132,7 @@ class MqttSession:
         done = asyncio.get_running_loop().create_future()
         self._published[info.mid] = done
         try:
-            async with asyncio.timeout(_CONNACK_S):
+            async with asyncio.timeout(_PUBACK_S):
                 await done
         except (TimeoutError, ConnectionError):
             return False
@@ -123,11 +140,12 @@ class MqttSession:
             self._published.pop(info.mid, None)
         return True
 
-    def _new_client(self, client_id: str) -> paho.Client:
+    def _new_client(self) -> paho.Client:
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id,
-            clean_session=False,
+            self._client_id,
+            clean_session=None if self._v5 else False,
+            protocol=self._protocol,
             manual_ack=True,
             reconnect_on_failure=False,
         )
@@ -171,6 +189,7 @@ class MqttSession:
         finally:
             if not self._connected:
                 self._close_socket()
+                self._speak_otherwise()
         for topic in self.subscriptions:
             self._client.subscribe(topic, qos=1)
         return ""
@@ -187,15 +206,21 @@ class MqttSession:
     async def _open_socket(self) -> None:
         """Name look-up, TCP and TLS block, so they happen in a thread; the socket is ours afterwards."""
         config = self._config
-        opening = asyncio.ensure_future(
-            asyncio.to_thread(self._client.connect, config.host, config.port, config.keepalive_s)
-        )
+        connect = partial(self._client.connect, config.host, config.port, config.keepalive_s)
+        if self._v5:
+            connect = partial(connect, clean_start=False, properties=_connect_properties())
+        opening = asyncio.ensure_future(asyncio.to_thread(connect))
         try:
             await asyncio.shield(opening)
         except asyncio.CancelledError:
             with suppress(OSError, ValueError):
                 await opening
             raise
+
+    def _speak_otherwise(self) -> None:
+        """A broker that answers with a refusal, or not at all, may not know this version of MQTT."""
+        self._protocol = MQTTProtocolVersion.MQTTv311 if self._v5 else MQTTProtocolVersion.MQTTv5
+        self._client = self._new_client()
 
     async def _stay(self) -> None:
         """Keep alive until the connection is lost."""
@@ -293,3 +318,10 @@ class MqttSession:
     def _say(self, state: str, level: int) -> None:
         log.log(level, "MQTT %s:%d: %s", self._config.host, self._config.port, state)
         self._on_state(state)
+
+
+def _connect_properties() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = _SESSION_KEPT_S
+    properties.ReceiveMaximum = _UNDER_WAY
+    return properties

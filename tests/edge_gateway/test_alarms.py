@@ -33,7 +33,7 @@ class Scripted:
 class Hanging:
     name = "hanging"
 
-    async def notify(self, alert: AlertRecord) -> None:
+    async def notify(self, _alert: AlertRecord) -> None:
         await asyncio.Event().wait()
 
 

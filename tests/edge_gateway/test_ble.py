@@ -1,4 +1,4 @@
-"""The Bluetooth source over a simulated radio: plain bleak calls, a real ATT stack, bracelets on a virtual air."""
+"""The Bluetooth source over a simulated radio: plain bleak calls, a real ATT stack, a virtual air."""
 
 from __future__ import annotations
 
@@ -184,5 +184,5 @@ async def test_radio_away_at_start_is_a_state(tmp_path: Path) -> None:
 
 
 def test_unknown_radio_plug_in_is_named() -> None:
-    with pytest.raises(RadioUnavailable, match='no radio plug-in "zigbee" is installed .found: bumble'):
+    with pytest.raises(RadioUnavailable, match=r'no radio plug-in "zigbee" is installed \(found: bumble'):
         open_radio("zigbee:somewhere")

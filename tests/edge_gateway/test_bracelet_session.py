@@ -98,10 +98,10 @@ class Book:
     def __init__(self, known: Progress | None = None) -> None:
         self.known = known
 
-    async def progress(self, device_id: str) -> Progress | None:
+    async def progress(self, _device_id: str) -> Progress | None:
         return self.known
 
-    async def remember(self, device_id: str, progress: Progress) -> None:
+    async def remember(self, _device_id: str, progress: Progress) -> None:
         self.known = progress
 
 
@@ -114,8 +114,14 @@ class Bench:
         self.arrivals: list[Arrival] = []
         self.completed = 0
         self.session = BraceletSession(
-            Wearer("ble-001", "patient-1"), bracelet, self.book, self.inbox, self.state, lambda: None, self._complete
-        )  # fmt: skip
+            Wearer("ble-001", "patient-1"),
+            bracelet,
+            self.book,
+            self.inbox,
+            self.state,
+            on_heard=lambda: None,
+            on_complete=self._complete,
+        )
         self.task: asyncio.Task[None]
 
     def _complete(self) -> None:

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
@@ -81,7 +82,7 @@ class Client:
 
     def __init__(self, broker: MqttBroker, *topics: str) -> None:
         self.received: list[tuple[str, dict[str, Any]]] = []
-        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
         self._client.on_message = lambda _c, _d, m: self.received.append((m.topic, json.loads(m.payload)))
         self._client.connect(broker.host, broker.port)
         for topic in topics:
@@ -90,6 +91,9 @@ class Client:
 
     def publish(self, topic: str, payload: str) -> None:
         self._client.publish(topic, payload, qos=1).wait_for_publish(5)
+
+    def alarms(self, message_id: str) -> list[dict[str, Any]]:
+        return [each for _, each in self.received if each.get("message_id") == message_id]
 
     def close(self) -> None:
         self._client.disconnect()
@@ -155,9 +159,7 @@ def test_gateway_takes_judges_keeps_delivers_and_stops_cleanly(
         client.publish(measurements_of(device), "not json")
         (reading,) = wait_for(lambda: [each for each in api.readings if each["device_id"] == device])
         (letter,) = wait_for(lambda: [each for each in api.errors if each.get("device_id") == device])
-        alarms = wait_for(
-            lambda: (found := [a for _, a in client.received if a.get("message_id") == identity]) and len(found) == 3 and found
-        )  # fmt: skip
+        wait_for(lambda: len(client.alarms(identity)) == 3)
         wait_for(lambda: outbox_of(config)["delivered"] >= 1)
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
@@ -170,7 +172,7 @@ def test_gateway_takes_judges_keeps_delivers_and_stops_cleanly(
         gateway_id,
         "bm90IGpzb24=",
     )
-    assert [alarm["type"] for alarm in alarms] == [
+    assert [alarm["type"] for alarm in client.alarms(identity)] == [
         "CRITICAL_SPO2",
         "CRITICAL_TEMPERATURE",
         "CRITICAL_FEVER_SPO2",

@@ -26,6 +26,10 @@ API = '[api]\nurl = "http://127.0.0.1:8001"\n'
 MQTT = "[mqtt]\n"
 
 
+def bracelet(device_id: str) -> str:
+    return f'[[bracelet]]\ndevice_id = "{device_id}"\npatient_id = "p"\n'
+
+
 def test_example_loads_as_it_is() -> None:
     config = parse_config(example())
     assert config.gateway_id == "gw-home"
@@ -65,9 +69,9 @@ def test_minimal_example_of_the_error_message_loads() -> None:
         (HEAD + "zebra = 1\n" + API + MQTT, "zebra", "Remove it"),
         (HEAD + '[api]\nurl = "127.0.0.1:8001"\n' + MQTT, "api.url", "http:// or https://"),
         (HEAD + API + '[ble]\nradio = "bumble"\n', "ble.radio", "<plug-in>:<address>"),
-        (HEAD + API + MQTT + '[[bracelet]]\ndevice_id = "a/b"\npatient_id = "p"\n', "bracelet.0.device_id", "example"),
+        (HEAD + API + MQTT + bracelet("a/b"), "bracelet.0.device_id", "example"),
         (HEAD + API, "", "neither [mqtt] nor [ble]"),
-        (HEAD + API + MQTT + 2 * '[[bracelet]]\ndevice_id = "a"\npatient_id = "p"\n', "", "names a more than once"),
+        (HEAD + API + MQTT + 2 * bracelet("a"), "", "names a more than once"),
         ("gateway_id = gw", "", "not TOML"),
     ],
 )  # fmt: skip

@@ -17,14 +17,14 @@ def live_since(link: Link, now: float) -> None:
 
 def test_link_seen_connects_fetches_and_is_live() -> None:
     link = a_link()
-    assert link.state is LinkState.SEARCHING
+    assert link.state == "searching"
     assert link.wants_to_connect(advertised=1.0, now=1.0)
     link.connecting(1.0)
     assert not link.wants_to_connect(advertised=1.1, now=1.1)
     link.fetching(1.2)
     assert link.connected
     link.live(1.5)
-    assert link.state is LinkState.LIVE
+    assert link.state == "live"
 
 
 def test_link_lost_after_a_stable_time_connects_with_the_next_advertisement() -> None:

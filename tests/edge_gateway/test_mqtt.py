@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
@@ -64,7 +65,7 @@ async def publish(broker: MqttBroker, topic: str, payload: bytes | str | dict[st
     raw = json.dumps(payload) if isinstance(payload, dict) else payload
 
     def send() -> None:
-        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        client = paho.Client(CallbackAPIVersion.VERSION2)
         client.connect(broker.host, broker.port)
         client.loop_start()
         client.publish(topic, raw, qos=1).wait_for_publish(5)
@@ -248,7 +249,7 @@ async def test_unknown_bracelet_is_said_once_and_counted_each_time(caplog: pytes
 
 async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -> None:
     received: list[tuple[str, dict[str, Any]]] = []
-    listener = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    listener = paho.Client(CallbackAPIVersion.VERSION2)
     listener.on_message = lambda _c, _d, m: received.append((m.topic, json.loads(m.payload)))
     listener.connect(mqtt_broker.host, mqtt_broker.port)
     listener.subscribe("kidjamo/patients/+/alarms", qos=1)

@@ -10,10 +10,12 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from edge_gateway import outbox as module
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import Outbox, read_counts
 from edge_gateway.store import Counts, Progress
@@ -151,35 +153,24 @@ async def test_file_that_turns_corrupt_while_in_use_is_set_aside(tmp_path: Path)
     assert str(row.message_id) in identities(path)
 
 
-async def test_full_disk_is_a_state_and_passes(tmp_path: Path) -> None:
-    path = tmp_path / "outbox.sqlite3"
+async def test_full_disk_is_a_state_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     troubles: list[str] = []
-    rows = [a_row() for _ in range(200)]
-    with Outbox(path, on_trouble=troubles.append) as outbox:
-        await outbox._ask(lambda db: db.execute("PRAGMA max_page_count = 12").fetchall())
-        waiting = outbox.append(rows)
+    room = [12]
+    transact = module._transact
+
+    def with_room(db: sqlite3.Connection, group: Any) -> list[Any]:
+        db.execute(f"PRAGMA max_page_count = {room[0]}")
+        return transact(db, group)
+
+    monkeypatch.setattr(module, "_transact", with_room)
+    with Outbox(tmp_path / "outbox.sqlite3", on_trouble=troubles.append) as outbox:
+        waiting = outbox.append([a_row() for _ in range(200)])
         await eventually(lambda: outbox.trouble)
         assert not waiting.done()
-        # more room, as when somebody has cleaned up; the group in hand is tried again
-        await asyncio.sleep(0.1)
-        _more_room(outbox)
+        room[0] = 100_000
         assert await asyncio.wait_for(asyncio.wrap_future(waiting), 10) == 200
         assert outbox.trouble == ""
     assert troubles == ["database or disk is full", ""]
-
-
-def _more_room(outbox: Outbox) -> None:
-    """The limit belongs to the connection; the next opening of the file has none."""
-    import edge_gateway.outbox as module
-
-    original = module._transact
-
-    def once(db: sqlite3.Connection, group: list[object]) -> list[object]:
-        module._transact = original  # type: ignore[assignment]
-        db.execute("PRAGMA max_page_count = 100000")
-        return original(db, group)  # type: ignore[arg-type]
-
-    module._transact = once  # type: ignore[assignment]
 
 
 async def test_closing_while_the_disk_is_full_says_that_it_is_not_durable(tmp_path: Path) -> None:
@@ -196,7 +187,7 @@ async def test_closing_while_the_disk_is_full_says_that_it_is_not_durable(tmp_pa
 
 async def test_failing_statement_fails_only_its_caller(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        works = [outbox._submit(lambda db: time.sleep(0.1))]
+        works = [outbox._submit(lambda _db: time.sleep(0.1))]
         works += [outbox.append([a_row()])]  # type: ignore[list-item]
         broken = outbox._submit(lambda db: db.execute("SELECT nonsense"))
         good = outbox.append([a_row()])

@@ -96,7 +96,7 @@ def create(name: str, memory_mb: int = 1536) -> SparkSession:
             _remember_jars(session)
     except Exception as error:
         raise UnsuitableMachine(
-            f"Spark did not start: {error}. A first start fetches jars from Maven Central; Spark's words are above."
+            f"Spark did not start: {error}. A first start fetches jars from Maven Central: see above."
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     return session

@@ -30,7 +30,10 @@ TABLES: dict[str, StructType] = {
     DAILY: schemas.DAILY,
 }
 _KEPT_APART_BY = {RAW: "patient_id"}
-_PROPERTIES = {"delta.logRetentionDuration": "interval 2 days"}
+_PROPERTIES = {
+    "delta.logRetentionDuration": "interval 2 days",
+    "delta.deletedFileRetentionDuration": "interval 2 days",
+}
 """A commit every few seconds makes tens of thousands of log files a day."""
 
 

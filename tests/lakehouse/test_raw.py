@@ -6,11 +6,9 @@ import base64
 from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
-import pytest
-
 from lakehouse import raw
 from tests.lakehouse.conftest import Judge, utc
-from tests.lakehouse.samples import PATIENT, alert, message_id, reading, status
+from tests.lakehouse.samples import PATIENT, alert, encode, message_id, reading, status
 from vitals import topics
 from vitals.reading import NAMESPACE
 
@@ -71,38 +69,37 @@ def test_measurements_without_optional_fields_or_zone(judge: Judge) -> None:
     assert (row["freq_card"], row["spo2_pct"], row["contact"], row["late"]) == (120.0, None, None, None)
 
 
-@pytest.mark.parametrize(
-    ("value", "fault"),
-    [
-        (b"not json", "not the JSON document this topic carries"),
-        (b"[1]", "not the JSON document this topic carries"),
-        (b"", "not the JSON document this topic carries"),
-        (b'{"patient_id": "\xff"}', "not UTF-8"),
-        (None, "no value"),
-        ({}, "message_id is missing"),
-        (reading(1, message_id=None), "message_id is missing"),
-        (reading(1, device_id=None), "device_id is missing"),
-        (reading(1) | {"measurements": {}}, "measurements holds no value"),
-        (reading(1) | {"measurements": {"spo2_pct": "97"}}, "not the JSON document this topic carries"),
-        (reading(1) | {"measurements": {"spo2_pct": "NaN"}}, "not the JSON document this topic carries"),
-        (reading(1, seq="one"), "not the JSON document this topic carries"),
-        (reading(1, timestamp=1756031400), "timestamp is not an ISO 8601"),
-        (reading(1, timestamp="10:30"), "timestamp is not an ISO 8601"),
-        (reading(1, timestamp="2025-02-30T10:30:00Z"), "timestamp is not an ISO 8601"),
-        (reading(1, timestamp="12025-02-03T10:30:00Z"), "timestamp is not an ISO 8601"),
-        (reading(1, device_time="soon"), "device_time is not an ISO 8601"),
-    ],
-)
-def test_errors_hold_what_cannot_be_read(judge: Judge, value: object, fault: str) -> None:
-    messages = judge(topics.MEASUREMENTS, value)
+FAULTY: list[tuple[object, str]] = [
+    (b"not json", "not the JSON document this topic carries"),
+    (b"[1]", "not the JSON document this topic carries"),
+    (b"", "not the JSON document this topic carries"),
+    (b'{"patient_id": "\xff"}', "not UTF-8"),
+    (None, "no value"),
+    ({}, "message_id is missing"),
+    (reading(1, message_id=None), "message_id is missing"),
+    (reading(1, device_id=None), "device_id is missing"),
+    (reading(1) | {"measurements": {}}, "measurements holds no value"),
+    (reading(1) | {"measurements": {"spo2_pct": "97"}}, "not the JSON document this topic carries"),
+    (reading(1) | {"measurements": {"spo2_pct": "NaN"}}, "not the JSON document this topic carries"),
+    (reading(1, seq="one"), "not the JSON document this topic carries"),
+    (reading(1, timestamp=1756031400), "timestamp is not an ISO 8601"),
+    (reading(1, timestamp="10:30"), "timestamp is not an ISO 8601"),
+    (reading(1, timestamp="2025-02-30T10:30:00Z"), "timestamp is not an ISO 8601"),
+    (reading(1, timestamp="12025-02-03T10:30:00Z"), "timestamp is not an ISO 8601"),
+    (reading(1, device_time="soon"), "device_time is not an ISO 8601"),
+]
+
+
+def test_errors_hold_what_cannot_be_read(judge: Judge) -> None:
+    messages = judge(topics.MEASUREMENTS, *(value for value, _ in FAULTY)).persist()
     assert raw.measurements(messages).count() == 0
-    (row,) = raw.errors(messages).collect()
-    place = "kidjamo-iot-measurements/0/0"
-    assert row["reason"].startswith(f"{place}: {fault}")
-    assert row["source"] == "lake"
-    assert UUID(row["error_id"]) == uuid5(NAMESPACE, place)
-    if value is None or isinstance(value, bytes):
-        assert row["original"] == value
+    rows = raw.errors(messages).orderBy("kafka_offset").collect()
+    for offset, (row, (value, fault)) in enumerate(zip(rows, FAULTY, strict=True)):
+        place = f"kidjamo-iot-measurements/0/{offset}"
+        assert row["reason"].startswith(f"{place}: {fault}")
+        assert UUID(row["error_id"]) == uuid5(NAMESPACE, place)
+        assert row["source"] == "lake"
+        assert row["original"] == (value if value is None or isinstance(value, bytes) else encode(value))
 
 
 def test_errors_decode_dead_letters(judge: Judge) -> None:

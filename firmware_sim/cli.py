@@ -158,7 +158,7 @@ async def _with_progress(work: Coroutine[None, None, None], summary: Callable[[]
         await work
     finally:
         telling.cancel()
-        print(f"kidjamo-sim: {summary()}", file=sys.stderr, flush=True)
+    print(f"kidjamo-sim: {summary()}", file=sys.stderr, flush=True)
 
 
 def _boot() -> int:

@@ -19,12 +19,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.command == "bracelets":
         options.ble, options.mqtt = _how_many(options)
-    if options.speed > 1 and not (
-        options.start or options.duration or (options.command == "readings" and options.count)
-    ):
-        parser.error(
-            "--speed above 1 needs --duration, --count or --start: no reading may be from the future"
-        )
+    ends = options.duration or (options.command == "readings" and options.count)
+    if options.speed > 1 and not (options.start or ends):
+        parser.error("--speed above 1 needs --duration, --count or --start: no reading of the future")
     return options
 
 
@@ -72,8 +69,8 @@ def _add_readings(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser = commands.add_parser(
         "readings",
         help="send readings straight to the API, an MQTT broker, Kafka, or API and Kafka",
-        description="The simple simulator: children in four scenarios (normal 70 %%, stress 15 %%, activity "
-        "10 %%, crisis 5 %%), one reading a child and period. A target that is away is tried again.",
+        description="The simple simulator: children in four scenarios (normal 70 %, stress 15 %, activity "
+        "10 %, crisis 5 %), one reading a child and period. A target that is away is tried again.",
     )
     parser.add_argument(
         "--target",

@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 API_VERSION = "1.0.0"
 _API_TIMEOUT_S = 10.0
-_KAFKA_TIMEOUT_S = 15.0
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -108,17 +107,17 @@ class KafkaTarget:
     Args:
         bootstrap: brokers, `host:port,…`.
         pseudonyms: no clear patient identifier may reach Kafka.
+        timeout_s: longest wait for its acknowledgements.
     """
 
-    def __init__(self, bootstrap: str, pseudonyms: Pseudonyms) -> None:
-        self._bootstrap, self._pseudonyms = bootstrap, pseudonyms
+    def __init__(self, bootstrap: str, pseudonyms: Pseudonyms, timeout_s: float = 15.0) -> None:
+        self._bootstrap, self._pseudonyms, self._timeout_s = bootstrap, pseudonyms, timeout_s
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "linger.ms": 5,
-                "compression.type": "lz4",
-                "delivery.timeout.ms": int(_KAFKA_TIMEOUT_S * 1000),
+                "delivery.timeout.ms": int(timeout_s * 1000),
                 "log_level": 0,
             }
         )
@@ -137,7 +136,7 @@ class KafkaTarget:
                     self._producer.produce(topic, value, key, on_delivery=delivered)
         except (BufferError, KafkaException) as error:
             raise TargetAway(f"Kafka at {self._bootstrap}: {error}") from error
-        remaining = await asyncio.to_thread(self._producer.flush, _KAFKA_TIMEOUT_S + 5)
+        remaining = await asyncio.to_thread(self._producer.flush, self._timeout_s + 5)
         if failures or remaining:
             reason = failures[0].str() if failures else "no answer"
             raise TargetAway(f"Kafka at {self._bootstrap}: {reason} (kidjamo-ingest topics makes the topics)")

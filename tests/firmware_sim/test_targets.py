@@ -1,0 +1,117 @@
+"""The targets against the real services."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.kafka import KafkaBroker
+from deploy.local.mqtt import MqttBroker
+from deploy.local.ports import free_port
+from firmware_sim.errors import TargetAway, TargetRefused
+from firmware_sim.feed import readings
+from firmware_sim.targets import ApiTarget, KafkaTarget, MqttTarget, Several
+from firmware_sim.timeline import milliseconds
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
+from tests.cloud_ingest.topic_reader import Seen, read_topic
+from vitals import topics
+from vitals.pseudonym import Pseudonymiser
+from vitals.reading import Reading
+
+KEY = Pseudonymiser({1: bytes(range(32))})
+
+
+def some(count: int, boot: int) -> list[Reading]:
+    """Readings of this minute."""
+    return list(islice(readings(3, 7, boot, milliseconds(datetime.now(UTC)) - 60_000, 0.1), count))
+
+
+def identities(sent: Sequence[Reading]) -> set[str]:
+    return {str(reading.message_id) for reading in sent}
+
+
+def published(kafka: KafkaBroker, topic: str, sent: Sequence[Reading]) -> list[Seen]:
+    """What a topic holds of these readings."""
+    wanted = identities(sent)
+    return [seen for seen in read_topic(kafka.bootstrap, topic) if seen.value["message_id"] in wanted]
+
+
+async def test_api_target_delivers_and_repeats_safely(tmp_path: Path) -> None:
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        target = ApiTarget(str(api.http.base_url))
+        sent = some(60, 1)
+        await target.send(sent)
+        await target.send(sent)
+        await target.close()
+        assert api.http.get("/metrics").json()["processed_messages"] >= 60
+
+
+async def test_api_target_away() -> None:
+    target = ApiTarget(f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(TargetAway, match="API at"):
+        await target.send(some(1, 2))
+    await target.close()
+
+
+async def test_api_target_wrong_token_is_refused(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("right-token-of-sufficient-length-0123456789\n")
+    tokens.chmod(0o600)
+    with RunningApi(environment(tmp_path, NOWHERE, API_TOKEN_FILE=str(tokens))) as api:
+        wrong = ApiTarget(str(api.http.base_url), "wrong")
+        with pytest.raises(TargetRefused, match="401"):
+            await wrong.send(some(1, 3))
+        await wrong.close()
+
+
+async def test_api_target_unavailable_is_away() -> None:
+    target = ApiTarget("http://api.test")
+    target._client = httpx.AsyncClient(
+        base_url="http://api.test", transport=httpx.MockTransport(lambda _: httpx.Response(503))
+    )
+    with pytest.raises(TargetAway, match="503"):
+        await target.send(some(1, 4))
+
+
+async def test_kafka_target_publishes_what_the_api_would(kafka: KafkaBroker) -> None:
+    target = KafkaTarget(kafka.bootstrap, KEY)
+    sent = some(180, 5)
+    await target.send(sent)
+    found = published(kafka, topics.MEASUREMENTS, sent)
+    assert len(found) == 180
+    assert all(seen.key == seen.value["patient_id"] for seen in found)
+    assert all(seen.value["patient_id"].startswith("p1_") for seen in found)
+    assert found[0].value.keys() >= {"ingestion_timestamp", "api_version", "invalid_fields", "quality_score"}
+    assert "patient-00" not in json.dumps([seen.value for seen in found])
+    alerts = published(kafka, topics.ALERTS, sent)
+    assert alerts
+    assert all(alert.value["patient_id"].startswith("p1_") for alert in alerts)
+
+
+async def test_kafka_target_away() -> None:
+    target = KafkaTarget(f"127.0.0.1:{free_port()}", KEY, timeout_s=0.5)
+    with pytest.raises(TargetAway, match="Kafka at"):
+        await target.send(some(1, 6))
+
+
+async def test_api_and_kafka_at_once_hold_the_same_readings(kafka: KafkaBroker, tmp_path: Path) -> None:
+    with RunningApi(environment(tmp_path, kafka.bootstrap)) as api:
+        several = Several([ApiTarget(str(api.http.base_url)), KafkaTarget(kafka.bootstrap, KEY)])
+        sent = some(30, 8)
+        await several.send(sent)
+        await several.close()
+    found = [seen.value["message_id"] for seen in published(kafka, topics.MEASUREMENTS, sent)]
+    assert set(found) == identities(sent)
+    assert len(found) == 60
+
+
+async def test_mqtt_target_waits_for_acknowledgements(mqtt_broker: MqttBroker) -> None:
+    target = MqttTarget("127.0.0.1", mqtt_broker.port)
+    await target.send(some(200, 9))
+    await target.close()

@@ -95,7 +95,7 @@ class Adapter:
                     await self._scan(backoff)
                 reason = "it heard nothing, or would not scan"
             except (*RADIO_ERRORS, RadioUnavailable) as error:
-                reason = str(error) or type(error).__name__
+                reason = reason_of(error)
             log.log(
                 logging.DEBUG if backoff.failures else logging.WARNING,
                 "radio %s: %s; it is opened again",
@@ -168,6 +168,13 @@ class Adapter:
             except RADIO_ERRORS as error:
                 log.debug("scanning does not start: %s", error)
                 self._fault = True
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, in words: some of bleak's carry a code beside them."""
+    if error.args and isinstance(error.args[0], str) and error.args[0]:
+        return error.args[0]
+    return str(error) or type(error).__name__
 
 
 async def _within(step: Any) -> None:

@@ -19,7 +19,7 @@ from edge_gateway.arrival import Inbox
 from edge_gateway.config import BleConfig
 from edge_gateway.errors import LinkLost, RadioUnavailable
 from edge_gateway.link import Link, LinkState
-from edge_gateway.radio import RADIO_ERRORS, Adapter
+from edge_gateway.radio import RADIO_ERRORS, Adapter, reason_of
 from edge_gateway.sources.bracelet_session import BraceletSession, OnData, ProgressBook, Wearer
 from edge_gateway.state import GatewayState
 
@@ -149,7 +149,7 @@ class _BraceletLink:
                     await self._hold(device)
                     reason = "the bracelet disconnected"
                 except (LinkLost, RadioUnavailable, *RADIO_ERRORS) as error:
-                    reason = str(error) or type(error).__name__
+                    reason = reason_of(error)
                 except Exception:
                     log.exception("link to %s failed", self._wearer.device_id)
                     reason = "internal error"
@@ -267,4 +267,4 @@ async def _step(wanted: Any) -> Any:
     except TimeoutError:
         raise LinkLost("it does not answer") from None
     except RADIO_ERRORS as error:
-        raise LinkLost(str(error) or type(error).__name__) from error
+        raise LinkLost(reason_of(error)) from error

@@ -25,7 +25,7 @@ class Pair:
         self.peripheral.on("connection", lambda link: self._watch("peripheral", link))
         await self.central.power_on()
         await self.peripheral.power_on()
-        await self.peripheral.start_advertising()
+        await self.peripheral.start_advertising(advertising_interval_min=20, advertising_interval_max=20)
         connection = await self.central.connect_le(self.peripheral.random_address, own_address_type=own)
         self._watch("central", connection)
         return connection
@@ -96,7 +96,7 @@ async def _first_connection_event(mask: int) -> hci.HCI_Packet:
             seen.append(hci.HCI_Packet.from_bytes(packet))
 
     await pair.peripheral.power_on()
-    await pair.peripheral.start_advertising()
+    await pair.peripheral.start_advertising(advertising_interval_min=20, advertising_interval_max=20)
     host = VirtualController(
         "linux", link=pair.link, public_address="00:1B:DC:4B:00:09", host_sink=Listener()
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -16,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
+from firmware_sim import mqtt_bracelet
 from firmware_sim.mqtt_bracelet import MqttBracelet
 from firmware_sim.timeline import moment
 from tests.firmware_sim.air import calm, until
@@ -38,12 +40,12 @@ def reading(seq: int, device_id: str) -> Reading:
 
 
 class Subscriber:
-    """An independent client with a session that outlives it."""
+    """An independent client."""
 
     def __init__(self, port: int, topic: str) -> None:
         self.messages: list[tuple[str, bytes]] = []
         self.subscribed = False
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, "subscriber", clean_session=False)
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
         self.client.reconnect_delay_set(1, 1)
         self.client.on_connect = lambda *_: self.client.subscribe(topic, qos=1) and None
         self.client.on_subscribe = lambda *_: setattr(self, "subscribed", True)
@@ -150,6 +152,41 @@ async def test_publishes_what_the_contract_describes(mqtt_broker: MqttBroker) ->
     assert parse_reading(document) == reading(3, "mqtt-t1")
 
 
+async def test_nobody_subscribed_yet_is_waited_for(
+    mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker drops what nobody has subscribed to; the bracelet keeps it, in order."""
+    monkeypatch.setattr(mqtt_bracelet, "RETRY_S", 0.1)
+    async with bracelet("mqtt-t5", mqtt_broker.port) as made:
+        for seq in range(30):
+            made.publish(reading(seq, "mqtt-t5"))
+        await asyncio.sleep(0.5)
+        assert (made.connected, made.unacknowledged) == (True, 30)
+        with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-t5/measurements") as heard:
+            await until(lambda: made.unacknowledged == 0)
+            await until(lambda: len(heard.seqs) == 30)
+    assert heard.seqs == list(range(30))
+
+
+async def test_broker_of_mqtt_3_1_1_is_spoken_to_in_kind(tmp_path: Path) -> None:
+    """amqtt, the demo's broker where mosquitto is missing, refuses MQTT 5."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "which", lambda *_args, **_more: None)
+        broker = MqttBroker(tmp_path, free_port())
+    assert broker.kind == "amqtt"
+    broker.start()
+    try:
+        with subscriber(broker.port, "kidjamo/bracelets/mqtt-t6/measurements") as heard:
+            await until(lambda: heard.subscribed)
+            async with bracelet("mqtt-t6", broker.port) as made:
+                for seq in range(10):
+                    made.publish(reading(seq, "mqtt-t6"))
+                await until(lambda: made.unacknowledged == 0, 10)
+            await until(lambda: sorted(heard.seqs) == list(range(10)))
+    finally:
+        broker.stop()
+
+
 async def test_broker_away_at_the_start_is_waited_for(broker: MqttBroker) -> None:
     broker.stop()
     async with bracelet("mqtt-t2", broker.port) as made:
@@ -158,7 +195,9 @@ async def test_broker_away_at_the_start_is_waited_for(broker: MqttBroker) -> Non
         await asyncio.sleep(0.2)
         assert (made.connected, made.unacknowledged) == (False, 50)
         broker.start()
-        await until(lambda: made.unacknowledged == 0, 15)
+        with subscriber(broker.port, "kidjamo/bracelets/mqtt-t2/measurements") as heard:
+            await until(lambda: made.unacknowledged == 0, 15)
+            await until(lambda: heard.seqs == list(range(50)))
 
 
 async def test_acknowledgements_lost_with_the_connection_nothing_is_lost(mqtt_broker: MqttBroker) -> None:
@@ -185,12 +224,14 @@ async def test_acknowledgements_lost_with_the_connection_nothing_is_lost(mqtt_br
 
 
 async def test_in_flight_is_bounded(broker: MqttBroker) -> None:
-    async with bracelet("mqtt-t4", broker.port, in_flight=5) as made:
-        await until(lambda: made.connected)
-        assert broker.service.pid
-        os.kill(broker.service.pid, signal.SIGSTOP)
-        for seq in range(30):
-            made.publish(reading(seq, "mqtt-t4"))
-        assert len(made._in_flight) == 5
-        os.kill(broker.service.pid, signal.SIGCONT)
-        await until(lambda: made.unacknowledged == 0)
+    with subscriber(broker.port, "kidjamo/bracelets/mqtt-t4/measurements") as heard:
+        await until(lambda: heard.subscribed)
+        async with bracelet("mqtt-t4", broker.port, in_flight=5) as made:
+            await until(lambda: made.connected)
+            assert broker.service.pid
+            os.kill(broker.service.pid, signal.SIGSTOP)
+            for seq in range(30):
+                made.publish(reading(seq, "mqtt-t4"))
+            assert (len(made._in_flight), made.unacknowledged) == (5, 30)
+            os.kill(broker.service.pid, signal.SIGCONT)
+            await until(lambda: made.unacknowledged == 0)

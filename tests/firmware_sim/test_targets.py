@@ -20,6 +20,8 @@ from firmware_sim.targets import ApiTarget, KafkaTarget, MqttTarget, Several
 from firmware_sim.timeline import milliseconds
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.topic_reader import Seen, read_topic
+from tests.firmware_sim.air import until
+from tests.firmware_sim.test_mqtt_bracelet import subscriber
 from vitals import topics
 from vitals.pseudonym import Pseudonymiser
 from vitals.reading import Reading
@@ -112,6 +114,11 @@ async def test_api_and_kafka_at_once_hold_the_same_readings(kafka: KafkaBroker, 
 
 
 async def test_mqtt_target_waits_for_acknowledgements(mqtt_broker: MqttBroker) -> None:
-    target = MqttTarget("127.0.0.1", mqtt_broker.port)
-    await target.send(some(200, 9))
-    await target.close()
+    with subscriber(mqtt_broker.port, "kidjamo/bracelets/+/measurements") as heard:
+        await until(lambda: heard.subscribed)
+        target = MqttTarget("127.0.0.1", mqtt_broker.port)
+        sent = some(200, 9)
+        await target.send(sent)
+        await target.close()
+        await until(lambda: len(heard.messages) == 200)
+    assert {json.loads(payload)["message_id"] for _, payload in heard.messages} == identities(sent)

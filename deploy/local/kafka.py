@@ -17,14 +17,23 @@ VERSION = "4.4.0"
 _IVY_FILE = Path(__file__).with_name("kafka-ivy.xml")
 
 
+def is_fetched() -> bool:
+    """Whether the jars are on this machine."""
+    return _target().is_dir()
+
+
+def _target() -> Path:
+    return cache_dir() / f"kafka-{VERSION}"
+
+
 def jars() -> Path:
     """Directory with the broker's jars, fetched where they are missing.
 
     Raises:
         ServiceError: no Java, or Maven Central out of reach.
     """
-    target = cache_dir() / f"kafka-{VERSION}"
-    if target.is_dir():
+    target = _target()
+    if is_fetched():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:

@@ -35,6 +35,8 @@ class Service:
         log: file its output is appended to.
         env: added to this process's environment.
         user: account to run as, where we are root and the program refuses root.
+        directory: working directory; ours where absent.
+        stop_signal: what asks it to end.
     """
 
     def __init__(
@@ -45,11 +47,12 @@ class Service:
         log: Path,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
+        directory: Path | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name, self.command, self.log = name, list(command), log
         self._env = {**os.environ, **(env or {})}
-        self._user, self._stop_signal = user, stop_signal
+        self._user, self._directory, self._stop_signal = user, directory, stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -78,6 +81,7 @@ class Service:
                 stderr=log,
                 env=self._env,
                 user=self._user,
+                cwd=self._directory,
                 start_new_session=True,
                 preexec_fn=_die_with_parent,
             )

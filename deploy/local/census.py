@@ -1,0 +1,189 @@
+"""What each stage holds, counted by identity: how the demo knows that nothing was lost on the way."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+from deltalake import DeltaTable, QueryBuilder
+from deltalake.exceptions import DeltaError, TableNotFoundError
+from kafka import KafkaConsumer, TopicPartition
+
+from deploy.local.postgres import Dsn
+from vitals import topics
+from vitals.reading import parse_reading
+from vitals.rules import Severity, alert_id, evaluate
+
+RAW = "raw/iot_measurements"
+SILVER = "silver/critical_alerts"
+WINDOWS = "bronze/iot_aggregations"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage's readings: identity -> how many copies it holds."""
+
+    copies: Counter[str]
+
+    @property
+    def distinct(self) -> int:
+        """Readings, each counted once."""
+        return len(self.copies)
+
+    def missing(self, expected: set[str]) -> set[str]:
+        """Readings that should be here and are not."""
+        return expected - self.copies.keys()
+
+    def repeated(self) -> int:
+        """Copies beyond the first."""
+        return self.copies.total() - len(self.copies)
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Readings of all stages at one moment."""
+
+    bracelet: Stage
+    gateway: Stage
+    api: Stage
+    kafka: Stage
+    raw: Stage
+    postgresql: Stage
+    silver: Stage
+    critical: set[str] = field(repr=False)
+    windows: int = 0
+    readings_in_windows: int = 0
+
+    def stages(self) -> dict[str, int]:
+        """The contract's figures."""
+        return {
+            "bracelet": self.bracelet.distinct,
+            "gateway": self.gateway.distinct,
+            "api": self.api.distinct,
+            "kafka": self.kafka.distinct,
+            "raw": self.raw.distinct,
+            "postgresql": self.postgresql.distinct,
+            "silver_critical": self.silver.distinct,
+            "bronze_windows": self.windows,
+        }
+
+    def lost(self) -> dict[str, int]:
+        """How many readings each stage lacks of all that bracelets measured or the gateway took."""
+        measured = set(self.bracelet.copies) | set(self.gateway.copies)
+        lacking = {
+            name: len(getattr(self, name).missing(measured))
+            for name in ("gateway", "api", "kafka", "raw", "postgresql")
+        }
+        lacking["silver_critical"] = len(self.silver.missing(self.critical))
+        lacking["bronze_windows"] = max(0, self.raw.distinct - self.readings_in_windows)
+        return {name: count for name, count in lacking.items() if count}
+
+    def duplicated(self) -> int:
+        """Copies where each reading may stand only once: PostgreSQL, silver, the windows' counts."""
+        too_many = max(0, self.readings_in_windows - self.raw.distinct)
+        return self.postgresql.repeated() + self.silver.repeated() + too_many
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to count."""
+
+    ledger: Path
+    outbox: Path
+    bootstrap: str
+    lake: Path
+    dsn: Dsn
+
+    def count(self) -> Census:
+        """Read every stage; a stage that is not there yet holds nothing."""
+        committed, delivered, critical_at_gateway = self._outbox()
+        measured, critical = self._ledger()
+        return Census(
+            bracelet=Stage(Counter(measured)),
+            gateway=Stage(Counter(committed)),
+            api=Stage(Counter(delivered)),
+            kafka=Stage(Counter(self._kafka())),
+            raw=Stage(Counter(self._column(RAW, "message_id"))),
+            postgresql=Stage(Counter(self._postgresql())),
+            silver=Stage(Counter(self._column(SILVER, "alert_id"))),
+            critical=critical | critical_at_gateway,
+            windows=self._number(WINDOWS, "count(*)"),
+            readings_in_windows=self._number(WINDOWS, "sum(count)"),
+        )
+
+    def critical_rows(self) -> int:
+        """Rows in silver."""
+        return self._number(SILVER, "count(*)")
+
+    def copies_in_silver(self, alert: str) -> int:
+        """How often one alert stands in silver."""
+        return self._column(SILVER, "alert_id").count(alert)
+
+    def _ledger(self) -> tuple[list[str], set[str]]:
+        if not self.ledger.exists():
+            return [], set()
+        lines = self.ledger.read_text().splitlines()
+        readings = [json.loads(line) for line in lines]
+        critical = {identity for reading in readings for identity in critical_alerts(reading)}
+        return [reading["message_id"] for reading in readings], critical
+
+    def _outbox(self) -> tuple[list[str], list[str], set[str]]:
+        if not self.outbox.exists():
+            return [], [], set()
+        with closing(sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True, timeout=10)) as outbox:
+            rows = outbox.execute("SELECT message_id, delivered_at, body FROM readings").fetchall()
+        critical = {identity for _, _, body in rows for identity in critical_alerts(json.loads(body))}
+        return [row[0] for row in rows], [row[0] for row in rows if row[1] is not None], critical
+
+    def _kafka(self) -> Iterator[str]:
+        consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
+        try:
+            numbers = consumer.partitions_for_topic(topics.MEASUREMENTS) or set()
+            partitions = [TopicPartition(topics.MEASUREMENTS, number) for number in numbers]
+            consumer.assign(partitions)
+            consumer.seek_to_beginning(*partitions)
+            ends = consumer.end_offsets(partitions)
+            while any(consumer.position(partition) < ends[partition] for partition in partitions):
+                for batch in consumer.poll(timeout_ms=1000).values():
+                    for message in batch:
+                        yield json.loads(message.value)["message_id"]
+        finally:
+            consumer.close()
+
+    def _postgresql(self) -> list[str]:
+        try:
+            with closing(self.dsn.connect()) as connection, connection.cursor() as cursor:
+                cursor.execute("SELECT message_id::text FROM measurements")
+                return [row[0] for row in cursor.fetchall()]
+        except psycopg2.errors.UndefinedTable:
+            return []
+
+    def _column(self, table: str, column: str) -> list[str]:
+        return [str(value) for (value,) in self._query(table, f"SELECT {column} FROM t")]
+
+    def _number(self, table: str, expression: str) -> int:
+        rows = self._query(table, f"SELECT {expression} FROM t")
+        return int(rows[0][0] or 0) if rows else 0
+
+    def _query(self, table: str, statement: str) -> list[tuple[Any, ...]]:
+        try:
+            delta = DeltaTable(str(self.lake / table))
+        except (TableNotFoundError, DeltaError):
+            return []
+        result = QueryBuilder().register("t", delta).execute(statement).read_all()
+        return list(zip(*(column.to_pylist() for column in result.columns), strict=True))
+
+
+def critical_alerts(reading: dict[str, object]) -> set[str]:
+    """Identities of the critical alerts that this reading must lead to."""
+    parsed = parse_reading(reading)
+    identity = parsed.message_id or UUID(int=0)
+    return {str(alert_id(identity, a.type)) for a in evaluate(parsed) if a.severity is Severity.CRITICAL}

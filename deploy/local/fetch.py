@@ -1,0 +1,28 @@
+"""Fetch the jars of Kafka and Spark ahead of the first start, saying what takes so long."""
+
+from __future__ import annotations
+
+import sys
+
+from deploy.local import kafka
+from deploy.local.process import ServiceError
+from lakehouse import session
+
+
+def main() -> int:
+    """Fetch what is missing; 1 when it could not be had."""
+    try:
+        if not kafka.is_fetched():
+            print("• fetching the Kafka broker from Maven Central", file=sys.stderr)
+            kafka.jars()
+        if not session.jars_are_fetched():
+            print("• fetching Delta Lake and the Kafka connector for Spark", file=sys.stderr)
+            session.fetch_jars()
+    except ServiceError as error:
+        print(f"✗ {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Grafana with our provisioning, where a Grafana server is on the machine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from deploy.local.ports import LOOPBACK, answers
+from deploy.local.postgres import Dsn
+from deploy.local.process import Service
+
+PROVISIONING = Path(__file__).parents[1] / "grafana" / "provisioning"
+DASHBOARDS = Path(__file__).parents[2] / "dashboards" / "generated"
+HOW_TO_GET_ONE = "no Grafana here: grafana.com/grafana/download, then start the demo again"
+
+
+class Grafana:
+    """A Grafana server on loopback, open to look at without a login.
+
+    Args:
+        directory: its database, configuration and log.
+        port: loopback port.
+    """
+
+    def __init__(self, directory: Path, port: int) -> None:
+        self.directory, self.port = directory, port
+        self._home = Path("/usr/share/grafana")
+        self._program = shutil.which(
+            "grafana", path="/usr/sbin:/usr/bin:/usr/local/bin:/usr/share/grafana/bin"
+        )
+
+    @property
+    def installed(self) -> bool:
+        """Whether the machine has a Grafana server."""
+        return self._program is not None
+
+    @property
+    def url(self) -> str:
+        """Where its pages are."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def start(self, dsn: Dsn) -> Service:
+        """Start with our data source and dashboards.
+
+        Args:
+            dsn: the database that the panels read.
+
+        Raises:
+            ServiceError: it did not come up.
+        """
+        environment = {
+            "GF_SERVER_HTTP_ADDR": LOOPBACK,
+            "GF_SERVER_HTTP_PORT": str(self.port),
+            "GF_PATHS_DATA": str(self.directory / "data"),
+            "GF_PATHS_LOGS": str(self.directory / "logs"),
+            "GF_PATHS_PROVISIONING": str(PROVISIONING),
+            "GF_AUTH_ANONYMOUS_ENABLED": "true",
+            "GF_ANALYTICS_REPORTING_ENABLED": "false",
+            "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            "KIDJAMO_DASHBOARDS": str(DASHBOARDS),
+            **dsn.env(),
+        }
+        self._service = Service(
+            "Grafana",
+            [str(self._program), "server", "--homepath", str(self._home)],
+            log=self.directory / "grafana.log",
+            env=environment,
+        )
+        self._service.start()
+        self._service.wait_until(lambda: answers(self.port), 60)
+        return self._service
+
+    def stop(self) -> None:
+        """Stop."""
+        self._service.stop()

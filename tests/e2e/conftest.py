@@ -1,0 +1,96 @@
+"""The whole system, once for all end-to-end tests, and the report they write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy.local.census import Places
+from deploy.local.ports import LOOPBACK, free_port
+from deploy.local.process import Service
+from deploy.local.stack import Stack, program
+from tests.e2e.report import Check, write
+
+REPORTS = Path(__file__).parents[2] / "evidence" / "test_reports"
+_checks: dict[str, Check] = {}
+_mode = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What the integration checks speak to.
+
+    Attributes:
+        api_url: base address of the API.
+        stack: all parts; None in API-only mode.
+    """
+
+    api_url: str
+    stack: Stack | None
+
+    def whole(self) -> Stack:
+        """All parts, or skip the test where there is only the API."""
+        if self.stack is None:
+            pytest.skip("API-only mode: no Kafka and no PostgreSQL on this machine")
+        return self.stack
+
+    def places(self) -> Places:
+        """Where each stage's readings are counted."""
+        return self.whole().places()
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The demo's stack in a directory of its own, or the API alone where Kafka cannot run.
+
+    The API alone runs with INTEGRATION_MODE=api-only, or without Java: readings end in its durable spool.
+    """
+    root = tmp_path_factory.mktemp("stack")
+    if os.environ.get("INTEGRATION_MODE") == "api-only" or shutil.which("java") is None:
+        yield from _api_only(root)
+        return
+    stack = Stack(root / "data", root / "data_lake", period_s=0.5)
+    try:
+        stack.start(print)
+        yield System(stack.api_url, stack)
+    finally:
+        stack.stop()
+
+
+def _api_only(root: Path) -> Iterator[System]:
+    global _mode
+    _mode = "api-only"
+    port = free_port()
+    environment = {
+        "API_PORT": str(port),
+        "KAFKA_BOOTSTRAP_SERVERS": f"{LOOPBACK}:{free_port()}",
+        "SPOOL_PATH": str(root / "spool"),
+        "METRICS_CSV": str(root / "metrics.csv"),
+    }
+    command = [program("kidjamo-ingest"), "serve"]
+    with Service("API", command, log=root / "api.log", env=environment, directory=root) as api:
+        url = f"http://{LOOPBACK}:{port}"
+        api.wait_until(lambda: Stack.serves(url), 30)
+        yield System(url, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:  # type: ignore[misc]
+    """Note how each integration check went."""
+    report: pytest.TestReport = yield  # type: ignore[assignment]
+    marker = item.get_closest_marker("integration_check")
+    if marker and (report.when == "call" or report.outcome != "passed"):
+        reason = "" if report.passed else str(report.longrepr).strip().splitlines()[-1]
+        _checks[marker.args[0]] = Check(marker.args[0], report.outcome, round(report.duration, 3), reason)
+    return report  # type: ignore[return-value]
+
+
+def pytest_sessionfinish() -> None:
+    """Write the report of this run."""
+    if _checks:
+        write(REPORTS, _mode, list(_checks.values()))

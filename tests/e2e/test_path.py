@@ -1,0 +1,82 @@
+"""From bracelet to every table: nothing is lost, whatever happens to the API in between."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from deltalake import DeltaTable
+
+from tests.e2e.conftest import System
+from tests.e2e.test_integration import eventually, rows
+
+
+def test_mosquitto_pub_reaches_raw_and_postgresql(system: System) -> None:
+    stack = system.whole()
+    identity = str(uuid4())
+    document = {
+        "patient_id": "patient-001-ss",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "message_id": identity,
+        "measurements": {"freq_card": 120, "freq_resp": 18, "spo2_pct": 85.0, "temp_corp": 38.5},
+    }
+    topic = "kidjamo/bracelets/demo-1/measurements"
+    command = [
+        "mosquitto_pub",
+        "-p",
+        str(stack.mqtt.port),
+        "-q",
+        "1",
+        "-t",
+        topic,
+        "-m",
+        json.dumps(document),
+    ]
+    subprocess.run(command, check=True, timeout=10)
+    started = time.monotonic()
+    statement = "SELECT device_id, spo2_pct FROM measurements WHERE message_id = %s"
+    assert eventually(lambda: rows(system, statement, identity), 15) == [("demo-1", 85.0)]
+    eventually(lambda: identity in stack.places().count().raw.copies, 15)
+    assert time.monotonic() - started < 30
+
+
+def test_malformed_mqtt_payload_becomes_a_dead_letter(system: System) -> None:
+    stack = system.whole()
+    topic = "kidjamo/bracelets/demo-2/measurements"
+    command = ["mosquitto_pub", "-p", str(stack.mqtt.port), "-q", "1", "-t", topic, "-m", "not json"]
+    subprocess.run(command, check=True, timeout=10)
+    statement = (
+        "SELECT source, convert_from(original, 'UTF8') FROM ingestion_errors WHERE device_id = 'demo-2'"
+    )
+    assert eventually(lambda: rows(system, statement), 20) == [("gateway", "not json")]
+
+
+def test_api_killed_for_a_while_loses_nothing(system: System) -> None:
+    stack = system.whole()
+    api = stack.services["api"]
+    before = stack.places().count()
+    api.kill()
+    time.sleep(8)
+    assert not api.running
+    api.start()
+    api.wait_until(lambda: stack.serves(stack.api_url), 30)
+    stack.quiesce()
+    census = eventually(lambda: (c := stack.places().count()) and not c.lost() and c, 90)
+    assert census.bracelet.distinct > before.bracelet.distinct
+    assert census.silver.distinct >= len(census.critical) > 0
+    assert census.duplicated() == 0
+    assert census.windows > 0
+
+
+def test_delta_tables_open_in_delta_rs_with_the_rows_kafka_holds(system: System) -> None:
+    stack = system.whole()
+    census = stack.places().count()
+    raw = DeltaTable(str(stack.lake / "raw" / "iot_measurements"))
+    assert raw.count() == census.raw.copies.total() == census.kafka.copies.total()
+    with closing(stack.dsn.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM alerts WHERE severity = 'CRITICAL'")
+        assert cursor.fetchone() == (DeltaTable(str(stack.lake / "silver" / "critical_alerts")).count(),)

@@ -6,7 +6,8 @@ import sys
 
 from deploy.local import kafka
 from deploy.local.process import ServiceError
-from lakehouse import session
+from lakehouse.errors import UnsuitableMachine
+from lakehouse.session import fetch_jars, jars_are_fetched
 
 
 def main() -> int:
@@ -15,10 +16,10 @@ def main() -> int:
         if not kafka.is_fetched():
             print("• fetching the Kafka broker from Maven Central", file=sys.stderr)
             kafka.jars()
-        if not session.jars_are_fetched():
+        if not jars_are_fetched():
             print("• fetching Delta Lake and the Kafka connector for Spark", file=sys.stderr)
-            session.fetch_jars()
-    except ServiceError as error:
+            fetch_jars()
+    except (ServiceError, UnsuitableMachine) as error:
         print(f"✗ {error}", file=sys.stderr)
         return 1
     return 0

@@ -57,6 +57,7 @@ class Grafana:
             "GF_AUTH_ANONYMOUS_ENABLED": "true",
             "GF_ANALYTICS_REPORTING_ENABLED": "false",
             "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            "PGSSLMODE": "disable",
             "KIDJAMO_DASHBOARDS": str(DASHBOARDS),
             **dsn.env(),
         }

@@ -22,7 +22,10 @@ class ServiceError(RuntimeError):
 
 
 def _die_with_parent() -> None:
-    """In the child, before exec: the kernel ends us when our parent dies, even by kill -9 (Linux)."""
+    """In the child, before exec: the kernel ends us when our parent dies, even by kill -9 (Linux).
+
+    The kernel's parent is the thread that started us, so that thread has to stay.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

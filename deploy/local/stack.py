@@ -102,11 +102,12 @@ class Stack:
         """
         say(f"starting Kafka, PostgreSQL and the MQTT broker ({self.mqtt.kind})")
         servers: dict[str, Server] = {"kafka": self.kafka, "postgresql": self.postgres, "mqtt": self.mqtt}
+        # Open until the stack stops: Linux ends a service when the thread that started it ends.
+        pool = self._started.enter_context(ThreadPoolExecutor(len(servers)))
         for name, server in servers.items():
             self.services[name] = server.service
             self._started.callback(server.stop)
-        with ThreadPoolExecutor(len(servers)) as pool:
-            list(pool.map(lambda server: server.start(), servers.values()))
+        list(pool.map(lambda server: server.start(), servers.values()))
         self.postgres.database(DATABASE)
         if "PSEUDONYM_KEY_FILE" not in os.environ:
             make_key(self.pseudonym_key)

@@ -8,6 +8,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
+from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
@@ -51,12 +52,12 @@ def test_postgres_restarted_keeps_rows_and_refuses_a_wrong_password(postgres: Po
 
 def test_mqtt_broker_keeps_retained_messages(mqtt_broker: MqttBroker) -> None:
     received: list[bytes] = []
-    sender = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    sender = mqtt.Client(CallbackAPIVersion.VERSION2)
     sender.connect(mqtt_broker.host, mqtt_broker.port)
     sender.loop_start()
     sender.publish("test/retained", b"still here", qos=1, retain=True).wait_for_publish(10)
-    reader = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-    reader.on_message = lambda _client, _data, message: received.append(message.payload)
+    reader = mqtt.Client(CallbackAPIVersion.VERSION2)
+    reader.on_message = lambda _client, _data, message: received.append(bytes(message.payload))
     reader.connect(mqtt_broker.host, mqtt_broker.port)
     reader.subscribe("test/retained", qos=1)
     for _ in range(100):

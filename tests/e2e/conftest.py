@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,14 +80,16 @@ def _api_only(root: Path) -> Iterator[System]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:  # type: ignore[misc]
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note how each integration check went."""
-    report: pytest.TestReport = yield  # type: ignore[assignment]
+    report = yield
     marker = item.get_closest_marker("integration_check")
     if marker and (report.when == "call" or report.outcome != "passed"):
         reason = "" if report.passed else str(report.longrepr).strip().splitlines()[-1]
         _checks[marker.args[0]] = Check(marker.args[0], report.outcome, round(report.duration, 3), reason)
-    return report  # type: ignore[return-value]
+    return report
 
 
 def pytest_sessionfinish() -> None:

@@ -22,7 +22,7 @@ SHUFFLE_PARTITIONS = 2
 """Frozen into each checkpoint at its first run."""
 
 _SETTINGS: dict[str, bool | float | int | str | None] = {
-    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dfile.encoding=UTF-8",
+    "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Dfile.encoding=UTF-8",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
@@ -36,6 +36,8 @@ _SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # Spark would look up the Python line of every column operation: 1.3 s of each pass over the windows.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    # Nothing to learn from stages of a few rows: planning each again was a tenth of a micro-batch.
+    "spark.sql.adaptive.enabled": "false",
     # Micro-batches are small and their plans wide: compiling them took longer than running them interpreted
     # (a pass over the windows 5.2 s instead of 8.1 s, an append 0.8 s instead of 1.1 s).
     "spark.sql.codegen.wholeStage": "false",

@@ -76,7 +76,10 @@ class Census:
         }
 
     def lost(self) -> dict[str, int]:
-        """How many readings each stage lacks of all that bracelets measured or the gateway took."""
+        """How many readings each stage lacks of all that bracelets measured or the gateway took.
+
+        What the API refused with a reason, such as a reading of next year, is not lost but a dead letter.
+        """
         measured = set(self.bracelet.copies) | set(self.gateway.copies)
         lacking = {
             name: len(getattr(self, name).missing(measured))
@@ -139,7 +142,9 @@ class Places:
         if not self.outbox.exists():
             return [], [], set()
         with closing(sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True, timeout=10)) as outbox:
-            rows = outbox.execute("SELECT message_id, delivered_at, body FROM readings").fetchall()
+            rows = outbox.execute(
+                "SELECT message_id, delivered_at, body FROM readings WHERE rejected_at IS NULL"
+            ).fetchall()
         critical = {identity for _, _, body in rows for identity in critical_alerts(json.loads(body))}
         return [row[0] for row in rows], [row[0] for row in rows if row[1] is not None], critical
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 
 from cloud_ingest.pseudonym_key import load_key
 from deploy.local import view
@@ -77,7 +78,13 @@ class Demo:
         return self._report(census, evidence)
 
     def _say(self, message: str) -> None:
-        self._console.print(f"[dim]{time.monotonic() - self._started:5.1f} s[/] {message}")
+        self._console.print(
+            f"[dim]{time.monotonic() - self._started:5.1f} s[/] {escape(message)}", soft_wrap=True
+        )
+
+    def _revive(self) -> None:
+        for name in self._stack.revive():
+            self._say(f"{name} had ended and is started again")
 
     def _watch(self, places: Places) -> None:
         """Show the running system until it is time to stop."""
@@ -90,6 +97,7 @@ class Demo:
             while not self._stop.wait(1 if self._console.is_terminal else 5):
                 if end and time.monotonic() >= end:
                     break
+                self._revive()
                 draw(f"running, {end - time.monotonic():.0f} s to go" if end else "running")
         self._stop.set()
         counting.join()
@@ -118,6 +126,7 @@ class Demo:
         census = places.count()
         while census.lost() and time.monotonic() < deadline:
             time.sleep(2)
+            self._revive()
             census = places.count()
         return census
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import time
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,6 +112,18 @@ class PostgresServer:
         finally:
             server.close()
         return replace(self.dsn(), dbname=name)
+
+    def login(self, name: str, member_of: str, dbname: str) -> Dsn:
+        """A login that may do what a role may do, with a password made now."""
+        password = secrets.token_urlsafe(24)
+        role = sql.Identifier(name)
+        with closing(self.dsn(dbname).connect()) as server, server, server.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+            if cursor.fetchone() is None:
+                cursor.execute(sql.SQL("CREATE ROLE {}").format(role))
+            cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+            cursor.execute(sql.SQL("GRANT {} TO {}").format(sql.Identifier(member_of), role))
+        return Dsn(LOOPBACK, self.port, name, password, dbname)
 
     def _prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from cloud_ingest.migrations import migrate
 from cloud_ingest.pseudonym_key import make_key
+from cloud_ingest.settings import Settings
 from deploy.local.census import Places
 from deploy.local.grafana import Grafana
 from deploy.local.kafka import KafkaBroker
@@ -24,6 +27,8 @@ from deploy.local.process import Service
 BLE_BRACELETS = 3
 MQTT_BRACELETS = 2
 DATABASE = "kidjamo-db"
+RESTART_AFTER_S = 20
+"""How long a service that ended stays away: long enough to watch what its absence does."""
 
 _GATEWAY_TOML = """\
 gateway_id = "gw-demo"
@@ -82,6 +87,7 @@ class Stack:
         self.mqtt = MqttBroker(self.root / "mqtt", choose_port(1883))
         self.grafana = Grafana(self.root / "grafana", choose_port(3000))
         self.services: dict[str, Service] = {}
+        self._ended_at: dict[str, float] = {}
         self._started = ExitStack()
 
     @property
@@ -108,7 +114,7 @@ class Stack:
             self.services[name] = server.service
             self._started.callback(server.stop)
         list(pool.map(lambda server: server.start(), servers.values()))
-        self.postgres.database(DATABASE)
+        migrate(Settings.from_environment(self.postgres.database(DATABASE).env()))
         if "PSEUDONYM_KEY_FILE" not in os.environ:
             make_key(self.pseudonym_key)
 
@@ -128,7 +134,22 @@ class Stack:
         if self.grafana.installed:
             say("starting Grafana")
             self._started.callback(self.grafana.stop)
-            self.services["grafana"] = self.grafana.start(self.dsn)
+            self.services["grafana"] = self.grafana.start(
+                self.postgres.login("grafana", "kidjamo_reader", DATABASE)
+            )
+
+    def revive(self) -> list[str]:
+        """Start again what ended `RESTART_AFTER_S` ago, for whatever reason; tell what was started.
+
+        The bracelets are left alone: nobody can bring back a bracelet's memory.
+        """
+        now = time.monotonic()
+        ended = {n for n, service in self.services.items() if n != "bracelets" and not service.running}
+        self._ended_at = {name: self._ended_at.get(name, now) for name in ended}
+        due = [name for name, since in self._ended_at.items() if now - since >= RESTART_AFTER_S]
+        for name in due:
+            self.services[name].start()
+        return due
 
     def quiesce(self, timeout_s: float = 60) -> None:
         """Let the bracelets stop measuring; they stay on the air until all they measured is taken."""

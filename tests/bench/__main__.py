@@ -1,0 +1,28 @@
+"""`make bench` measures every area, `AREA=<area>` one; each writes evidence/bench/<area>.json."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from tests import areas
+
+GOALS: dict[str, dict[str, str]] = {"dashboards": {"query_p95_ms": "≤ 100"}}
+"""Goal of each figure that has one, by area; an area is a module of this package with a `run()`."""
+
+
+def show(area: str, figures: areas.Figures) -> None:
+    """Print an area's figures with the goal beside each."""
+    table = Table(title=area, title_justify="left")
+    table.add_column("figure")
+    table.add_column("measured", justify="right")
+    table.add_column("goal")
+    for name, value in figures.items():
+        table.add_row(name, str(value), GOALS[area].get(name, ""))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(areas.run("bench", tuple(GOALS), sys.argv[1:], show))

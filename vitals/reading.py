@@ -172,12 +172,22 @@ def parse_json(data: bytes | str) -> Any:
     Raises:
         InvalidReading: not JSON, or nested too deeply to be a reading.
     """
-    raw = data.encode(errors="surrogatepass") if isinstance(data, str) else data
+    encoded = data.encode(errors="surrogatepass") if isinstance(data, str) else data
+    raw = encoded.removeprefix(BOM_UTF8)
     try:
-        return from_json(raw.removeprefix(BOM_UTF8), allow_inf_nan=False)
+        return from_json(raw, allow_inf_nan=False)
     except ValueError as error:
-        too_deep = str(error).startswith("recursion limit")
-        raise InvalidReading("", "nested too deeply" if too_deep else f"not JSON: {error}") from None
+        raise InvalidReading("", _why_not_json(raw, str(error))) from None
+
+
+def _why_not_json(raw: bytes, complaint: str) -> str:
+    if complaint.startswith("recursion limit"):
+        return "nested too deeply"
+    try:
+        from_json(raw, allow_inf_nan=True)
+    except ValueError:
+        return f"not JSON: {complaint}"
+    return f"not JSON, which has no NaN and no Infinity: {complaint}"
 
 
 _PLAINLY = {

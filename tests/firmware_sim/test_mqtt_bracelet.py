@@ -152,17 +152,26 @@ async def test_publishes_what_the_contract_describes(mqtt_broker: MqttBroker) ->
     assert parse_reading(document) == reading(3, "mqtt-t1")
 
 
+@pytest.fixture
+def lonely_broker(tmp_path: Path) -> Iterator[MqttBroker]:
+    """A broker of one's own: on the shared one another test's session may still be subscribed."""
+    broker = MqttBroker(tmp_path / "mqtt")
+    broker.start()
+    yield broker
+    broker.stop()
+
+
 async def test_nobody_subscribed_yet_is_waited_for(
-    mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
+    lonely_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker drops what nobody has subscribed to; the bracelet keeps it, in order."""
     monkeypatch.setattr(mqtt_bracelet, "RETRY_S", 0.1)
-    async with bracelet("mqtt-t5", mqtt_broker.port) as made:
+    async with bracelet("mqtt-t5", lonely_broker.port) as made:
         for seq in range(30):
             made.publish(reading(seq, "mqtt-t5"))
         await asyncio.sleep(0.5)
         assert (made.connected, made.unacknowledged) == (True, 30)
-        with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-t5/measurements") as heard:
+        with subscriber(lonely_broker.port, "kidjamo/bracelets/mqtt-t5/measurements") as heard:
             await until(lambda: made.unacknowledged == 0)
             await until(lambda: len(heard.seqs) == 30)
     assert heard.seqs == list(range(30))

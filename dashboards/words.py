@@ -75,7 +75,7 @@ class Words:
 
     def heading(self, vital: Vital) -> str:
         """A vital's name with its unit."""
-        return f"{self.name(vital)} ({'°C' if vital.unit == 'Cel' else vital.unit})"
+        return f"{self.name(vital)} ({vital.unit_shown})"
 
     def number(self, number: float) -> str:
         """A number as this language writes it."""

@@ -29,6 +29,11 @@ class Vital:
     high: float
     low_included: bool = False
 
+    @property
+    def unit_shown(self) -> str:
+        """The unit as people write it."""
+        return "°C" if self.unit == "Cel" else self.unit
+
     def is_plausible(self, value: float) -> bool:
         """Whether a body can have this value; outside, the value is invalid, never critical."""
         return (self.low <= value if self.low_included else self.low < value) and value <= self.high

@@ -70,7 +70,8 @@ def ward(dsn: Dsn) -> tuple[list[Child], list[Alarm]]:
     try:
         with closing(dsn.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(_LATEST)
-            children = [Child(r[0], r[1], r[2], tuple(r[3:7]), tuple(r[7] or ())) for r in cursor.fetchall()]
+            latest = [Child(r[0], r[1], r[2], tuple(r[3:7]), tuple(r[7] or ())) for r in cursor.fetchall()]
+            children = sorted(latest, key=lambda child: child.device_id)
             cursor.execute(_ALARMS)
             return children, [Alarm(*row) for row in cursor.fetchall()]
     except psycopg2.Error:
@@ -125,7 +126,12 @@ def _stages(stack: Stack, census: Census | None) -> Table:
 
 def _children(children: list[Child]) -> Panel:
     table = Table(expand=True, box=None, header_style="bold")
-    for heading in ("child", "bracelet", *(f"{vital.name_en} ({vital.unit})" for vital in VITALS), "age"):
+    for heading in (
+        "child",
+        "bracelet",
+        *(f"{vital.name_en} ({vital.unit_shown})" for vital in VITALS),
+        "age",
+    ):
         table.add_column(heading)
     for child in children:
         age = (datetime.now(UTC) - child.timestamp).total_seconds()

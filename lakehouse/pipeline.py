@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ROWS_A_BATCH = 100_000
 BYTES_A_BATCH = "64m"
 INGEST_EVERY = "500 milliseconds"
-WINDOWS_EVERY = "3 seconds"
+WINDOWS_EVERY = "10 seconds"
 DAYS_EVERY_S = 60.0
 _ONE_FILE_UP_TO = 20_000
 _TOPIC_OF = {
@@ -143,13 +143,13 @@ class Pipeline:
         """What writes each flow, most urgent first; it tells how many rows were new, where not all are."""
         tables = self._tables
         return {
-            flows.CRITICAL_ALERTS: lambda m, _: tables.insert_new(
-                sinks.CRITICAL, silver.critical(raw.alerts(m)), "alert_id"
+            flows.CRITICAL_ALERTS: lambda m, b: tables.insert_new(
+                sinks.CRITICAL, silver.critical(raw.alerts(m)), "alert_id", b
             ),
             flows.MEASUREMENTS: lambda m, b: tables.append(sinks.RAW, raw.measurements(m), b),
-            flows.ALERTS: lambda m, _: tables.insert_new(sinks.ALERTS, raw.alerts(m), "alert_id"),
-            flows.DEVICE_STATUS: lambda m, _: tables.insert_new(
-                sinks.STATUS, raw.device_status(m), "status_id"
+            flows.ALERTS: lambda m, b: tables.insert_new(sinks.ALERTS, raw.alerts(m), "alert_id", b),
+            flows.DEVICE_STATUS: lambda m, b: tables.insert_new(
+                sinks.STATUS, raw.device_status(m), "status_id", b
             ),
             flows.ERRORS: lambda m, b: tables.append(sinks.ERRORS, raw.errors(m), b),
         }

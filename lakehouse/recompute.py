@@ -88,12 +88,12 @@ class Windows:
         )
         names = [name for name in schemas.WINDOWS.fieldNames() if name not in bronze.SINK_COLUMNS]
         computed = {name: F.col(f"s.{name}") for name in names} | {"updated_at": F.current_timestamp()}
-        changed = reduce(or_, (~F.col(f"t.{n}").eqNullSafe(F.col(f"s.{n}")) for n in names))
+        before, after = (F.struct(*(F.col(f"{side}.{name}") for name in names)) for side in "ts")
         is_final = F.col("t.is_final") | F.col("s.is_final")
         again = computed | {"revision": F.col("t.revision") + 1, "is_final": is_final}
         first = computed | {"revision": F.lit(1), "is_final": F.col("s.is_final")}
         merge = self._tables.delta(WINDOWS).alias("t").merge(windows.alias("s"), key & where)
-        merge = merge.whenMatchedUpdate(condition=changed, set=dict(again))
+        merge = merge.whenMatchedUpdate(condition=~before.eqNullSafe(after), set=dict(again))
         merge.whenNotMatchedInsert(values=dict(first)).execute()
 
     def _finalise(self) -> None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from delta import configure_spark_with_delta_pip
 from pyspark.sql import SparkSession
@@ -107,7 +108,15 @@ def create(name: str, memory_mb: int = 1536) -> SparkSession:
             f"Spark did not start: {error}. A first start fetches jars from Maven Central: see above."
         ) from error
     session.sparkContext.setLogLevel("ERROR")
+    _quiet(session, "org.apache.spark.sql.execution.streaming")
     return session
+
+
+def _quiet(session: SparkSession, logger: str) -> None:
+    """Silence a logger of Spark: how a streaming query ends, the lake says itself, without a page of Java."""
+    jvm: Any = session._jvm
+    levels = jvm.org.apache.logging.log4j
+    levels.core.config.Configurator.setLevel(logger, levels.Level.OFF)
 
 
 def _remember_jars(session: SparkSession) -> None:

@@ -95,10 +95,20 @@ class Tables:
             .save(self.location(table))
         )
 
-    def insert_new(self, table: str, rows: DataFrame, key: str) -> int:
-        """Insert the rows whose key the table does not hold yet; tell how many those were."""
-        merge = self.delta(table).alias("t").merge(silver.once(rows, key).alias("s"), f"t.{key} = s.{key}")
-        return affected(merge.whenNotMatchedInsertAll().execute())
+    def insert_new(self, table: str, rows: DataFrame, key: str, batch: Batch) -> int:
+        """Insert the rows whose key the table does not hold yet; tell how many those were.
+
+        The lake is the table's only writer, so an anti-join and an append do what a merge would, and leave
+        no empty commit behind where nothing is new.
+        """
+        held = self.read(table).select(key)
+        new = silver.once(rows, key).join(held, key, "left_anti").select(*rows.columns).persist()
+        try:
+            if count := new.count():
+                self.append(table, new, batch)
+            return count
+        finally:
+            new.unpersist()
 
 
 def affected(metrics: DataFrame) -> int:

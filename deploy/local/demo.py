@@ -30,6 +30,7 @@ from vitals.pseudonym import ClearIdentifiers
 
 REPOSITORY = Path(__file__).parents[2]
 DRAIN_LIMIT_S = 120
+COUNT_EVERY_S = 5
 _CHILDREN = ("Awa", "Moussa", "Fatou", "Kofi", "Aminata")
 """Made-up names, shown on this screen only."""
 
@@ -103,12 +104,17 @@ class Demo:
         counting.join()
 
     def _keep_counting(self, places: Places, silver_before: int) -> None:
-        while not self._stop.is_set():
-            self._census = places.count()
+        """Count again and again, but a tenth of the time at most: a count grows with what there is."""
+        next_count = 0.0
+        while not self._stop.wait(1):
             if self._first_silver_s is None and places.critical_rows() > silver_before:
                 self._first_silver_s = time.monotonic() - self._started
                 self._say(f"first row in silver after {self._first_silver_s:.1f} s")
-            self._stop.wait(1 if self._first_silver_s is None else 5)
+            began = time.monotonic()
+            if began >= next_count:
+                self._census = places.count()
+                took = time.monotonic() - began
+                next_count = began + max(COUNT_EVERY_S, 10 * took)
 
     @contextmanager
     def _screen(self) -> Iterator[view.Draw]:

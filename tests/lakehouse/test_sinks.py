@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,12 @@ def test_append_replayed_batch_adds_nothing(tables: Tables, judge: Judge) -> Non
 
 
 def test_insert_new_keeps_each_alert_once(tables: Tables, judge: Judge) -> None:
+    batches = count()
+
     def critical(*numbers: int) -> int:
         sent = [*(alert(n) for n in numbers), alert(90, severity="TECHNICAL", type="SENSOR_OFF")]
         rows = silver.critical(raw.alerts(judge(topics.ALERTS, *sent)))
-        return tables.insert_new(CRITICAL, rows, "alert_id")
+        return tables.insert_new(CRITICAL, rows, "alert_id", Batch("app", next(batches)))
 
     assert critical(1, 2, 2) == 2
     assert critical(2, 3) == 1

@@ -87,9 +87,17 @@ def pytest_runtest_makereport(
     report = yield
     marker = item.get_closest_marker("integration_check")
     if marker and (report.when == "call" or report.outcome != "passed"):
-        reason = "" if report.passed else str(report.longrepr).strip().splitlines()[-1]
-        _checks[marker.args[0]] = Check(marker.args[0], report.outcome, round(report.duration, 3), reason)
+        _checks[marker.args[0]] = Check(
+            marker.args[0], report.outcome, round(report.duration, 3), _reason(report)
+        )
     return report
+
+
+def _reason(report: pytest.TestReport) -> str:
+    """Why a check failed or was skipped, in one line; empty when it passed."""
+    if isinstance(report.longrepr, tuple):
+        return report.longrepr[2].removeprefix("Skipped: ")
+    return "" if report.passed else str(report.longrepr).strip().splitlines()[-1]
 
 
 def pytest_sessionfinish() -> None:

@@ -1,8 +1,8 @@
 """Date Time (0x2A08) and Current Time (0x2A2B): bytes <-> value, no I/O.
 
 Layout: Bluetooth SIG, GATT Specification Supplement, "Date Time" and "Current Time"; Current Time Service
-1.1. A year, month or day of 0 means "not known" there: such a time dates nothing. All times here are UTC: that
-is what a gateway writes, and it reads back what it wrote.
+1.1. A year, month or day of 0 means "not known" there: such a time dates nothing. All times here are UTC:
+that is what a gateway writes, and it reads back what it wrote.
 """
 
 from __future__ import annotations

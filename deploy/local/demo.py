@@ -48,6 +48,7 @@ class Demo:
         self._stack, self._seconds, self._console = stack, seconds, console
         self._stop = threading.Event()
         self._started = time.monotonic()
+        self._silver_before = 0
         self._first_silver_s: float | None = None
         self._census: Census | None = None
 
@@ -89,10 +90,10 @@ class Demo:
 
     def _watch(self, places: Places) -> None:
         """Show the running system until it is time to stop."""
-        silver_before = places.critical_rows()
+        self._silver_before = places.critical_rows()
         end = time.monotonic() + self._seconds if self._seconds else None
         self._say("running; the first critical alert reaches silver within a minute or so")
-        counting = threading.Thread(target=self._keep_counting, args=(places, silver_before), daemon=True)
+        counting = threading.Thread(target=self._keep_counting, args=(places,), daemon=True)
         counting.start()
         with self._screen() as draw:
             while not self._stop.wait(1 if self._console.is_terminal else 5):
@@ -103,18 +104,21 @@ class Demo:
         self._stop.set()
         counting.join()
 
-    def _keep_counting(self, places: Places, silver_before: int) -> None:
+    def _keep_counting(self, places: Places) -> None:
         """Count again and again, but a tenth of the time at most: a count grows with what there is."""
         next_count = 0.0
         while not self._stop.wait(1):
-            if self._first_silver_s is None and places.critical_rows() > silver_before:
-                self._first_silver_s = time.monotonic() - self._started
-                self._say(f"first row in silver after {self._first_silver_s:.1f} s")
+            self._look_for_silver(places)
             began = time.monotonic()
             if began >= next_count:
                 self._census = places.count()
                 took = time.monotonic() - began
                 next_count = began + max(COUNT_EVERY_S, 10 * took)
+
+    def _look_for_silver(self, places: Places) -> None:
+        if self._first_silver_s is None and places.critical_rows() > self._silver_before:
+            self._first_silver_s = time.monotonic() - self._started
+            self._say(f"first row in silver after {self._first_silver_s:.1f} s")
 
     @contextmanager
     def _screen(self) -> Iterator[view.Draw]:
@@ -133,7 +137,9 @@ class Demo:
         while census.lost() and time.monotonic() < deadline:
             time.sleep(2)
             self._revive()
+            self._look_for_silver(places)
             census = places.count()
+        self._look_for_silver(places)
         return census
 
     def _report(self, census: Census, evidence: Path) -> int:

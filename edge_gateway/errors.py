@@ -7,6 +7,8 @@ KidjamoError
      ├─ OutboxUnavailable   the outbox was closed before something could be made durable
      ├─ RadioUnavailable    no Bluetooth adapter, or its plug-in cannot be opened
      ├─ LinkLost            a bracelet went away, fell silent or answered nonsense
+     │   └─ WrongBracelet   a device that uses a bracelet's name and is another one
+     ├─ RequestRefused      a bracelet is there and does not do what was asked
      ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
      └─ NotNotified         a notifier could not pass on an alert
 """
@@ -48,6 +50,14 @@ class RadioUnavailable(GatewayError):
 
 class LinkLost(GatewayError):
     """A link to a bracelet ended; it is to be connected again."""
+
+
+class WrongBracelet(LinkLost):
+    """A device that uses the name of a bracelet and is another one."""
+
+
+class RequestRefused(GatewayError):
+    """A bracelet that is there has no such characteristic, or refuses the request."""
 
 
 class DeliveryFailed(GatewayError):

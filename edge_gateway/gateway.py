@@ -78,7 +78,7 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
     if config.ble:
         from edge_gateway.sources.ble import BleSource  # bleak is heavy: only where there is Bluetooth
 
-        sources.append(BleSource(config.ble, config.patients, outbox, state))
+        sources.append(BleSource(config.ble, config.patients, config.addresses, outbox, state))
     alarms = Alarms(notifiers, state.counters)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     return _Parts(sources, session, alarms, Intake(config.gateway_id, alarms, outbox, uplink, state), uplink)

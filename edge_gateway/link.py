@@ -25,6 +25,8 @@ LONGEST_WAIT_AFTER_LIVE_S = 2.0
 STABLE_S = 5.0
 """A link that was live this long has worked: its loss is bad luck, and no reason to wait."""
 
+SLOTS_TAKEN = "all links of the adapter are taken"
+
 
 class LinkState(StrEnum):
     """Where a link stands."""
@@ -86,7 +88,7 @@ class Link:
 
     def wait_for_slot(self, now: float) -> None:
         """All links the adapter can hold are taken."""
-        self._enter(LinkState.WAITING, now, "all links of the adapter are taken")
+        self._enter(LinkState.WAITING, now, SLOTS_TAKEN)
 
     def connecting(self, now: float) -> None:
         """An attempt begins."""

@@ -27,7 +27,7 @@ from uuid import UUID
 
 from edge_gateway import store
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.store import Counts, Entry, NewReading, Progress
+from edge_gateway.store import ClockEra, Counts, Entry, NewReading, Progress
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +157,26 @@ class Outbox:
     async def remember(self, device_id: str, progress: Progress) -> None:
         """Note how far a bracelet's records are committed."""
         await self._ask(lambda db: store.write_progress(db, device_id, progress))
+
+    async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
+        """Times at which a bracelet's clock was set, oldest first."""
+        return await self._ask(lambda db: store.read_eras(db, device_id))
+
+    async def begin_era(self, device_id: str, era: ClockEra) -> None:
+        """Note that a bracelet's clock is being set."""
+        await self._ask(lambda db: store.write_era(db, device_id, era))
+
+    async def addresses(self) -> dict[str, str]:
+        """Bluetooth address of each bracelet that was connected once."""
+        return await self._ask(store.read_addresses)
+
+    async def know(self, device_id: str, address: str) -> None:
+        """Know a bracelet by this Bluetooth address from now on."""
+        await self._ask(lambda db: store.write_address(db, device_id, address, self._now()))
+
+    async def forget(self, device_id: str) -> bool:
+        """Know a bracelet no longer; returns whether it was known."""
+        return await self._ask(lambda db: store.delete_address(db, device_id))
 
     async def purge(self, history_s: float) -> int:
         """Delete a portion of what is older than the history; returns how many rows."""

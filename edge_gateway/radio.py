@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -18,14 +18,17 @@ from typing import Any, cast
 from bleak import BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import BleakError
+from bleak.exc import BleakError, BleakGATTProtocolError
 
 from edge_gateway.backoff import Backoff
 from edge_gateway.errors import RadioUnavailable
-from vitals.gatt import bracelet
+from edge_gateway.link import SLOTS_TAKEN
+from edge_gateway.sightings import Sighting
+from vitals.gatt.services import VITALS_OF
 
 log = logging.getLogger(__name__)
 
+SYSTEM = "system"
 RADIO_GROUP = "kidjamo.radio"
 RADIO_ERRORS = (BleakError, OSError, EOFError, TimeoutError)
 """What bleak and its backends raise when an adapter or a device does not do what it should."""
@@ -35,7 +38,7 @@ _DEAF_S = 60.0
 _STEP_S = 10.0
 _WATCH_S = 1.0
 
-OnAdvertisement = Callable[[BLEDevice, AdvertisementData], None]
+OnSighting = Callable[[Sighting], None]
 
 
 def open_radio(setting: str) -> AbstractAsyncContextManager[object]:
@@ -44,7 +47,7 @@ def open_radio(setting: str) -> AbstractAsyncContextManager[object]:
     Raises:
         RadioUnavailable: no such plug-in is installed, or it cannot be loaded.
     """
-    if setting == "system":
+    if setting == SYSTEM:
         return nullcontext()
     name, _, address = setting.partition(":")
     found = list(entry_points(group=RADIO_GROUP, name=name))
@@ -63,7 +66,7 @@ class Adapter:
 
     Args:
         setting: `radio` of the configuration.
-        on_advertisement: called for each advertisement of a bracelet's service.
+        on_sighting: called for each advertisement of a service that carries vitals.
         busy: whether any link is up; then silence of the scanner means nothing.
         on_state: told the radio's state in words.
     """
@@ -71,27 +74,30 @@ class Adapter:
     def __init__(
         self,
         setting: str,
-        on_advertisement: OnAdvertisement,
+        on_sighting: OnSighting,
         busy: Callable[[], bool],
         on_state: Callable[[str], None],
     ) -> None:
-        self._setting, self._on_advertisement, self._busy, self._on_state = (
-            setting,
-            on_advertisement,
-            busy,
-            on_state,
-        )
+        self._setting, self._on_sighting, self._busy, self._on_state = setting, on_sighting, busy, on_state
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
         self._fault = False
         self._heard = 0.0
 
-    async def run(self) -> None:
-        """Keep the radio open and the scanner running until cancelled."""
+    async def run(self, known: Sequence[str] = ()) -> None:
+        """Keep the radio open and the scanner running until cancelled.
+
+        Args:
+            known: addresses of bracelets; links to them that a crash has left behind are closed first, since
+                a
+                bracelet that is connected does not advertise.
+        """
         backoff = Backoff(1.0, _BACKOFF_CAP_S, random.random)
         while True:
             try:
                 async with open_radio(self._setting):
+                    if self._setting == SYSTEM:
+                        await close_stale_links(known)
                     await self._scan(backoff)
                 reason = "it heard nothing, or would not scan"
             except (*RADIO_ERRORS, RadioUnavailable) as error:
@@ -125,7 +131,7 @@ class Adapter:
         """Scan until something is wrong with the radio."""
         self._fault = False
         self._heard = time.monotonic()
-        self._scanner = BleakScanner(self._hear, service_uuids=[bracelet.SERVICE])
+        self._scanner = BleakScanner(self._hear, service_uuids=list(VITALS_OF))
         try:
             async with self._lock:
                 await _within(self._scanner.start())
@@ -153,7 +159,7 @@ class Adapter:
 
     def _hear(self, device: BLEDevice, advertisement: AdvertisementData) -> None:
         self._heard = time.monotonic()
-        self._on_advertisement(device, advertisement)
+        self._on_sighting(Sighting.of(device, advertisement))
 
     async def _stop_scanning(self) -> None:
         if self._scanner:
@@ -170,11 +176,38 @@ class Adapter:
                 self._fault = True
 
 
+async def close_stale_links(addresses: Sequence[str]) -> None:
+    """Close links of the machine's own adapter that an earlier gateway has left behind."""
+    from bleak_retry_connector import close_stale_connections_by_address  # heavy, and for BlueZ only
+
+    for address in addresses:
+        with suppress(*RADIO_ERRORS):
+            await _within(close_stale_connections_by_address(address))
+
+
+_ATT_SECURITY = frozenset({0x05, 0x08, 0x0C, 0x0E, 0x0F})
+"""ATT errors for want of authentication, authorization or encryption (Core 5.4, Vol 3 Part F, 3.4.1.1)."""
+_MEANINGS = (
+    (("CONNECTION_LIMIT", "connection slot"), SLOTS_TAKEN),
+    (
+        ("PIN_OR_KEY_MISSING", "AUTHENTICATION_FAILURE", "AuthenticationFailed", "AuthenticationCanceled"),
+        "its bond is not valid any more: kidjamo-gateway forget, then pair",
+    ),
+    (("NotPermitted", "NotAuthorized"), "it wants to be paired: kidjamo-gateway pair"),
+)
+"""What errors of BlueZ and Bumble mean to a person, by what stands in their texts."""
+
+
 def reason_of(error: BaseException) -> str:
     """What an error says, in words: some of bleak's carry a code beside them."""
-    if error.args and isinstance(error.args[0], str) and error.args[0]:
-        return error.args[0]
-    return str(error) or type(error).__name__
+    if isinstance(error, BleakGATTProtocolError) and error.code in _ATT_SECURITY:
+        return "it wants to be paired: kidjamo-gateway pair"
+    said = error.args[0] if error.args and isinstance(error.args[0], str) else ""
+    said = said or str(error) or type(error).__name__
+    for marks, meaning in _MEANINGS:
+        if any(mark in said for mark in marks):
+            return meaning
+    return said
 
 
 async def _within(step: Any) -> None:

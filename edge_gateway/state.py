@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from edge_gateway.store import Counts
+from vitals.absence import Absence
 
 _MOST_LINKS = 500
 """Links that are shown; a flood of made-up device names must not fill the memory."""
@@ -21,14 +22,16 @@ class Counters:
     Attributes:
         received: readings by source.
         duplicates: records a bracelet sent twice within one connection.
-        no_value: records in which the sensors gave no number, by device.
+        no_value: records in which the sensors gave no number, by reason.
         refused: dead letters by reason in short.
+        malformed: what a bracelet sent that cannot be understood, by device.
         records_missing: numbered records that a bracelet no longer has.
     """
 
     received: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     no_value: Counter[str] = field(default_factory=Counter)
+    malformed: Counter[str] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
     duplicates: int = 0
     records_missing: int = 0
@@ -51,8 +54,11 @@ class LinkInfo:
         transport: `ble` or `mqtt`.
         state: name of the link's state.
         since: when that began.
-        heard: when the bracelet last said anything.
+        heard: when the bracelet last said anything that could be understood.
+        rssi: signal strength of its last advertisement, dBm.
         reason: why the last link ended, or what it waits for.
+        absence: why there is no number from it now; None while there are numbers.
+        notice: the last remarkable thing about it, kept when all is well again.
     """
 
     transport: str
@@ -60,7 +66,11 @@ class LinkInfo:
     since: datetime
     heard: datetime | None = None
     battery_pct: int | None = None
+    rssi: int | None = None
     reason: str = ""
+    absence: Absence | None = None
+    notice: str = ""
+    notice_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As an object."""
@@ -70,7 +80,11 @@ class LinkInfo:
             "since": self.since.isoformat(),
             "heard": self.heard.isoformat() if self.heard else None,
             "battery_pct": self.battery_pct,
+            "rssi": self.rssi,
             "reason": self.reason,
+            "absence": self.absence.value if self.absence else None,
+            "notice": self.notice,
+            "notice_at": self.notice_at.isoformat() if self.notice_at else None,
         }
 
 
@@ -96,32 +110,51 @@ class GatewayState:
             self.parts[name] = state
             self.changed.set()
 
-    def link(
-        self, device_id: str, transport: str, state: str, *, reason: str = "", battery_pct: int | None = None
-    ) -> None:
+    def link(self, device_id: str, transport: str, state: str, *, reason: str = "") -> None:
         """Note the state of a bracelet's link."""
-        known = self.links.get(device_id)
-        if known is None and len(self.links) >= _MOST_LINKS:
-            return
-        since = known.since if known and known.state == state else datetime.now(UTC)
-        battery = battery_pct if battery_pct is not None else known.battery_pct if known else None
-        heard = known.heard if known else None
-        self.links[device_id] = LinkInfo(transport, state, since, heard, battery, reason)
-        if known is None or (known.state, known.reason) != (state, reason):
-            self.changed.set()
+        known = self._known(device_id, transport)
+        if known.state != state:
+            self._put(device_id, known, state=state, since=datetime.now(UTC), reason=reason)
+        else:
+            self._put(device_id, known, reason=reason)
 
     def heard(self, device_id: str, transport: str) -> None:
         """Note that a bracelet said something just now."""
-        now = datetime.now(UTC)
-        known = self.links.get(device_id)
-        if known is None and len(self.links) >= _MOST_LINKS:
-            return
-        if known is None or known.state not in ("live", "fetching"):
+        known = self._known(device_id, transport)
+        if known.state not in ("live", "fetching"):
             self.link(device_id, transport, "live")
-            known = self.links[device_id]
-        self.links[device_id] = LinkInfo(
-            transport, known.state, known.since, now, known.battery_pct, known.reason
-        )
+            known = self._known(device_id, transport)
+        if device_id in self.links:  # no change worth telling: it is so all the time
+            self.links[device_id] = replace(known, heard=datetime.now(UTC))
+
+    def battery(self, device_id: str, transport: str, battery_pct: int) -> None:
+        """Note a bracelet's charge."""
+        self._put(device_id, self._known(device_id, transport), battery_pct=battery_pct)
+
+    def rssi(self, device_id: str, transport: str, rssi: int) -> None:
+        """Note how strongly a bracelet was heard, dBm."""
+        if device_id in self.links:
+            self.links[device_id] = replace(self._known(device_id, transport), rssi=rssi)
+
+    def absence(self, device_id: str, transport: str, absence: Absence | None) -> None:
+        """Note why there is no number from a bracelet, or that there is one."""
+        self._put(device_id, self._known(device_id, transport), absence=absence)
+
+    def notice(self, device_id: str, transport: str, text: str) -> None:
+        """Note something remarkable about a bracelet."""
+        known = self._known(device_id, transport)
+        self._put(device_id, known, notice=text, notice_at=datetime.now(UTC))
+
+    def _known(self, device_id: str, transport: str) -> LinkInfo:
+        return self.links.get(device_id) or LinkInfo(transport, "", datetime.now(UTC))
+
+    def _put(self, device_id: str, known: LinkInfo, **changes: Any) -> None:
+        if device_id not in self.links and len(self.links) >= _MOST_LINKS:
+            return
+        changed = replace(known, **changes)
+        if self.links.get(device_id) != changed:
+            self.links[device_id] = changed
+            self.changed.set()
 
     def to_json(self, counts: Counts) -> dict[str, Any]:
         """The document of the state topic."""

@@ -36,12 +36,28 @@ CREATE TABLE IF NOT EXISTS progress (
     seq INTEGER NOT NULL,
     message_id TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clock_eras (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    device_id TEXT NOT NULL,
+    boot INTEGER NOT NULL,
+    before_seq INTEGER NOT NULL,
+    offset_ms INTEGER NOT NULL,
+    set_ms INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS clock_eras_of_device ON clock_eras (device_id, id);
+CREATE TABLE IF NOT EXISTS known_devices (
+    device_id TEXT PRIMARY KEY,
+    address TEXT NOT NULL,
+    known_since REAL NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 REJECTED_KEPT_S = 30 * 24 * 3600.0
 """How long a reading the API refused stays, for a person to look at."""
 _PURGE_CHUNK = 2000
+_ERAS_KEPT = 8
+"""Clock eras remembered for a bracelet: its flash outlives no more changes of its clock than that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +95,23 @@ class Progress:
     boot: int
     seq: int
     message_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ClockEra:
+    """The time before a bracelet's clock was set: what it stamped then can still be dated.
+
+    Attributes:
+        boot: the bracelet's restart counter.
+        before_seq: records of this restart below this number were stamped by the clock as it was.
+        offset_ms: how far that clock was behind the true time.
+        set_ms: true time when it was set, milliseconds since 1970 UTC.
+    """
+
+    boot: int
+    before_seq: int
+    offset_ms: int
+    set_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +217,46 @@ def write_progress(db: sqlite3.Connection, device_id: str, progress: Progress) -
         "INSERT OR REPLACE INTO progress (device_id, boot, seq, message_id) VALUES (?, ?, ?, ?)",
         (device_id, progress.boot, progress.seq, str(progress.message_id)),
     )
+
+
+def read_eras(db: sqlite3.Connection, device_id: str) -> tuple[ClockEra, ...]:
+    """Times at which a bracelet's clock was set, oldest first."""
+    found = db.execute(
+        "SELECT boot, before_seq, offset_ms, set_ms FROM clock_eras WHERE device_id = ? ORDER BY id",
+        (device_id,),
+    )
+    return tuple(ClockEra(*row) for row in found)
+
+
+def write_era(db: sqlite3.Connection, device_id: str, era: ClockEra) -> None:
+    """Remember that a bracelet's clock is being set."""
+    db.execute(
+        "INSERT INTO clock_eras (device_id, boot, before_seq, offset_ms, set_ms) VALUES (?, ?, ?, ?, ?)",
+        (device_id, era.boot, era.before_seq, era.offset_ms, era.set_ms),
+    )
+    db.execute(
+        "DELETE FROM clock_eras WHERE device_id = :device AND id NOT IN"
+        " (SELECT id FROM clock_eras WHERE device_id = :device ORDER BY id DESC LIMIT :kept)",
+        {"device": device_id, "kept": _ERAS_KEPT},
+    )
+
+
+def read_addresses(db: sqlite3.Connection) -> dict[str, str]:
+    """Bluetooth address of each bracelet that was connected once."""
+    return dict(db.execute("SELECT device_id, address FROM known_devices").fetchall())
+
+
+def write_address(db: sqlite3.Connection, device_id: str, address: str, now: float) -> None:
+    """Know a bracelet by this Bluetooth address from now on."""
+    db.execute(
+        "INSERT OR REPLACE INTO known_devices (device_id, address, known_since) VALUES (?, ?, ?)",
+        (device_id, address, now),
+    )
+
+
+def delete_address(db: sqlite3.Connection, device_id: str) -> bool:
+    """Know a bracelet no longer. Returns whether it was known."""
+    return bool(db.execute("DELETE FROM known_devices WHERE device_id = ?", (device_id,)).rowcount)
 
 
 def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:

@@ -23,11 +23,30 @@ class Clock:
 
     Attributes:
         is_set: whether it was ever set; an unset clock counts from the restart.
-        drift_ms: how far it is ahead of the true time, once set.
+        ahead_ms: how far it was ahead of the true time when it was set.
+        drift_ppm: how much too fast it runs; a cheap crystal is within ± 50.
+        since_ms: true time from which it drifts: when it was set, or the restart.
     """
 
     is_set: bool = True
-    drift_ms: int = 0
+    ahead_ms: int = 0
+    drift_ppm: float = 0.0
+    since_ms: int | None = None
+
+    def shows(self, now_ms: int, started_ms: int) -> int:
+        """What it shows at a true time, milliseconds.
+
+        Args:
+            now_ms: the true time.
+            started_ms: when the bracelet was switched on.
+        """
+        since = started_ms if self.since_ms is None or not self.is_set else self.since_ms
+        drift = round((now_ms - since) * self.drift_ppm / 1_000_000)
+        return now_ms + self.ahead_ms + drift if self.is_set else now_ms - started_ms + drift
+
+    def set_to(self, shown_ms: int, now_ms: int) -> None:
+        """Show this time now, and drift from here."""
+        self.is_set, self.ahead_ms, self.since_ms = True, shown_ms - now_ms, now_ms
 
 
 class Bracelet:
@@ -130,7 +149,7 @@ class Bracelet:
 
     def clock_ms(self, now_ms: int) -> int:
         """What the bracelet's clock shows."""
-        return now_ms + self.clock.drift_ms if self.clock.is_set else now_ms - self._started_ms
+        return self.clock.shows(now_ms, self._started_ms)
 
     def battery_pct(self, now_ms: int) -> int:
         """Charge, whole percent: five days from full to empty."""
@@ -151,7 +170,7 @@ class Bracelet:
         """
         self.boot = (self.boot + 1) % 256
         self._started_ms = now_ms
-        self.clock = self.clock if clock_kept else Clock(is_set=False)
+        self.clock = self.clock if clock_kept else Clock(is_set=False, drift_ppm=self.clock.drift_ppm)
         if not flash_kept:
             self._flash.clear()
             self._oldest = self._next = 0

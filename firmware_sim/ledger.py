@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
@@ -12,6 +13,8 @@ from vitals.reading import Reading
 
 class Ledger:
     """JSON Lines file, one object a reading, flushed line by line.
+
+    `noted_at` is the real time of the note, seconds since 1970, whatever the simulated time is.
 
     Args:
         path: file to append to; nothing is written where None.
@@ -31,7 +34,8 @@ class Ledger:
             return
         wire = reading.to_wire()
         kept = ("message_id", "device_id", "patient_id", "timestamp", "measurements")
-        self._file.write(json.dumps({key: wire[key] for key in kept}) + "\n")
+        line = {key: wire[key] for key in kept} | {"noted_at": time.time()}
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
     def __enter__(self) -> Self:

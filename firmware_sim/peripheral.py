@@ -26,9 +26,12 @@ from bumble.gatt import (
 from bumble.profiles.device_information_service import DeviceInformationService
 
 from firmware_sim.bracelet import Bracelet
+from firmware_sim.timeline import milliseconds, moment
 from firmware_sim.virtual_radio import VirtualLink
 from vitals.errors import MalformedRecord
+from vitals.gatt import current_time
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, SERVICE, STATUS, STORED_RECORD, BraceletRecord
+from vitals.gatt.current_time import CurrentTime
 from vitals.gatt.record_access import Count, OpCode, Outcome, Request, Response
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ log = logging.getLogger(__name__)
 ADVERTISING_INTERVAL_MS = 100.0
 PACKETS_PER_INTERVAL = 4
 CONNECTION_INTERVAL_S = 0.015
+_DATA_FIELD_IGNORED = 0x80
+"""Application error of the Current Time Service."""
 _FLAGS = (AdvertisingData.FLAGS, bytes([0x06]))  # general discoverable, LE only
 _OWN_SERVICE = (AdvertisingData.COMPLETE_LIST_OF_128_BIT_SERVICE_CLASS_UUIDS, bytes(UUID(SERVICE)))
 
@@ -76,10 +81,17 @@ class Peripheral:
         self._battery = _readable(
             GATT_BATTERY_LEVEL_CHARACTERISTIC, lambda: bytes([bracelet.battery_pct(now_ms())])
         )
+        self._clock = Characteristic[bytes](
+            UUID(current_time.CURRENT_TIME),
+            _Property.READ | _Property.WRITE,
+            _Permission.READABLE | _Permission.WRITEABLE,
+            CharacteristicValue(read=self._tell_time, write=self._set_clock),
+        )
         self._device.add_services(
             [
                 Service(SERVICE, [self._live, self._stored, self._status, self._access]),
                 Service(GATT_BATTERY_SERVICE, [self._battery]),
+                Service(UUID(current_time.SERVICE), [self._clock]),
                 DeviceInformationService(
                     "Kidjamo", "simulated", bracelet.device_id, firmware_revision="1.0.0"
                 ),
@@ -183,6 +195,20 @@ class Peripheral:
             self._report = self._later(self._send_stored(request.seq or 0))
         else:
             self._later(self._answer(self._carry_out(request)))
+
+    def _tell_time(self, _connection: Connection) -> bytes:
+        shown = self.bracelet.clock_ms(self._now_ms())
+        return bytes(CurrentTime.of(moment(shown)))
+
+    def _set_clock(self, _connection: Connection, value: bytes) -> None:
+        """Set the clock; what is no time is refused (Current Time Service 1.1, section 3.1.2.1)."""
+        try:
+            wanted = CurrentTime.from_bytes(value).moment()
+        except MalformedRecord:
+            wanted = None
+        if wanted is None:
+            raise att.ATT_Error(_DATA_FIELD_IGNORED)
+        self.bracelet.clock.set_to(milliseconds(wanted), self._now_ms())
 
     def _carry_out(self, request: Request) -> Count | Response:
         seq = request.seq or 0

@@ -40,30 +40,30 @@ class WornBle:
     """A Bluetooth bracelet on a child."""
 
     def __init__(self, patient: Patient, seed: int, peripheral: Peripheral, ledger: Ledger) -> None:
-        self._patient, self._peripheral, self._ledger = patient, peripheral, ledger
+        self._patient, self.peripheral, self._ledger = patient, peripheral, ledger
         self._samples = simulate(patient, seed)
 
     @property
     def device_id(self) -> str:
         """Serial number."""
-        return self._peripheral.bracelet.device_id
+        return self.peripheral.bracelet.device_id
 
     @property
     def connected(self) -> bool:
         """Whether a gateway holds a connection."""
-        return self._peripheral.connected
+        return self.peripheral.connected
 
     @property
     def pending(self) -> int:
         """Records not released."""
-        return self._peripheral.bracelet.unreleased
+        return self.peripheral.bracelet.unreleased
 
     async def measure(self, now_ms: int) -> None:
         """Take one reading, write it to flash and notify it."""
         sample = next(self._samples)
-        record = self._peripheral.bracelet.measure(sample.measurements, now_ms, motion=sample.motion)
+        record = self.peripheral.bracelet.measure(sample.measurements, now_ms, motion=sample.motion)
         self._ledger.note(reading_of(record, self.device_id, self._patient, sample))
-        await self._peripheral.publish(record)
+        await self.peripheral.publish(record)
 
 
 class WornMqtt:

@@ -12,15 +12,20 @@ from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID, uuid5
 
+from edge_gateway import absence
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
-from edge_gateway.errors import LinkLost
-from edge_gateway.records import BraceletClock, reading_of
+from edge_gateway.clock import BraceletClock, described
+from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.peripheral import Peripheral
+from edge_gateway.records import reading_of
 from edge_gateway.sequence import Sequence
 from edge_gateway.state import GatewayState
-from edge_gateway.store import Progress
+from edge_gateway.store import ClockEra, Progress
+from vitals.absence import Absence
 from vitals.errors import MalformedRecord
 from vitals.gatt import bracelet, record_access
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus
+from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response
 from vitals.reading import NAMESPACE, derived_message_id
 
@@ -32,21 +37,6 @@ _RELEASE_EVERY_S = 2.0
 _REMEMBERED = 20_000
 """Identities remembered to know a record that comes twice: five hours of one a second."""
 
-OnData = Callable[[bytes], None]
-
-
-class Peripheral(Protocol):
-    """What a session needs of a connected bracelet; errors are LinkLost."""
-
-    async def read(self, uuid: str) -> bytes:
-        """Read a characteristic."""
-
-    async def subscribe(self, uuid: str, on_data: OnData) -> None:
-        """Have notifications or indications of a characteristic."""
-
-    async def write(self, uuid: str, data: bytes) -> None:
-        """Write a characteristic and wait for the response."""
-
 
 class ProgressBook(Protocol):
     """Where it is noted how far a bracelet's records are committed."""
@@ -56,6 +46,12 @@ class ProgressBook(Protocol):
 
     async def remember(self, device_id: str, progress: Progress) -> None:
         """Note how far they are."""
+
+    async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
+        """Times at which its clock was set, oldest first."""
+
+    async def begin_era(self, device_id: str, era: ClockEra) -> None:
+        """Note that its clock is being set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +64,9 @@ class Wearer:
 
 class BraceletSession:
     """Works one connection until it ends.
+
+    Attributes:
+        garbled: how much could not be understood since anything last could.
 
     Args:
         on_heard: called for everything the bracelet sends.
@@ -92,6 +91,12 @@ class BraceletSession:
         self._answers: asyncio.Queue[Response] = asyncio.Queue()
         self._stored_at = 0.0
         self._released: Progress | None = None
+        self.garbled = 0
+        self._clock: BraceletClock
+        self._eras: tuple[ClockEra, ...] = ()
+        self._restarted = False
+        self._settable = True
+        self._missing = 0
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -99,28 +104,75 @@ class BraceletSession:
         Raises:
             LinkLost: the bracelet does not answer, or answers what cannot be understood.
         """
-        status = self._status(await self._peripheral.read(bracelet.STATUS))
-        if status is None:
-            raise LinkLost("its status cannot be understood")
-        known = await self._book.progress(self._wearer.device_id)
-        self._sequence = Sequence.begin(status, known)
+        await self._begin()
         await self._peripheral.subscribe(bracelet.LIVE_RECORD, self._on_live)
         await self._peripheral.subscribe(bracelet.STATUS, self._on_status)
         await self._peripheral.subscribe(bracelet.STORED_RECORD, self._on_stored)
         await self._peripheral.subscribe(bracelet.RECORD_ACCESS, self._on_answer)
-        reported = 0
         while True:
             self._news.clear()
+            if self._restarted:
+                await self._begin()
+            elif self._clock.needs_setting and self._settable:
+                await self._set_clock()
             while self._sequence.must_fetch:
                 await self._fetch()
             self._on_complete()
-            if lost := self._sequence.missing - reported:
-                self._state.counters.records_missing += lost
-                log.warning("%s: %d records are no longer in its flash", self._wearer.device_id, lost)
-                reported += lost
+            self._count_missing()
             await self._release()
             await self._news.wait()
             await asyncio.sleep(0 if self._sequence.must_fetch else _RELEASE_EVERY_S)
+
+    async def _begin(self) -> None:
+        """Learn what the bracelet holds and how its clock stands."""
+        self._restarted = False
+        device_id = self._wearer.device_id
+        self._eras = await self._book.eras(device_id)
+        status = await self._read_status()
+        if self._clock.needs_setting:
+            status = await self._set_clock()
+        known = await self._book.progress(device_id)
+        if known and known.boot != status.boot:
+            self._notice("it restarted")
+        self._sequence = Sequence.begin(status, known)
+        self._released, self._missing = None, 0
+
+    async def _read_status(self) -> BraceletStatus:
+        asked = datetime.now(UTC)
+        data = await self._peripheral.read(bracelet.STATUS)
+        status = self._status(data, asked + (datetime.now(UTC) - asked) / 2)
+        if status is None:
+            raise LinkLost("its status cannot be understood")
+        return status
+
+    async def _set_clock(self) -> BraceletStatus:
+        """Set the clock; noted first, so that what it stamped before can be dated while it is kept."""
+        device_id, before = self._wearer.device_id, self._clock
+        await self._book.begin_era(device_id, before.ending_era)
+        self._eras = await self._book.eras(device_id)
+        now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
+        fault = f"its clock was {described(before.offset_ms)}" if before.is_set else "its clock was not set"
+        try:
+            await self._peripheral.write(CURRENT_TIME, bytes(now))
+            status = await self._read_status()
+            self._settable = not self._clock.needs_setting
+        except RequestRefused:
+            self._settable = False
+            self._clock = BraceletClock(before.status, before.arrived, self._eras)
+            status = before.status
+        self._notice(
+            f"{fault}: {'it is set now' if self._settable else 'it cannot be set, times are corrected'}"
+        )
+        if not self._settable and not before.is_set:
+            self._absent(Absence.CLOCK_UNSET)
+        return status
+
+    def _count_missing(self) -> None:
+        if lost := self._sequence.missing - self._missing:
+            self._state.counters.records_missing += lost
+            log.warning("%s: %d records are no longer in its flash", self._wearer.device_id, lost)
+            self._notice(f"{lost} records are no longer in its flash")
+            self._missing += lost
 
     async def _fetch(self) -> None:
         """Have the bracelet report what is missing; patient for as long as records keep coming."""
@@ -136,6 +188,8 @@ class BraceletSession:
         if progress is None or progress == self._released:
             return
         await self._book.remember(self._wearer.device_id, progress)
+        if self._restarted:
+            return  # these numbers are not those of what is in its flash now
         outcome = await self._ask(Request.release_up_to(progress.seq))
         if outcome in (Outcome.SUCCESS, Outcome.NO_RECORDS):
             self._released = progress
@@ -159,31 +213,28 @@ class BraceletSession:
                 return answer.outcome
 
     def _on_answer(self, data: bytes) -> None:
-        self._on_heard()
         try:
             answer = record_access.parse_indication(data)
         except MalformedRecord as error:
             self._bury(data, error)
             return
+        self._hear()
         if isinstance(answer, Response) and answer.request is not OpCode.ABORT:
             self._answers.put_nowait(answer)
 
     def _on_status(self, data: bytes) -> None:
-        self._on_heard()
-        self._status(data)
+        if self._status(data, datetime.now(UTC)):
+            self._hear()
+            self._news.set()
 
-    def _status(self, data: bytes) -> BraceletStatus | None:
+    def _status(self, data: bytes, arrived: datetime) -> BraceletStatus | None:
         try:
             status = BraceletStatus.from_bytes(data)
         except MalformedRecord as error:
             self._bury(data, error)
             return None
-        self._clock = BraceletClock(status, datetime.now(UTC))
-        device_id = self._wearer.device_id
-        known = self._state.links.get(device_id)
-        self._state.link(
-            device_id, "ble", known.state if known else "fetching", battery_pct=status.battery_pct
-        )
+        self._clock = BraceletClock(status, arrived, self._eras)
+        self._state.battery(self._wearer.device_id, "ble", status.battery_pct)
         return status
 
     def _on_live(self, data: bytes) -> None:
@@ -194,7 +245,6 @@ class BraceletSession:
         self._take(data, live=False)
 
     def _take(self, data: bytes, *, live: bool) -> None:
-        self._on_heard()
         wearer = self._wearer
         try:
             record = BraceletRecord.from_bytes(data)
@@ -211,17 +261,30 @@ class BraceletSession:
         except MalformedRecord as error:
             self._bury(data, error)
             return
-        self._sequence.receive(record.seq, identity)
+        self._hear()
+        if live:
+            self._note_restart(record)
+        if not self._restarted:
+            self._sequence.receive(record.seq, identity)
         again = self._known(identity)
+        if live:
+            self._absent(None if reading else absence.of_record(record.flags))
         if reading is None:
             self._no_value(record, again)
             self._durable(record, identity)
             return
         self._inbox.put(Arrival(reading, lambda: self._durable(record, identity), again))
 
+    def _note_restart(self, record: BraceletRecord) -> None:
+        """A bracelet that restarts while the link holds counts anew: what it has is looked at again."""
+        if record.boot != self._sequence.boot:
+            self._restarted = True
+            self._news.set()
+
     def _durable(self, record: BraceletRecord, identity: UUID) -> None:
-        self._sequence.commit(record.seq, identity)
-        self._news.set()
+        if not self._restarted:
+            self._sequence.commit(record.seq, identity)
+            self._news.set()
 
     def _known(self, identity: UUID) -> bool:
         """Whether this connection brought the record before."""
@@ -235,14 +298,34 @@ class BraceletSession:
 
     def _no_value(self, record: BraceletRecord, again: bool) -> None:
         if not again:
-            self._state.counters.no_value[self._wearer.device_id] += 1
-            log.debug("%s: record %d holds no value", self._wearer.device_id, record.seq)
+            reason = absence.of_record(record.flags)
+            self._state.counters.no_value[reason.value] += 1
+            log.debug("%s: record %d holds no value: %s", self._wearer.device_id, record.seq, reason.value)
 
     def _bury(self, data: bytes, error: MalformedRecord) -> None:
         device_id = self._wearer.device_id
+        self.garbled += 1
         self._state.counters.refused[error.profile] += 1
-        log.warning("%s sent what cannot be understood: %s", device_id, error.reason)
+        self._state.counters.malformed[device_id] += 1
+        count = self._state.counters.malformed[device_id]
+        self._notice(f"what it sent could not be understood, {count} times: {error.reason}")
+        log.log(
+            logging.WARNING if count == 1 else logging.DEBUG,
+            "%s sent what cannot be understood: %s",
+            device_id,
+            error.reason,
+        )
         # the same bytes fetched again are the same dead letter
         identity = uuid5(NAMESPACE, f"{device_id}/{error.profile}/{data.hex()}")
         reason = f"{error.profile}: {error.reason}"
         self._inbox.put(Arrival(DeadLetter.of(data, reason, device_id=device_id, error_id=identity)))
+
+    def _hear(self) -> None:
+        self.garbled = 0
+        self._on_heard()
+
+    def _absent(self, reason: Absence | None) -> None:
+        self._state.absence(self._wearer.device_id, "ble", reason)
+
+    def _notice(self, text: str) -> None:
+        self._state.notice(self._wearer.device_id, "ble", text)

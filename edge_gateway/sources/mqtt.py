@@ -14,6 +14,7 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
+from edge_gateway.absence import of_absent
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
 from edge_gateway.mqtt_session import Delivery, MqttSession
 from edge_gateway.state import GatewayState
@@ -85,6 +86,7 @@ class MqttSource:
                 device_id, payload, InvalidReading("", f"{type(error).__name__} on reading it")
             )
         self._state.heard(device_id, "mqtt")
+        self._state.absence(device_id, "mqtt", None)
         return reading
 
     def _refuse(self, device_id: str, payload: bytes, error: InvalidReading) -> DeadLetter:
@@ -144,7 +146,11 @@ class MqttSource:
         said, battery = fields.get("status", fields.get("state")), fields.get("battery_pct")
         state = said if said in _STATES else "live"
         charge = battery if isinstance(battery, int) and 0 <= battery <= 100 else None
-        self._state.link(device_id, "mqtt", state, battery_pct=charge)
+        self._state.link(device_id, "mqtt", state)
+        if charge is not None:
+            self._state.battery(device_id, "mqtt", charge)
+        if state == "offline":
+            self._state.absence(device_id, "mqtt", of_absent(self._state.links[device_id].battery_pct))
 
 
 def _identity(reading: Reading, payload: bytes) -> UUID:

@@ -41,7 +41,7 @@ class Rig:
     def __init__(self, outbox: Outbox, devices: int, **ble: Any) -> None:
         self.outbox, self.state = outbox, GatewayState("gw")
         patients = {f"ble-{n:03d}": f"patient-{n:03d}" for n in range(1, devices + 1)}
-        self.source = BleSource(BleConfig(**ble), patients, outbox, self.state)
+        self.source = BleSource(BleConfig(**ble), patients, {}, outbox, self.state)
         api = Api(ApiConfig(url="http://127.0.0.1:1"))
         alarms = Alarms([], self.state.counters)
         self.intake = Intake("gw", alarms, outbox, Uplink(api, outbox, self.state, 100), self.state)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
-from edge_gateway.errors import LinkLost
+from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.peripheral import OnData
 from edge_gateway.sources import bracelet_session as module
-from edge_gateway.sources.bracelet_session import BraceletSession, OnData, Wearer
+from edge_gateway.sources.bracelet_session import BraceletSession, Wearer
 from edge_gateway.state import GatewayState
-from edge_gateway.store import Progress
+from edge_gateway.store import ClockEra, Progress
 from tests.edge_gateway.helpers import eventually
+from vitals.absence import Absence
 from vitals.gatt.bracelet import (
     LIVE_RECORD,
     RECORD_ACCESS,
@@ -27,6 +31,7 @@ from vitals.gatt.bracelet import (
     RecordFlag,
     StatusFlag,
 )
+from vitals.gatt.current_time import CURRENT_TIME, CurrentTime
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response
 from vitals.reading import Measurements, Reading
 
@@ -45,7 +50,10 @@ def a_record(seq: int, spo2: float | None = 97.0, boot: int = BOOT) -> bytes:
 
 @dataclass
 class FakeBracelet:
-    """A bracelet in memory; `drops` are stored notifications that get lost the first time."""
+    """A bracelet in memory; `drops` are stored notifications that get lost the first time.
+
+    Its clock is `ahead_ms` of the true time; None where it was never set and counts from `started_ms`.
+    """
 
     flash: dict[int, bytes] = field(default_factory=dict)
     drops: set[int] = field(default_factory=set)
@@ -55,10 +63,19 @@ class FakeBracelet:
     boot: int = BOOT
     listeners: dict[str, OnData] = field(default_factory=dict)
     status_bytes: bytes | None = None
+    ahead_ms: int | None = 0
+    started_ms: int = 0
+    settable: bool = True
+    services: frozenset[str] = frozenset()
+
+    def clock_ms(self) -> int:
+        now = time.time_ns() // 1_000_000
+        return now - self.started_ms if self.ahead_ms is None else now + self.ahead_ms
 
     def status(self) -> bytes:
         oldest, newest = (min(self.flash), max(self.flash)) if self.flash else (1, 0)
-        return bytes(BraceletStatus(self.boot, StatusFlag.CLOCK_SET, 70, NOW_MS, oldest, newest))
+        flags = StatusFlag(0) if self.ahead_ms is None else StatusFlag.CLOCK_SET
+        return bytes(BraceletStatus(self.boot, flags, 70, self.clock_ms(), oldest, newest))
 
     async def read(self, uuid: str) -> bytes:
         assert uuid == STATUS
@@ -68,6 +85,13 @@ class FakeBracelet:
         self.listeners[uuid] = on_data
 
     async def write(self, uuid: str, data: bytes) -> None:
+        if uuid == CURRENT_TIME:
+            if not self.settable:
+                raise RequestRefused("no such characteristic")
+            shown = CurrentTime.from_bytes(data).moment()
+            assert shown is not None
+            self.ahead_ms = round(shown.timestamp() * 1000) - time.time_ns() // 1_000_000
+            return
         assert uuid == RECORD_ACCESS
         request = Request.from_bytes(data)
         self.requests.append(request)
@@ -97,6 +121,13 @@ class Book:
 
     def __init__(self, known: Progress | None = None) -> None:
         self.known = known
+        self.noted_eras: list[ClockEra] = []
+
+    async def eras(self, _device_id: str) -> tuple[ClockEra, ...]:
+        return tuple(self.noted_eras)
+
+    async def begin_era(self, _device_id: str, era: ClockEra) -> None:
+        self.noted_eras.append(era)
 
     async def progress(self, _device_id: str) -> Progress | None:
         return self.known
@@ -112,17 +143,20 @@ class Bench:
         self.bracelet, self.book, self.confirm = bracelet, book or Book(), confirm
         self.inbox, self.state = Inbox(), GatewayState("gw")
         self.arrivals: list[Arrival] = []
-        self.completed = 0
+        self.completed = self.heard = 0
         self.session = BraceletSession(
             Wearer("ble-001", "patient-1"),
             bracelet,
             self.book,
             self.inbox,
             self.state,
-            on_heard=lambda: None,
+            on_heard=self._hear,
             on_complete=self._complete,
         )
         self.task: asyncio.Task[None]
+
+    def _hear(self) -> None:
+        self.heard += 1
 
     def _complete(self) -> None:
         self.completed += 1
@@ -218,7 +252,7 @@ async def test_record_without_values_is_counted_and_released() -> None:
     async with bench.at_work():
         await eventually(lambda: not bracelet.flash)
     assert bench.seqs == [1]
-    assert bench.state.counters.no_value == {"ble-001": 1}
+    assert bench.state.counters.no_value == {"not_given": 1}
 
 
 async def test_malformed_record_is_a_dead_letter_and_stops_nothing() -> None:
@@ -278,3 +312,135 @@ async def test_session_subscribes_to_everything_each_time() -> None:
         bench = Bench(bracelet)
         async with bench.at_work():
             await eventually(lambda: len(bracelet.listeners) == 4)
+
+
+DAY_MS = 86_400_000
+YEAR_MS = 365 * DAY_MS
+
+
+def stamped(seq: int, device_ms: int, *, is_set: bool = True) -> bytes:
+    flags = RecordFlag.CLOCK_SET if is_set else RecordFlag(0)
+    return bytes(BraceletRecord(seq, BOOT, device_ms, flags, Measurements(spo2_pct=97.0)))
+
+
+def ages_s(bench: Bench) -> dict[int | None, float]:
+    """How long ago each reading was measured, by its sequence number."""
+    now = datetime.now(UTC)
+    readings = [each.content for each in bench.arrivals if isinstance(each.content, Reading)]
+    return {reading.seq: (now - reading.timestamp).total_seconds() for reading in readings}
+
+
+@pytest.mark.parametrize(("ahead_ms", "words"), [(-YEAR_MS, "365 days behind"), (YEAR_MS, "365 days ahead")])
+async def test_clock_a_year_off_is_set_and_its_records_are_dated(ahead_ms: int, words: str) -> None:
+    bracelet = FakeBracelet(ahead_ms=ahead_ms)
+    bracelet.flash = {seq: stamped(seq, bracelet.clock_ms() - 1000 * (60 - seq)) for seq in (29, 30)}
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: len(bench.arrivals) == 2)
+        assert bracelet.ahead_ms is not None
+        assert abs(bracelet.ahead_ms) < 100
+        bracelet.listeners[LIVE_RECORD](stamped(31, bracelet.clock_ms()))
+        await eventually(lambda: len(bench.arrivals) == 3)
+    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {29: 31, 30: 30, 31: 0}
+    assert bench.state.links["ble-001"].notice == f"its clock was {words}: it is set now"
+    device_times = [each.content.device_time for each in bench.arrivals if isinstance(each.content, Reading)]
+    assert device_times[0] is not None
+    assert round((datetime.now(UTC) - device_times[0]).total_seconds() - 31) == -ahead_ms // 1000
+
+
+async def test_clock_never_set_dates_by_the_restart_and_is_set() -> None:
+    started = time.time_ns() // 1_000_000 - 100_000
+    bracelet = FakeBracelet({0: stamped(0, 40_000, is_set=False)}, ahead_ms=None, started_ms=started)
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bench.arrivals)
+    assert round(ages_s(bench)[0]) == 60
+    assert bracelet.ahead_ms is not None
+    assert bench.state.links["ble-001"].notice == "its clock was not set: it is set now"
+
+
+async def test_era_outlives_the_link_that_set_the_clock() -> None:
+    """The clock is set, then the link is lost before anything was fetched."""
+    bracelet = FakeBracelet(ahead_ms=-YEAR_MS, answers=False)
+    bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
+    book = Book()
+    first = Bench(bracelet, book)
+    async with first.at_work():
+        await eventually(lambda: bracelet.requests)
+    bracelet.answers = True
+    second = Bench(bracelet, book)
+    async with second.at_work():
+        await eventually(lambda: second.arrivals)
+    assert round(ages_s(second)[0]) == 60
+
+
+async def test_clock_that_cannot_be_set_is_corrected_and_tried_once() -> None:
+    bracelet = FakeBracelet(ahead_ms=-YEAR_MS, settable=False)
+    bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bench.arrivals)
+        bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
+        await eventually(lambda: len(bench.arrivals) == 2)
+    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 60, 1: 0}
+    notice = bench.state.links["ble-001"].notice
+    assert notice == "its clock was 365 days behind: it cannot be set, times are corrected"
+    assert len(bench.book.noted_eras) == 1
+
+
+async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
+    bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+        bracelet.boot, bracelet.flash = BOOT + 1, {}
+        for seq in range(3):
+            bracelet.flash[seq] = a_record(seq, 95.0 - seq, boot=BOOT + 1)
+            bracelet.listeners[LIVE_RECORD](bracelet.flash[seq])
+        await eventually(lambda: not bracelet.flash)
+    fresh = {each.content.message_id for each in bench.arrivals if not each.again}  # type: ignore[union-attr]
+    assert len(fresh) == 8
+    assert bench.state.counters.records_missing == 0
+    assert bench.state.links["ble-001"].notice == "it restarted"
+    assert bench.book.known is not None
+    assert (bench.book.known.boot, bench.book.known.seq) == (BOOT + 1, 2)
+
+
+async def test_bracelet_that_sends_only_garbage_is_not_heard() -> None:
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: LIVE_RECORD in bracelet.listeners)
+        for _ in range(3):
+            bracelet.listeners[LIVE_RECORD](b"\x01\x02")
+        assert bench.session.garbled == 3
+        assert bench.heard == 0
+        bracelet.listeners[LIVE_RECORD](a_record(0))
+        assert bench.session.garbled == 0
+        assert bench.heard == 1
+    notice = bench.state.links["ble-001"].notice
+    assert notice == "what it sent could not be understood, 3 times: 20 bytes expected, 2 found"
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (RecordFlag.NO_CONTACT | RecordFlag.MOTION, Absence.NOT_WORN),
+        (RecordFlag.MOTION, Absence.MOTION),
+        (RecordFlag.LOW_PERFUSION, Absence.LOW_PERFUSION),
+        (RecordFlag(0), Absence.NOT_GIVEN),
+    ],
+)
+async def test_reason_for_a_missing_value_is_shown_until_there_is_one(
+    flags: RecordFlag, reason: Absence
+) -> None:
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: LIVE_RECORD in bracelet.listeners)
+        nothing = BraceletRecord(0, BOOT, NOW_MS, flags | RecordFlag.CLOCK_SET, None)
+        bracelet.listeners[LIVE_RECORD](bytes(nothing))
+        assert bench.state.links["ble-001"].absence is reason
+        assert bench.state.counters.no_value == {reason.value: 1}
+        bracelet.listeners[LIVE_RECORD](a_record(1))
+        assert bench.state.links["ble-001"].absence is None

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from edge_gateway.records import BraceletClock, reading_of
+from edge_gateway.clock import BraceletClock
+from edge_gateway.records import reading_of
 from vitals.errors import MalformedRecord
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
 from vitals.reading import Measurements, Reading
@@ -39,7 +40,7 @@ def test_clock_that_is_not_set_is_dated_by_the_status() -> None:
     record = BraceletRecord(5, 1, 40_000, RecordFlag(0), VALUES)
     reading = read(record, clock(is_set=False, clock_ms=100_000), live=False)
     assert reading.timestamp == ARRIVED - timedelta(seconds=60)
-    assert reading.device_time is None
+    assert reading.device_time == datetime(1970, 1, 1, 0, 0, 40, tzinfo=UTC)
     assert reading.late is True
 
 

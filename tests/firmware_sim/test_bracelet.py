@@ -88,7 +88,7 @@ def test_status_battery_falls_to_empty_in_five_days() -> None:
 
 
 def test_clock_drifting_and_unset() -> None:
-    ahead = Bracelet("ble-001", 0, NOON, clock=Clock(drift_ms=1500))
+    ahead = Bracelet("ble-001", 0, NOON, clock=Clock(ahead_ms=1500))
     assert ahead.measure(CALM, NOON).device_time_ms == NOON + 1500
     unset = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False))
     record = unset.measure(CALM, NOON + 2500)

@@ -1,0 +1,111 @@
+"""A bracelet's clock that is right, wrong, unset, or was set a while ago: when was a record measured?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from edge_gateway.clock import BraceletClock, described
+from edge_gateway.store import ClockEra
+from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
+from vitals.reading import Measurements
+
+NOW = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
+NOW_MS = 1_756_031_400_000
+DAY_MS = 86_400_000
+YEAR_MS = 365 * DAY_MS
+VALUES = Measurements(spo2_pct=97.0)
+
+
+def status(clock_ms: int, *, is_set: bool = True, held: tuple[int, int] = (0, 9)) -> BraceletStatus:
+    return BraceletStatus(1, StatusFlag.CLOCK_SET if is_set else StatusFlag(0), 55, clock_ms, *held)
+
+
+def record(seq: int, device_ms: int, *, is_set: bool = True, boot: int = 1) -> BraceletRecord:
+    return BraceletRecord(seq, boot, device_ms, RecordFlag.CLOCK_SET if is_set else RecordFlag(0), VALUES)
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "is_set", "needs"),
+    [
+        (NOW_MS, True, False),
+        (NOW_MS - 1000, True, False),
+        (NOW_MS - 1001, True, True),
+        (NOW_MS + 1001, True, True),
+        (NOW_MS - YEAR_MS, True, True),
+        (NOW_MS, False, True),
+        (5000, False, True),
+    ],
+)
+def test_clock_needs_setting(clock_ms: int, is_set: bool, needs: bool) -> None:
+    assert BraceletClock(status(clock_ms, is_set=is_set), NOW).needs_setting is needs
+
+
+@pytest.mark.parametrize("wrong_ms", [-YEAR_MS, YEAR_MS, -1500, 1500])
+def test_record_stamped_by_a_wrong_clock_is_dated_by_how_wrong_it_is(wrong_ms: int) -> None:
+    clock = BraceletClock(status(NOW_MS + wrong_ms), NOW)
+    minute_ago = record(5, NOW_MS + wrong_ms - 60_000)
+    assert clock.moment(minute_ago, NOW) == NOW - timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("wrong_ms", [-YEAR_MS, YEAR_MS])
+def test_clock_that_was_set_dates_records_from_before_and_after(wrong_ms: int) -> None:
+    """Set an hour ago at record 100; the bracelet was away since, and comes back with its flash full."""
+    hour_ms = 3_600_000
+    era = BraceletClock(
+        status(NOW_MS - hour_ms + wrong_ms, held=(0, 99)), NOW - timedelta(hours=1)
+    ).ending_era
+    assert era == ClockEra(1, 100, -wrong_ms, NOW_MS - hour_ms)
+    clock = BraceletClock(status(NOW_MS, held=(0, 3700)), NOW, (era,))
+    before = record(40, NOW_MS - hour_ms - 60_000 + wrong_ms)
+    between = record(100, NOW_MS - hour_ms + 200 + wrong_ms)  # measured while the clock was being set
+    first = record(101, NOW_MS - hour_ms + 1200)
+    after = record(2000, NOW_MS - hour_ms + 1_900_000)
+    moments = [clock.moment(each, NOW) for each in (before, between, first, after)]
+    seconds = [(NOW - each).total_seconds() for each in moments]
+    assert seconds == [3660.0, 3599.8, 3598.8, 1700.0]
+
+
+def test_clock_that_was_unset_until_an_hour_ago_dates_records_from_then() -> None:
+    era = ClockEra(1, 100, NOW_MS - 3_600_000 - 500_000, NOW_MS - 3_600_000)  # up for 500 s when it was set
+    clock = BraceletClock(status(NOW_MS, held=(0, 3700)), NOW, (era,))
+    assert clock.moment(record(40, 440_000, is_set=False), NOW) == NOW - timedelta(seconds=3660)
+    assert clock.moment(record(100, 500_300, is_set=False), NOW) == NOW - timedelta(seconds=3599.7)
+
+
+def test_era_of_another_restart_dates_nothing() -> None:
+    clock = BraceletClock(status(NOW_MS), NOW, (ClockEra(0, 100, DAY_MS, NOW_MS - DAY_MS),))
+    assert clock.moment(record(40, NOW_MS - 5000), NOW) == NOW - timedelta(seconds=5)
+
+
+def test_several_eras_each_dates_its_own() -> None:
+    eras = (ClockEra(1, 10, 5000, NOW_MS - DAY_MS), ClockEra(1, 20, -7000, NOW_MS - 3_600_000))
+    clock = BraceletClock(status(NOW_MS), NOW, eras)
+    moments = [clock.moment(record(seq, NOW_MS - DAY_MS), NOW) for seq in (9, 10, 19)]
+    day_ago = NOW - timedelta(days=1)
+    assert [(each - day_ago).total_seconds() for each in moments] == [5.0, -7.0, -7.0]
+
+
+def test_no_corrected_moment_lies_after_the_arrival() -> None:
+    clock = BraceletClock(status(NOW_MS - YEAR_MS), NOW)
+    assert clock.moment(record(5, NOW_MS - YEAR_MS + 9000), NOW) == NOW
+
+
+@pytest.mark.parametrize(("held", "before"), [((0, 9), 10), ((10, 9), 10), ((1, 0), 0), ((0, 0), 1)])
+def test_ending_era_counts_from_the_newest_record(held: tuple[int, int], before: int) -> None:
+    assert BraceletClock(status(5000, is_set=False, held=held), NOW).ending_era.before_seq == before
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "words"),
+    [
+        (1500, "1.5 s behind"),
+        (-119_000, "119.0 s ahead"),
+        (120_000, "2 min behind"),
+        (-7_200_000, "2 h ahead"),
+        (YEAR_MS, "365 days behind"),
+    ],
+)
+def test_described(offset_ms: int, words: str) -> None:
+    assert described(offset_ms) == words

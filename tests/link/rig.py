@@ -1,0 +1,207 @@
+"""Simulated bracelets in this process, the gateway in one of its own, HCI between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.process import Service
+from firmware_sim.fleet import Fleet
+from firmware_sim.peripheral import Peripheral
+from firmware_sim.plan import Address, FleetPlan
+from firmware_sim.timeline import Timeline
+from firmware_sim.worn import WornBle
+
+SEED, BOOT = 7, 1
+_NOWHERE = "http://127.0.0.1:9"
+"""No API there: readings stay in the outbox, which is what is looked at."""
+
+_PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A reading in the outbox.
+
+    Attributes:
+        live: notified as it was measured; else it was fetched from the bracelet's flash.
+    """
+
+    message_id: str
+    device_id: str
+    seq: int
+    live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A reading a bracelet took.
+
+    Attributes:
+        at: real time, seconds since 1970.
+    """
+
+    message_id: str
+    device_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the bracelets measured and what the gateway has of it.
+
+    Attributes:
+        measured: in the order they were taken.
+        kept: the outbox, in the order it was committed.
+    """
+
+    measured: tuple[Measured, ...]
+    kept: tuple[Kept, ...]
+
+    @property
+    def lost(self) -> int:
+        """Readings measured that are not in the outbox."""
+        return len({each.message_id for each in self.measured} - {kept.message_id for kept in self.kept})
+
+    @property
+    def duplicated(self) -> int:
+        """Rows beyond one for each reading."""
+        return len(self.kept) - len({kept.message_id for kept in self.kept})
+
+    @property
+    def out_of_order(self) -> int:
+        """Rows that follow a later one of the same bracelet, live and fetched readings each for themselves.
+
+        A live reading never waits for the backlog, so the two are two queues.
+        """
+        newest: dict[tuple[str, bool], int] = {}
+        wrong = 0
+        for kept in self.kept:
+            queue = (kept.device_id, kept.live)
+            wrong += kept.seq < newest.get(queue, -1)
+            newest[queue] = max(kept.seq, newest.get(queue, -1))
+        return wrong
+
+
+class LinkRig:
+    """A running fleet and a running gateway.
+
+    Args:
+        directory: for the gateway's data, the ledger and the logs.
+        bracelets: how many.
+        notes: where the gateway notes when each reading was judged.
+    """
+
+    def __init__(self, directory: Path, bracelets: int, notes: Path | None = None) -> None:
+        self._directory = directory
+        self._ledger = directory / "ledger.jsonl"
+        port = directory / "hci"
+        plan = FleetPlan(
+            ble=bracelets,
+            mqtt=0,
+            hci=f"unix-server:{port}",
+            broker=Address("127.0.0.1", 1),
+            seed=SEED,
+            boot=BOOT,
+            period_s=1.0,
+            duration_s=None,
+            drain_s=60.0,
+            ledger=self._ledger,
+        )
+        timeline = Timeline.begin(1.0, None)
+        self.started_ms = timeline.start_ms
+        self.fleet = Fleet(plan, timeline)
+        self._bracelets = bracelets
+        config = directory / "gateway.toml"
+        config.write_text(_config(f"bumble:unix-client:{port}", bracelets))
+        module = ["tests.link.timed_gateway", str(notes)] if notes else ["edge_gateway.cli"]
+        command = [sys.executable, "-m", *module, "run", "--config", str(config), "--log-level", "warning"]
+        self.gateway = Service("gateway", command, log=directory / "gateway.log")
+
+    @property
+    def peripherals(self) -> list[Peripheral]:
+        """The bracelets' Bluetooth sides."""
+        return [worn.peripheral for worn in self.fleet.worn if isinstance(worn, WornBle)]
+
+    async def on_the_air(self) -> None:
+        """Wait until every bracelet is switched on."""
+        await _until(lambda: len(self.fleet.worn) == self._bracelets)
+
+    async def all_connected(self) -> None:
+        """Wait until the gateway holds every bracelet."""
+        await _until(lambda: all(each.connected for each in self.peripherals))
+
+    def outcome(self) -> Outcome:
+        """Compare; for the end, when the gateway has stopped."""
+        lines = (json.loads(line) for line in self._ledger.read_text().splitlines())
+        measured = (Measured(line["message_id"], line["device_id"], line["noted_at"]) for line in lines)
+        return Outcome(tuple(measured), tuple(_outbox(self._directory / "data" / "outbox.sqlite3")))
+
+
+@asynccontextmanager
+async def running(rig: LinkRig, stored: int = 0) -> AsyncIterator[None]:
+    """Bracelets and gateway work inside; at the end the bracelets drain, then the gateway stops.
+
+    Args:
+        stored: readings that each bracelet takes at once, before there is a gateway.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    fleet = asyncio.create_task(rig.fleet.run(stop, hurry))
+    try:
+        await rig.on_the_air()
+        for worn in rig.fleet.worn:
+            for number in range(stored):
+                await worn.measure(rig.started_ms - 1000 * (stored - number))
+        await asyncio.to_thread(rig.gateway.start)
+        await rig.all_connected()
+        yield
+        stop.set()
+        await fleet
+    finally:
+        hurry.set()
+        stop.set()
+        await asyncio.gather(fleet, return_exceptions=True)
+        await asyncio.to_thread(rig.gateway.stop)
+
+
+async def absence(peripheral: Peripheral, seconds: float) -> None:
+    """Out of range: the link is lost without a word, and nothing advertises until it is over."""
+    await peripheral.hide()
+    peripheral.controller.lose_links()
+    await asyncio.sleep(seconds)
+    await peripheral.advertise()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_PATIENCE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+def _outbox(path: Path) -> Iterator[Kept]:
+    with closing(sqlite3.connect(path)) as database:
+        for (body,) in database.execute("SELECT body FROM readings ORDER BY id"):
+            reading = json.loads(body)
+            live = "battery_pct" in reading.get("signal", {})  # records in flash do not hold the charge
+            yield Kept(reading["message_id"], reading["device_id"], reading["seq"], live)
+
+
+def _config(radio: str, bracelets: int) -> str:
+    lines = [
+        'gateway_id = "gw-link"',
+        'data_dir = "data"',
+        "[api]",
+        f'url = "{_NOWHERE}"',
+        "[ble]",
+        f'radio = "{radio}"',
+        f"max_links = {bracelets}",
+    ]
+    for number in range(1, bracelets + 1):
+        lines += ["[[bracelet]]", f'device_id = "ble-{number:03d}"', f'patient_id = "patient-{number:03d}"']
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,37 @@
+"""The gateway as it is installed, which also notes when the rules judged each reading.
+
+    python -m tests.link.timed_gateway NOTES run --config gateway.toml
+
+NOTES gets a line a judged reading: its identity, the time (seconds since 1970) and whether it came live.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+from edge_gateway import cli
+from edge_gateway.alarms import Alarms
+from vitals.reading import Reading
+from vitals.rules import AlertRecord
+
+
+def note_judgements(notes: TextIO) -> None:
+    """Have every later `Alarms.judge` noted; the rules themselves run as ever."""
+    judge: Callable[[Alarms, Reading], tuple[AlertRecord, ...]] = Alarms.judge
+
+    def noted(alarms: Alarms, reading: Reading) -> tuple[AlertRecord, ...]:
+        found = judge(alarms, reading)
+        live = reading.signal is not None and reading.signal.battery_pct is not None
+        notes.write(f"{reading.message_id} {time.time():.6f} {int(live)}\n")
+        return found
+
+    setattr(Alarms, "judge", noted)  # noqa: B010 - the point is that the gateway does not know
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "w", buffering=1, encoding="ascii") as opened:
+        note_judgements(opened)
+        sys.exit(cli.main(sys.argv[2:]))

@@ -9,9 +9,10 @@ import logging
 import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from edge_gateway import commands as bracelet_commands
 from edge_gateway.config import Config, load_config
 from edge_gateway.errors import GatewayError, InvalidConfig
 from edge_gateway.outbox import read_counts
@@ -73,7 +74,35 @@ def _parser() -> argparse.ArgumentParser:
     outbox = commands.add_parser("outbox", parents=[common], help=outbox_help, description=outbox_help)
     outbox.add_argument("--json", action="store_true", help="as one JSON object")
     outbox.set_defaults(command=_outbox)
+    _add_bracelet_commands(commands, common)
     return parser
+
+
+def _add_bracelet_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    def add(
+        name: str, do: Callable[[Config, argparse.Namespace], int], help_: str
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, parents=[common], help=help_, description=help_, epilog=_EPILOG)
+        command.set_defaults(command=do)
+        return command
+
+    links = add("links", bracelet_commands.links, "say how each bracelet's link is, since when and why")
+    links.add_argument("--json", action="store_true", help="as one JSON object")
+    scan = add(
+        "scan", bracelet_commands.scan, "say which devices on the air offer vitals, also while it runs"
+    )
+    scan.add_argument(
+        "--seconds", type=float, default=5.0, metavar="S", help="how long to listen (default: %(default)s)"
+    )
+    scan.add_argument("--json", action="store_true", help="as one JSON list")
+    pair = add("pair", bracelet_commands.pair, "bond with a bracelet of the list, also while it runs")
+    forget = add(
+        "forget", bracelet_commands.forget, "remove a bracelet's bond and address, also while it runs"
+    )
+    for command in (pair, forget):
+        command.add_argument("device", help="device_id of the bracelet, as in the configuration")
 
 
 def _run(config: Config, _chosen: argparse.Namespace) -> int:

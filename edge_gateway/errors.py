@@ -10,6 +10,8 @@ KidjamoError
      │   └─ WrongBracelet   a device that uses a bracelet's name and is another one
      ├─ RequestRefused      a bracelet is there and does not do what was asked
      ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
+     ├─ NotRunning          a command for a running gateway, and there is none
+     ├─ CommandFailed       a command that could not be carried out, with the remedy
      └─ NotNotified         a notifier could not pass on an alert
 """
 
@@ -71,6 +73,14 @@ class DeliveryFailed(GatewayError):
     def __init__(self, reason: str, retry_after_s: float | None = None, splittable: bool = False) -> None:
         super().__init__(reason)
         self.retry_after_s, self.splittable = retry_after_s, splittable
+
+
+class NotRunning(GatewayError):
+    """No gateway runs on this data directory."""
+
+
+class CommandFailed(GatewayError):
+    """A command that could not be carried out; says what to do."""
 
 
 class NotNotified(GatewayError):

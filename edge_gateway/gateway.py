@@ -6,15 +6,16 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_gateway.alarms import Alarms, Notifier
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config
-from edge_gateway.errors import DataDirUnavailable
+from edge_gateway.control import Handler, serving
+from edge_gateway.errors import DataDirUnavailable, InvalidConfig
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
@@ -39,6 +40,7 @@ class _Parts:
     alarms: Alarms
     intake: Intake
     uplink: Uplink
+    handlers: Mapping[str, Handler]
 
 
 async def run_gateway(config: Config, stop: asyncio.Event) -> None:
@@ -54,12 +56,35 @@ async def run_gateway(config: Config, stop: asyncio.Event) -> None:
     def on_trouble(trouble: str) -> None:
         loop.call_soon_threadsafe(state.part, "outbox", f"cannot write: {trouble}" if trouble else "writes")
 
-    with _only_one(config.data_dir), Outbox(config.outbox_path, on_trouble=on_trouble) as outbox:
+    with only_one(config.data_dir), Outbox(config.outbox_path, on_trouble=on_trouble) as outbox:
         api = Api(config.api)
         try:
             await _run(config, _parts(config, state, outbox, api), state, outbox, stop)
         finally:
             await api.close()
+
+
+@asynccontextmanager
+async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
+    """The commands on bracelets where no gateway runs: radio and data directory are held meanwhile.
+
+    Raises:
+        DataDirUnavailable, OutboxUnavailable: as when a gateway starts.
+    """
+    from edge_gateway.pairing import Pairing
+    from edge_gateway.sources.ble import BleSource
+
+    if config.ble is None:
+        raise InvalidConfig("ble", "is missing", "Add a [ble] section")
+    state = GatewayState(config.gateway_id)
+    with only_one(config.data_dir), Outbox(config.outbox_path) as outbox:
+        source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
+        await source.recall()
+        listening = asyncio.create_task(source.adapter.run(), name="radio")
+        try:
+            yield Pairing(source, outbox, state).handlers
+        finally:
+            await _cancel([listening])
 
 
 def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Parts:
@@ -75,13 +100,18 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
         )
         sources.append(MqttSource(session, config.patients, config.accept_unknown_mqtt, state))
         notifiers.append(MqttNotifier(session))
+    handlers: dict[str, Handler] = {"links": state.show_links}
     if config.ble:
-        from edge_gateway.sources.ble import BleSource  # bleak is heavy: only where there is Bluetooth
+        from edge_gateway.pairing import Pairing  # bleak is heavy: only where there is Bluetooth
+        from edge_gateway.sources.ble import BleSource
 
-        sources.append(BleSource(config.ble, config.patients, config.addresses, outbox, state))
+        source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
+        sources.append(source)
+        handlers |= Pairing(source, outbox, state).handlers
     alarms = Alarms(notifiers, state.counters)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
-    return _Parts(sources, session, alarms, Intake(config.gateway_id, alarms, outbox, uplink, state), uplink)
+    intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
+    return _Parts(sources, session, alarms, intake, uplink, handlers)
 
 
 async def _run(
@@ -90,7 +120,7 @@ async def _run(
     for path in outbox.set_aside:
         _report(path, parts.intake)
     reported = len(outbox.set_aside)
-    async with asyncio.TaskGroup() as tasks:
+    async with serving(config.control_path, parts.handlers), asyncio.TaskGroup() as tasks:
         uplinks = [
             tasks.create_task(parts.uplink.run(), name="uplink"),
             tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
@@ -152,7 +182,7 @@ def _report(path: Path, intake: Intake) -> None:
 
 
 @contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
+def only_one(directory: Path) -> Iterator[None]:
     """Hold the data directory; the lock goes with the process, however it ends."""
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -155,6 +156,11 @@ class GatewayState:
         if self.links.get(device_id) != changed:
             self.links[device_id] = changed
             self.changed.set()
+
+    async def show_links(self, _request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The links, for the command of that name."""
+        links = {device: link.to_json() for device, link in self.links.items()}
+        return {"gateway_id": self.gateway_id, "parts": self.parts, "links": links}
 
     def to_json(self, counts: Counts) -> dict[str, Any]:
         """The document of the state topic."""

@@ -150,12 +150,16 @@ class Peripheral:
 
     async def publish(self, record: BraceletRecord) -> None:
         """Notify a fresh record, and the status where it has changed, to whoever has subscribed."""
-        await self._notify(self._live, bytes(record))
+        await self.send_live(bytes(record))
         status = self.bracelet.status(self._now_ms())
         if self._last_told != (told := (status.flags, status.battery_pct)):
             self._last_told = told
             await self._notify(self._status, bytes(status))
             await self._notify(self._battery, bytes([status.battery_pct]))
+
+    async def send_live(self, value: bytes) -> None:
+        """Notify bytes as a live record, whatever they are."""
+        await self._notify(self._live, value)
 
     async def _notify(self, characteristic: Characteristic[bytes], value: bytes) -> None:
         if connection := self._connection:

@@ -111,6 +111,15 @@ class VirtualLink(LocalLink):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._mute: set[Controller] = set()
+
+    def swallow(self, controller: Controller) -> None:
+        """Let nothing of a radio's connections through any more: it is dead, and no controller says so."""
+        self._mute.add(controller)
+
+    def let_through(self, controller: Controller) -> None:
+        """End that; connections of before, which the other end may still believe in, are lost."""
+        self._mute.discard(controller)
 
     def send_acl_data(
         self,
@@ -124,7 +133,7 @@ class VirtualLink(LocalLink):
             super().send_acl_data(sender_controller, destination_address, transport, data)
             return
         connection = sender_controller.le_connections.get(destination_address)
-        if connection is None:
+        if connection is None or self._is_mute(sender_controller, destination_address):
             return
         receiver = self.find_le_controller(destination_address)
         if receiver is None or connection.self_address not in receiver.le_connections:
@@ -134,6 +143,9 @@ class VirtualLink(LocalLink):
         asyncio.get_running_loop().call_soon(
             receiver.on_link_acl_data, connection.self_address, transport, data
         )
+
+    def _is_mute(self, sender: Controller, destination: hci.Address) -> bool:
+        return sender in self._mute or self.find_le_controller(destination) in self._mute
 
     def _deliver(self, sender: Controller, connection: Connection, data: bytes) -> None:
         receiver = self.find_le_controller(connection.peer_address)

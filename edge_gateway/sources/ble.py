@@ -94,6 +94,14 @@ class BleSource:
         """The bracelet of the list that has this address."""
         return next((device for device, link in self._links.items() if link.address == address), None)
 
+    def listed_as(self, sighting: Sighting) -> str | None:
+        """The bracelet of the list that a device is, as far as its address or name tells."""
+        if device_id := self.device_at(sighting.address):
+            return device_id
+        named = sighting.name.removeprefix(NAME_PREFIX)
+        link = self._links.get(named) if sighting.name.startswith(NAME_PREFIX) else None
+        return named if link and link.address is None else None
+
     def is_listed(self, device_id: str) -> bool:
         """Whether a bracelet is on the list."""
         return device_id in self._links
@@ -122,21 +130,17 @@ class BleSource:
 
     def _on_sighting(self, sighting: Sighting) -> None:
         self.sightings.note(sighting)
-        if device_id := self.device_at(sighting.address):
+        if device_id := self.listed_as(sighting):
             self._links[device_id].seen(sighting)
-            return
-        if not sighting.name.startswith(NAME_PREFIX):
-            return
-        device_id = sighting.name.removeprefix(NAME_PREFIX)
-        link = self._links.get(device_id)
-        if link and link.address is None:
-            link.seen(sighting)
-        elif sighting.address not in self._strangers and len(self._strangers) < _MOST_STRANGERS:
-            self._strangers.add(sighting.address)
-            self._refuse(device_id, sighting.address, known=link is not None)
+        elif sighting.name.startswith(NAME_PREFIX):
+            self._refuse(sighting.name.removeprefix(NAME_PREFIX), sighting.address)
 
-    def _refuse(self, device_id: str, address: str, *, known: bool) -> None:
-        if known:
+    def _refuse(self, device_id: str, address: str) -> None:
+        """Say once who is not taken."""
+        if address in self._strangers or len(self._strangers) >= _MOST_STRANGERS:
+            return
+        self._strangers.add(address)
+        if device_id in self._links:
             text = f"another device, {address}, uses its name: refused"
             self._state.notice(device_id, "ble", text)
             log.warning("%s: %s", device_id, text)

@@ -71,9 +71,13 @@ class BraceletLink:
 
     def __init__(self, wearer: Wearer, address: str | None, shared: Surroundings) -> None:
         self.wearer, self.address, self._shared = wearer, address, shared
-        self.link = Link(shared.config.silence_s, random.random)
+        self.link = self._new_link()
         self._sighting: Sighting | None = None
         self._seen = asyncio.Event()
+
+    def _new_link(self) -> Link:
+        """A link that has everything before it; what was seen until now may be gone."""
+        return Link(self._shared.config.silence_s, random.random, since=time.monotonic())
 
     @property
     def _device_id(self) -> str:
@@ -87,7 +91,7 @@ class BraceletLink:
 
     async def run(self) -> None:
         """Connect whenever the bracelet is there, until cancelled."""
-        self.link = Link(self._shared.config.silence_s, random.random)
+        self.link = self._new_link()
         while True:
             self._show()
             sighting = await self.next_sighting()
@@ -182,13 +186,21 @@ class BraceletLink:
             self.address = sighting.address
 
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[tuple[BleakClient, Sighting]]:
-        """A connection for a command, beside any session: the bracelet as it is seen next.
+    async def connected(self, find_s: float) -> AsyncIterator[tuple[BleakClient, Sighting]]:
+        """A connection for a command, while no session runs.
 
         Raises:
-            LinkLost, RadioUnavailable, and what bleak raises.
+            LinkLost: it was not seen within that many seconds, or the link did not hold.
+            RadioUnavailable, and what bleak raises.
         """
-        sighting = await self.next_sighting()
+        self.link = self._new_link()
+        try:
+            async with asyncio.timeout(find_s):
+                sighting = await self.next_sighting()
+        except TimeoutError:
+            raise LinkLost(
+                "it is not on the air: is it charged, near, and connected to nothing else?"
+            ) from None
         async with self._shared.slots, self._connected(sighting, asyncio.Event()) as client:
             yield client, sighting
 

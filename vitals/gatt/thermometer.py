@@ -1,0 +1,91 @@
+"""Temperature Measurement (0x2A1C) and Temperature Type (0x2A1D): bytes <-> value, no I/O.
+
+    flags u8 (0 °F, 1 time, 2 type) · temperature FLOAT · [time 7] · [type u8]
+
+Source: Bluetooth SIG, Health Thermometer Service 1.0, section 3.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import IntEnum
+from typing import Self
+
+from vitals.errors import MalformedRecord
+from vitals.gatt.current_time import DateTime
+from vitals.gatt.fields import Fields, float32
+
+MEASUREMENT = "00002a1c-0000-1000-8000-00805f9b34fb"
+"""Indicated: `Temperature`."""
+TYPE = "00002a1d-0000-1000-8000-00805f9b34fb"
+"""Read: `Site`, one byte, where it never changes."""
+
+_PROFILE = "thermometer"
+_FAHRENHEIT, _TIME, _TYPE = 0x01, 0x02, 0x04
+
+
+class Site(IntEnum):
+    """Where the temperature is taken."""
+
+    ARMPIT = 1
+    BODY = 2
+    EAR = 3
+    FINGER = 4
+    GASTRO_INTESTINAL = 5
+    MOUTH = 6
+    RECTUM = 7
+    TOE = 8
+    TYMPANUM = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """One indication of a thermometer.
+
+    Attributes:
+        value: in the unit it was sent in; None where the thermometer has no number to give.
+        fahrenheit: the unit is °F, not °C.
+        time: when it was taken, where sent.
+    """
+
+    value: float | None
+    fahrenheit: bool = False
+    time: DateTime | None = None
+    site: Site | None = None
+
+    @property
+    def celsius(self) -> float | None:
+        """The temperature in °C; exact in decimals, so that 100.4 °F is 38.0 °C, which is an alarm."""
+        if self.value is None or not self.fahrenheit:
+            return self.value
+        return float((Decimal(repr(self.value)) - 32) * 5 / 9)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Decode one indication.
+
+        Raises:
+            MalformedRecord: shorter or longer than its flags say, an impossible time or an unknown type.
+        """
+        fields = Fields(_PROFILE, data)
+        flags = fields.unsigned(1)
+        value = fields.float()
+        time = DateTime.from_bytes(fields.take(DateTime.SIZE)) if flags & _TIME else None
+        site = fields.unsigned(1) if flags & _TYPE else None
+        fields.end()
+        try:
+            return cls(value, bool(flags & _FAHRENHEIT), time, Site(site) if site is not None else None)
+        except ValueError as error:
+            raise MalformedRecord(_PROFILE, data, f"temperature type {site}") from error
+
+    def __bytes__(self) -> bytes:
+        """Encode.
+
+        Raises:
+            ValueError: a number does not fit FLOAT.
+        """
+        flags = _FAHRENHEIT * self.fahrenheit | _TIME * bool(self.time) | _TYPE * (self.site is not None)
+        time = bytes(self.time) if self.time else b""
+        site = bytes([self.site]) if self.site is not None else b""
+        return bytes([flags]) + float32(self.value) + time + site

@@ -22,6 +22,7 @@ from edge_gateway.peripheral import BlePeripheral, Peripheral, serial_number
 from edge_gateway.radio import RADIO_ERRORS, Adapter, reason_of
 from edge_gateway.sightings import Sighting
 from edge_gateway.sources.bracelet_session import BraceletSession, ProgressBook, Wearer
+from edge_gateway.sources.standard_session import StandardSession
 from edge_gateway.state import GatewayState
 from vitals.gatt.services import BRACELET
 
@@ -156,17 +157,14 @@ class BraceletLink:
             self.link.fetching(time.monotonic())
             self._show()
             await self.identify(peripheral, sighting)
-            shared = self._shared
-            session = BraceletSession(
-                self.wearer,
-                peripheral,
-                shared.book,
-                shared.inbox,
-                shared.state,
-                self._heard,
-                self._complete,
-            )
-            await self._until_gone(session, gone)
+            await self._until_gone(self._session(peripheral), gone)
+
+    def _session(self, peripheral: Peripheral) -> BraceletSession | StandardSession:
+        """How to talk to it: a bracelet of ours, or a standard device by its services alone."""
+        shared, ends = self._shared, (self._heard, self._complete)
+        if BRACELET in peripheral.services:
+            return BraceletSession(self.wearer, peripheral, shared.book, shared.inbox, shared.state, *ends)
+        return StandardSession(self.wearer, peripheral, shared.inbox, shared.state, *ends)
 
     async def identify(self, peripheral: Peripheral, sighting: Sighting) -> None:
         """Make sure that a bracelet known by its name alone is the one; then it is known by its address.
@@ -225,7 +223,7 @@ class BraceletLink:
                 async with asyncio.timeout(_DISCONNECT_S):
                     await client.disconnect()
 
-    async def _until_gone(self, session: BraceletSession, gone: asyncio.Event) -> None:
+    async def _until_gone(self, session: BraceletSession | StandardSession, gone: asyncio.Event) -> None:
         work = asyncio.create_task(session.run(), name=f"session {self._device_id}")
         left = asyncio.create_task(gone.wait())
         try:

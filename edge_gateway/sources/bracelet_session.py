@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from edge_gateway import absence
-from edge_gateway.arrival import Arrival, DeadLetter, Inbox
+from edge_gateway.arrival import Arrival, Inbox
 from edge_gateway.clock import BraceletClock, described
 from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.malformed import malformed
 from edge_gateway.peripheral import Peripheral
 from edge_gateway.records import reading_of
 from edge_gateway.sequence import Sequence
@@ -27,7 +28,7 @@ from vitals.gatt import bracelet, record_access
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response
-from vitals.reading import NAMESPACE, derived_message_id
+from vitals.reading import derived_message_id
 
 log = logging.getLogger(__name__)
 
@@ -303,22 +304,8 @@ class BraceletSession:
             log.debug("%s: record %d holds no value: %s", self._wearer.device_id, record.seq, reason.value)
 
     def _bury(self, data: bytes, error: MalformedRecord) -> None:
-        device_id = self._wearer.device_id
         self.garbled += 1
-        self._state.counters.refused[error.profile] += 1
-        self._state.counters.malformed[device_id] += 1
-        count = self._state.counters.malformed[device_id]
-        self._notice(f"what it sent could not be understood, {count} times: {error.reason}")
-        log.log(
-            logging.WARNING if count == 1 else logging.DEBUG,
-            "%s sent what cannot be understood: %s",
-            device_id,
-            error.reason,
-        )
-        # the same bytes fetched again are the same dead letter
-        identity = uuid5(NAMESPACE, f"{device_id}/{error.profile}/{data.hex()}")
-        reason = f"{error.profile}: {error.reason}"
-        self._inbox.put(Arrival(DeadLetter.of(data, reason, device_id=device_id, error_id=identity)))
+        self._inbox.put(Arrival(malformed(self._wearer.device_id, data, error, self._state)))
 
     def _hear(self) -> None:
         self.garbled = 0

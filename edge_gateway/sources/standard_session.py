@@ -1,0 +1,154 @@
+"""One connection to a standard device: subscribe to every vital it offers, take what comes.
+
+Such a device numbers nothing and keeps nothing for us: what it sends is taken as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from uuid import UUID, uuid5
+
+from edge_gateway import absence
+from edge_gateway.arrival import Arrival, Inbox
+from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.malformed import malformed
+from edge_gateway.peripheral import Peripheral
+from edge_gateway.sources.bracelet_session import Wearer
+from edge_gateway.standard_records import DECODERS, Observation
+from edge_gateway.state import GatewayState
+from vitals.errors import MalformedRecord
+from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
+from vitals.gatt.services import BATTERY_LEVEL
+from vitals.gatt.services import CURRENT_TIME as CURRENT_TIME_SERVICE
+from vitals.reading import NAMESPACE, Reading, Source
+
+log = logging.getLogger(__name__)
+
+LATE_AFTER = timedelta(seconds=10)
+_LOW_BATTERY_PCT = 20
+_PROBE_S = 10.0
+
+
+class StandardSession:
+    """Works one connection until it ends.
+
+    Attributes:
+        garbled: how much could not be understood since anything last could.
+
+    Args:
+        on_heard: called for everything the device sends that can be understood.
+        on_complete: called once all its vitals are subscribed to.
+    """
+
+    def __init__(
+        self,
+        wearer: Wearer,
+        peripheral: Peripheral,
+        inbox: Inbox,
+        state: GatewayState,
+        on_heard: Callable[[], None],
+        on_complete: Callable[[], None],
+    ) -> None:
+        self._wearer, self._peripheral, self._inbox, self._state = wearer, peripheral, inbox, state
+        self._on_heard, self._on_complete = on_heard, on_complete
+        self.garbled = 0
+        self._battery_pct: int | None = None
+        self._number = count()
+
+    async def run(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            LinkLost: it offers no vitals, or does not answer.
+        """
+        await self._set_clock()
+        with suppress(RequestRefused):
+            self._on_battery(await self._peripheral.read(BATTERY_LEVEL))
+            await self._peripheral.subscribe(BATTERY_LEVEL, self._on_battery)
+        offered = [await self._subscribe(uuid) for uuid in DECODERS]
+        if not any(offered):
+            raise LinkLost("it offers none of the vitals")
+        self._on_heard()
+        self._on_complete()
+        while True:
+            await asyncio.sleep(_PROBE_S)
+            await self._probe()
+
+    async def _probe(self) -> None:
+        """A thermometer may have nothing to say for hours: that it answers is a sign of life."""
+        with suppress(RequestRefused):
+            self._on_battery(await self._peripheral.read(BATTERY_LEVEL))
+            self._on_heard()
+
+    async def _set_clock(self) -> None:
+        """Tell it the time, where it wants to know."""
+        if CURRENT_TIME_SERVICE in self._peripheral.services:
+            now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
+            with suppress(RequestRefused):
+                await self._peripheral.write(CURRENT_TIME, bytes(now))
+
+    async def _subscribe(self, uuid: str) -> bool:
+        """Whether the device has this characteristic."""
+        try:
+            await self._peripheral.subscribe(uuid, lambda data: self._take(uuid, data))
+        except RequestRefused as error:
+            log.debug("%s has no %s: %s", self._wearer.device_id, uuid, error)
+            return False
+        return True
+
+    def _take(self, uuid: str, data: bytes) -> None:
+        arrived = datetime.now(UTC)
+        try:
+            observed = DECODERS[uuid](data)
+        except MalformedRecord as error:
+            self._bury(data, error)
+            return
+        self.garbled = 0
+        self._on_heard()
+        device_id = self._wearer.device_id
+        if observed.measurements is None:
+            reason = absence.of_signal(observed.signal)
+            self._state.absence(device_id, "ble", reason)
+            self._state.counters.no_value[reason.value] += 1
+            return
+        self._state.absence(device_id, "ble", None)
+        moment = observed.moment(arrived)
+        self._inbox.put(
+            Arrival(
+                Reading(
+                    patient_id=self._wearer.patient_id,
+                    device_id=device_id,
+                    timestamp=moment,
+                    measurements=observed.measurements,
+                    message_id=self._identity(observed, data, arrived),
+                    device_time=observed.own_time.moment() if observed.own_time else None,
+                    source=Source.BLE,
+                    late=True if arrived - moment > LATE_AFTER else None,
+                    signal=observed.signal.model_copy(update={"battery_pct": self._battery_pct}),
+                )
+            )
+        )
+
+    def _identity(self, observed: Observation, data: bytes, arrived: datetime) -> UUID:
+        """The same for a dated measurement that is sent again; else new each time."""
+        dated = observed.own_time and observed.own_time.moment()
+        mark = data.hex() if dated else f"{arrived.isoformat()}/{next(self._number)}"
+        return uuid5(NAMESPACE, f"{self._wearer.device_id}/{mark}")
+
+    def _on_battery(self, data: bytes) -> None:
+        if len(data) != 1 or data[0] > 100:
+            self._bury(data, MalformedRecord("battery level", data, "not one byte up to 100"))
+            return
+        self._battery_pct = data[0]
+        self._state.battery(self._wearer.device_id, "ble", data[0])
+        if data[0] <= _LOW_BATTERY_PCT:
+            self._state.notice(self._wearer.device_id, "ble", f"its battery is at {data[0]} %")
+
+    def _bury(self, data: bytes, error: MalformedRecord) -> None:
+        self.garbled += 1
+        self._inbox.put(Arrival(malformed(self._wearer.device_id, data, error, self._state)))

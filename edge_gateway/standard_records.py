@@ -1,0 +1,118 @@
+"""Measurements of standard Bluetooth health devices: which vital, how well measured, and when. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from vitals.gatt import heart_rate, pulse_oximeter, thermometer
+from vitals.gatt.current_time import DateTime
+from vitals.gatt.heart_rate import HeartRate
+from vitals.gatt.pulse_oximeter import (
+    Condition,
+    ContinuousMeasurement,
+    MeasurementStatus,
+    Oximetry,
+    SensorStatus,
+    SpotCheckMeasurement,
+)
+from vitals.gatt.thermometer import Temperature
+from vitals.reading import Measurements, Signal
+
+LONGEST_AGO = timedelta(days=31)
+"""A measurement that claims to be older is dated by its arrival: its clock is not to be believed."""
+AHEAD = timedelta(minutes=5)
+"""The same for one from the future (the contract quarantines what is further ahead)."""
+
+_NOT_WORN = SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED | SensorStatus.DISPLACED
+_NO_VALUE = MeasurementStatus.INVALID | MeasurementStatus.UNAVAILABLE
+_MOVING = SensorStatus.ERRATIC_SIGNAL | SensorStatus.IRREGULAR_SIGNAL
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What one measurement says.
+
+    Attributes:
+        measurements: None where it holds no value.
+        own_time: when it was measured by the device's own clock, where that was sent and is set.
+    """
+
+    measurements: Measurements | None
+    signal: Signal
+    own_time: DateTime | None = None
+
+    def moment(self, arrived: datetime) -> datetime:
+        """When it was measured: by its own clock where that can be believed, else its arrival."""
+        own = self.own_time.moment() if self.own_time else None
+        believable = own and -AHEAD < arrived - own < LONGEST_AGO
+        return min(own, arrived) if own and believable else arrived
+
+
+def of_continuous(data: bytes) -> Observation:
+    """A continuous oximeter measurement.
+
+    Raises:
+        MalformedRecord: not such a measurement.
+    """
+    measured = ContinuousMeasurement.from_bytes(data)
+    return _of_oximetry(measured.normal, measured.condition, None)
+
+
+def of_spot_check(data: bytes) -> Observation:
+    """A single oximeter measurement.
+
+    Raises:
+        MalformedRecord: not such a measurement.
+    """
+    measured = SpotCheckMeasurement.from_bytes(data)
+    own_time = None if measured.clock_not_set else measured.time
+    return _of_oximetry(measured.values, measured.condition, own_time)
+
+
+def of_heart_rate(data: bytes) -> Observation:
+    """A heart rate measurement; 0 with the skin not touched is no value.
+
+    Raises:
+        MalformedRecord: not such a measurement.
+    """
+    measured = HeartRate.from_bytes(data)
+    absent = measured.contact is False and measured.rate == 0
+    values = None if absent else Measurements(freq_card=measured.rate)
+    return Observation(values, Signal(contact=measured.contact))
+
+
+def of_temperature(data: bytes) -> Observation:
+    """A thermometer's measurement.
+
+    Raises:
+        MalformedRecord: not such a measurement.
+    """
+    measured = Temperature.from_bytes(data)
+    values = None if measured.celsius is None else Measurements(temp_corp=measured.celsius)
+    site = measured.site.name.lower() if measured.site else None
+    return Observation(values, Signal(site=site), measured.time)
+
+
+DECODERS: dict[str, Callable[[bytes], Observation]] = {
+    pulse_oximeter.CONTINUOUS: of_continuous,
+    pulse_oximeter.SPOT_CHECK: of_spot_check,
+    heart_rate.MEASUREMENT: of_heart_rate,
+    thermometer.MEASUREMENT: of_temperature,
+}
+"""How each characteristic is read."""
+
+
+def _of_oximetry(values: Oximetry, condition: Condition, own_time: DateTime | None) -> Observation:
+    """A questionable value is a value: to doubt a low one is to miss a child."""
+    status = condition.status or MeasurementStatus(0)
+    sensor = condition.sensor
+    signal = Signal(
+        contact=None if sensor is None else not sensor & _NOT_WORN,
+        low_perfusion=None if sensor is None else bool(sensor & SensorStatus.LOW_PERFUSION),
+        motion=None if sensor is None else bool(sensor & _MOVING),
+    )
+    nothing = (values.spo2 is None and values.pulse_rate is None) or status & _NO_VALUE
+    measurements = None if nothing else Measurements(spo2_pct=values.spo2, freq_card=values.pulse_rate)
+    return Observation(measurements, signal, own_time)

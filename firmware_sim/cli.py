@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from firmware_sim.errors import SimulatorError
 from firmware_sim.options import parse
 from firmware_sim.plan import FleetPlan
+from firmware_sim.scenario_file import HOW_TO_WRITE_ONE, load_scenario
 from firmware_sim.timeline import Timeline
 from vitals.errors import InvalidPseudonymKey
 from vitals.pseudonym import ClearIdentifiers, Pseudonymiser, parse_keys
@@ -56,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 when all went well, 1 on failure; argparse ends with 2 on wrong usage.
     """
     options = parse(arguments)
+    if options.command == "scenarios":
+        print(HOW_TO_WRITE_ONE)
+        return OK
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if options.verbose else logging.INFO,
@@ -85,6 +89,8 @@ async def _bracelets(options: argparse.Namespace) -> None:
         duration_s=options.duration,
         drain_s=options.drain_seconds,
         ledger=options.ledger,
+        scenario=load_scenario(options.scenario) if options.scenario else None,
+        drift_ppm=options.drift_ppm,
     )
     simulated_s = options.duration * options.speed if options.duration else None
     fleet = Fleet(plan, Timeline.begin(options.speed, simulated_s, options.start))

@@ -2,6 +2,7 @@
 
 SimulatorError (a KidjamoError)
  ├─ PortBusy            somebody else listens where we should
+ ├─ InvalidScenario     a scenario file that cannot be carried out
  ├─ UnknownTransport    an address we cannot make sense of
  ├─ TargetAway          a service that is not there right now: to be tried again
  └─ TargetRefused       a service that answered and will not take what we send
@@ -18,6 +19,10 @@ class SimulatorError(KidjamoError):
 
 class PortBusy(SimulatorError):
     """Somebody else listens where we should; says what to do."""
+
+
+class InvalidScenario(SimulatorError):
+    """A scenario file that is wrong, or cannot befall these bracelets; says where and why."""
 
 
 class UnknownTransport(SimulatorError):

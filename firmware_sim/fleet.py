@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import islice
+from random import Random
 
-from firmware_sim.bracelet import Bracelet
+from firmware_sim.bracelet import Bracelet, Clock
 from firmware_sim.hci_port import gateway_radio
+from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt_bracelet import MqttBracelet
 from firmware_sim.peripheral import Peripheral
 from firmware_sim.physiology import Patient, patients
 from firmware_sim.plan import FleetPlan
 from firmware_sim.timeline import Timeline
-from firmware_sim.virtual_radio import VirtualLink
+from firmware_sim.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.worn import Worn, WornBle, WornMqtt
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
+_CRYSTAL_PPM = 50.0
+"""How much a cheap clock crystal is off, at most."""
 
 
 class Fleet:
@@ -31,6 +36,7 @@ class Fleet:
         self._plan, self._timeline = plan, timeline
         self._ledger = Ledger(plan.ledger)
         self.worn: list[Worn] = []
+        self._injector: Injector | None = None
 
     @property
     def measured(self) -> int:
@@ -45,16 +51,23 @@ class Fleet:
     def summary(self) -> str:
         """One line for a person."""
         connected = sum(worn.connected for worn in self.worn)
-        return (
+        told = (
             f"{len(self.worn)} bracelets, {connected} connected, {self.measured} readings measured, "
             f"{self.pending} not yet confirmed"
         )
+        return f"{told}, {self.faults.total()} events of the scenario" if self._plan.scenario else told
+
+    @property
+    def faults(self) -> Counter[str]:
+        """How often each kind of event of the scenario was carried out."""
+        return self._injector.done if self._injector else Counter()
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Measure until `stop` or the end of the duration, then drain until done, `hurry` or the limit.
 
         Raises:
             PortBusy, UnknownTransport: the HCI port cannot be opened.
+            InvalidScenario: the scenario cannot befall these bracelets.
         """
         async with self._on_the_air():
             measuring = [
@@ -62,6 +75,8 @@ class Fleet:
                 for number, worn in enumerate(self.worn)
             ]
             stopping = asyncio.create_task(stop.wait())
+            if self._injector:
+                measuring.append(asyncio.create_task(self._injector.run(), name="scenario"))
             try:
                 await asyncio.wait(
                     [stopping, *measuring], timeout=self._plan.duration_s, return_when=asyncio.FIRST_COMPLETED
@@ -99,21 +114,28 @@ class Fleet:
         people = patients()
         with self._ledger:
             async with AsyncExitStack() as stack:
+                air = None
                 if self._plan.ble:
-                    await self._put_ble(stack, list(islice(people, self._plan.ble)))
+                    air = await self._put_ble(stack, list(islice(people, self._plan.ble)))
                 if self._plan.mqtt:
                     self._put_mqtt(stack, list(islice(people, self._plan.mqtt)))
+                if scenario := self._plan.scenario:
+                    befalls = scenario.occurrences([worn.device_id for worn in self.worn])
+                    self._injector = Injector(befalls, self.worn, self._timeline, air, self._plan.seed)
                 yield
 
-    async def _put_ble(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
+    async def _put_ble(
+        self, stack: AsyncExitStack, wearers: Sequence[Patient]
+    ) -> tuple[VirtualLink, VirtualController]:
         link = VirtualLink()
-        await stack.enter_async_context(gateway_radio(link, self._plan.hci))
+        radio = await stack.enter_async_context(gateway_radio(link, self._plan.hci))
         for number, patient in enumerate(wearers, start=1):
             state = self._state(f"ble-{number:03d}")
             peripheral = Peripheral(link, number, state, self._timeline.now_ms)
             await peripheral.start()
             stack.push_async_callback(peripheral.stop)
             self.worn.append(WornBle(patient, self._plan.seed, peripheral, self._ledger))
+        return link, radio
 
     def _put_mqtt(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
         for number, patient in enumerate(wearers, start=1):
@@ -124,4 +146,8 @@ class Fleet:
             self.worn.append(WornMqtt(patient, self._plan.seed, state, client, self._ledger))
 
     def _state(self, device_id: str) -> Bracelet:
-        return Bracelet(device_id, self._plan.boot, self._timeline.start_ms)
+        drift_ppm = self._plan.drift_ppm
+        if drift_ppm is None:
+            drift_ppm = Random(f"{self._plan.seed}/{device_id}/clock").uniform(-_CRYSTAL_PPM, _CRYSTAL_PPM)
+        start_ms = self._timeline.start_ms
+        return Bracelet(device_id, self._plan.boot, start_ms, clock=Clock(drift_ppm=drift_ppm))

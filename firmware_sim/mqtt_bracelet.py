@@ -68,6 +68,10 @@ class MqttBracelet:
             self._say("offline")
         await _end(self._client)
 
+    def send(self, payload: bytes) -> None:
+        """Publish bytes as a measurement, whatever they are; nobody waits for them to arrive."""
+        self._client.publish(topics.measurements_of(self.device_id), payload, qos=1)
+
     def publish(self, reading: Reading) -> None:
         """Queue one reading."""
         self._waiting.append(reading)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from firmware_sim.plan import Address
+from firmware_sim.scenario_file import HOW_TO_WRITE_ONE
 
 _DEFAULT_BLE, _DEFAULT_MQTT = 3, 2
 
@@ -19,6 +20,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.command == "bracelets":
         options.ble, options.mqtt = _how_many(options)
+    if options.command == "scenarios":
+        return options
     ends = options.duration or (options.command == "readings" and options.count)
     if options.speed > 1 and not (options.start or ends):
         parser.error("--speed above 1 needs --duration, --count or --start: no reading of the future")
@@ -33,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     _add_bracelets(commands)
+    _add_scenarios(commands)
     _add_readings(commands)
     return parser
 
@@ -62,7 +66,28 @@ def _add_bracelets(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         help="where the gateway's Bluetooth plugs in, tcp-server:ADDRESS:PORT or unix-server:PATH; the "
         'gateway says radio = "bumble:tcp-client:ADDRESS:PORT" (%(default)s)',
     )
+    parser.add_argument(
+        "--scenario",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with what befalls which bracelet when; kidjamo-sim scenarios tells what there is",
+    )
+    parser.add_argument(
+        "--drift-ppm",
+        type=float,
+        metavar="PPM",
+        help="how much too fast the bracelets' clocks run (each its own, within ± 50)",
+    )
     _add_common(parser)
+
+
+def _add_scenarios(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    commands.add_parser(
+        "scenarios",
+        help="tell what a scenario file can hold",
+        description=HOW_TO_WRITE_ONE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def _add_readings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -96,6 +96,11 @@ class Peripheral(RadioDevice):
             await self.notify(self._status, bytes(status))
             await self.notify(self._battery, bytes([status.battery_pct]))
 
+    async def forget_bonds(self) -> None:
+        """Lose all keys, as after a factory reset; who holds the others finds its bond stale."""
+        if self._device.keystore:
+            await self._device.keystore.delete_all()
+
     async def send_live(self, value: bytes) -> None:
         """Notify bytes as a live record, whatever they are."""
         await self.notify(self._live, value)

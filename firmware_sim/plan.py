@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_sim.scenario_file import Scenario
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -26,6 +28,8 @@ class FleetPlan:
         period_s: simulated seconds between two readings of a bracelet.
         duration_s: real seconds of measuring; without end where None.
         drain_s: most seconds to stay on the air afterwards.
+        scenario: what befalls the bracelets.
+        drift_ppm: how much too fast their clocks run; each its own, within ± 50, where None.
     """
 
     ble: int
@@ -38,3 +42,5 @@ class FleetPlan:
     duration_s: float | None
     drain_s: float
     ledger: Path | None
+    scenario: Scenario | None = None
+    drift_ppm: float | None = None

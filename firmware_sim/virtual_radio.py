@@ -13,6 +13,7 @@ Bumble 0.0.236 leaves out what a real controller does and a gateway depends on:
 from __future__ import annotations
 
 import asyncio
+import math
 
 from bumble import hci, ll
 from bumble.controller import Connection, Controller
@@ -31,6 +32,8 @@ class VirtualController(Controller):
     """One radio on the air."""
 
     link: VirtualLink
+    most_links = 64
+    """Connections it can hold at once; a cheap adapter has 5 to 7."""
 
     def on_hci_le_create_connection_cancel_command(
         self, _command: hci.HCI_LE_Create_Connection_Cancel_Command
@@ -70,6 +73,18 @@ class VirtualController(Controller):
                 report.data = data
                 packet = _Report([report])
         super().send_hci_packet(packet)
+
+    def on_hci_le_create_connection_command(self, command: hci.HCI_LE_Create_Connection_Command) -> None:
+        """Refuse a connection beyond what this adapter holds."""
+        if len(self.le_connections) < self.most_links:
+            super().on_hci_le_create_connection_command(command)
+            return
+        refused = hci.HCI_Command_Status_Event(
+            status=hci.HCI_ErrorCode.CONNECTION_LIMIT_EXCEEDED_ERROR,
+            num_hci_command_packets=1,
+            command_opcode=command.op_code,
+        )
+        self.send_hci_packet(refused)
 
     @property
     def listens(self) -> bool:
@@ -112,14 +127,18 @@ class VirtualLink(LocalLink):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._mute: set[Controller] = set()
+        self.connect_delay_s: dict[Controller, float] = {}
+        """How long a connection to a radio takes to come about; never where infinite."""
 
     def swallow(self, controller: Controller) -> None:
         """Let nothing of a radio's connections through any more: it is dead, and no controller says so."""
         self._mute.add(controller)
 
     def let_through(self, controller: Controller) -> None:
-        """End that; connections of before, which the other end may still believe in, are lost."""
+        """End that; its own end of the connections is gone, while the other may still believe in them."""
         self._mute.discard(controller)
+        for connection in list(controller.le_connections.values()):
+            controller.on_le_disconnected(connection, hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
 
     def send_acl_data(
         self,
@@ -163,8 +182,13 @@ class VirtualLink(LocalLink):
                 if isinstance(packet, ll.ConnectInd)
                 else not isinstance(controller, VirtualController) or controller.listens
             )
-            if wanted:
+            if not wanted:
+                continue
+            delay = self.connect_delay_s.get(controller, 0.0) if isinstance(packet, ll.ConnectInd) else 0.0
+            if delay == 0.0:
                 loop.call_soon(controller.on_ll_advertising_pdu, packet)
+            elif delay < math.inf:
+                loop.call_later(delay, controller.on_ll_advertising_pdu, packet)
 
     def scan_response_of(self, address: hci.Address) -> bytes:
         """What the advertiser at this address answers a scan request with; empty where nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from firmware_sim.bracelet import Bracelet
@@ -18,7 +19,16 @@ _SITE = "wrist"
 
 
 class Worn(Protocol):
-    """A bracelet on a child."""
+    """A bracelet on a child.
+
+    Attributes:
+        duplicate: so many of its next records are sent twice.
+        motion, low_perfusion: how many reasons there are for it just now.
+    """
+
+    duplicate: int
+    motion: int
+    low_perfusion: int
 
     @property
     def device_id(self) -> str:
@@ -36,12 +46,40 @@ class Worn(Protocol):
         """Take one reading and send it."""
 
 
+@dataclass(slots=True)
+class _Wearer:
+    """The child, and the firmware that measures it."""
+
+    patient: Patient
+    bracelet: Bracelet
+    ledger: Ledger
+
+    def take(self, sample: Sample, now_ms: int, motion: bool, low_perfusion: bool) -> BraceletRecord:
+        """One record; without values where the bracelet is not worn, and then it is no reading."""
+        values = sample.measurements if self.bracelet.worn else None
+        return self.bracelet.measure(values, now_ms, motion=motion, low_perfusion=low_perfusion)
+
+    def note(self, record: BraceletRecord, signal: Signal | None = None) -> Reading | None:
+        """Note a record in the ledger, and give it as a reading."""
+        reading = reading_of(record, self.bracelet.device_id, self.patient, signal)
+        if reading:
+            self.ledger.note(reading)
+        return reading
+
+
 class WornBle:
-    """A Bluetooth bracelet on a child."""
+    """A Bluetooth bracelet on a child.
+
+    Attributes:
+        reorder: so many of its next records each change places with the one behind.
+    """
 
     def __init__(self, patient: Patient, seed: int, peripheral: Peripheral, ledger: Ledger) -> None:
-        self._patient, self.peripheral, self._ledger = patient, peripheral, ledger
+        self.peripheral = peripheral
+        self._wearer = _Wearer(patient, peripheral.bracelet, ledger)
         self._samples = simulate(patient, seed)
+        self._held: BraceletRecord | None = None
+        self.duplicate = self.reorder = self.motion = self.low_perfusion = 0
 
     @property
     def device_id(self) -> str:
@@ -61,9 +99,18 @@ class WornBle:
     async def measure(self, now_ms: int) -> None:
         """Take one reading, write it to flash and notify it."""
         sample = next(self._samples)
-        record = self.peripheral.bracelet.measure(sample.measurements, now_ms, motion=sample.motion)
-        self._ledger.note(reading_of(record, self.device_id, self._patient, sample))
-        await self.peripheral.publish(record)
+        motion = sample.motion or self.motion > 0
+        record = self._wearer.take(sample, now_ms, motion, self.low_perfusion > 0)
+        self._wearer.note(record)
+        if self.reorder and self._held is None:
+            self.reorder, self._held = self.reorder - 1, record
+            return
+        held, self._held = self._held, None
+        for each in (record, held) if held else (record,):
+            await self.peripheral.publish(each)
+        if self.duplicate:
+            self.duplicate -= 1
+            await self.peripheral.publish(record)
 
 
 class WornMqtt:
@@ -72,53 +119,58 @@ class WornMqtt:
     def __init__(
         self, patient: Patient, seed: int, state: Bracelet, client: MqttBracelet, ledger: Ledger
     ) -> None:
-        self._patient, self._state, self._client, self._ledger = patient, state, client, ledger
+        self.state, self.client = state, client
+        self._wearer = _Wearer(patient, state, ledger)
         self._samples = simulate(patient, seed)
+        self.duplicate = self.motion = self.low_perfusion = 0
 
     @property
     def device_id(self) -> str:
         """Serial number."""
-        return self._state.device_id
+        return self.state.device_id
 
     @property
     def connected(self) -> bool:
         """Whether the broker is there."""
-        return self._client.connected
+        return self.client.connected
 
     @property
     def pending(self) -> int:
         """Readings not acknowledged."""
-        return self._client.unacknowledged
+        return self.client.unacknowledged
 
     async def measure(self, now_ms: int) -> None:
         """Take one reading and publish it."""
         sample = next(self._samples)
-        record = self._state.measure(sample.measurements, now_ms, motion=sample.motion)
-        self._state.release_up_to(record.seq)  # from here on the MQTT client keeps it
-        reading = reading_of(record, self.device_id, self._patient, sample).model_copy(
-            update={"signal": self._signal(sample, now_ms)}
-        )
-        self._ledger.note(reading)
-        self._client.publish(reading)
-
-    def _signal(self, sample: Sample, now_ms: int) -> Signal:
-        return Signal(
-            contact=self._state.worn,
-            motion=sample.motion,
-            low_perfusion=False,
-            battery_pct=self._state.battery_pct(now_ms),
+        signal = Signal(
+            contact=self.state.worn,
+            motion=sample.motion or self.motion > 0,
+            low_perfusion=self.low_perfusion > 0,
+            battery_pct=self.state.battery_pct(now_ms),
             site=_SITE,
         )
+        record = self._wearer.take(sample, now_ms, bool(signal.motion), bool(signal.low_perfusion))
+        self.state.release_up_to(record.seq)  # from here on the MQTT client keeps it
+        if reading := self._wearer.note(record, signal):
+            self.client.publish(reading)
+            if self.duplicate:
+                self.duplicate -= 1
+                self.client.publish(reading)
 
 
-def reading_of(record: BraceletRecord, device_id: str, patient: Patient, sample: Sample) -> Reading:
-    """The reading that a numbered sample is, with the identity every receiver derives for it."""
+def reading_of(
+    record: BraceletRecord, device_id: str, patient: Patient, signal: Signal | None
+) -> Reading | None:
+    """The reading a record is, with the identity every receiver derives for it; None without values."""
+    if record.measurements is None:
+        return None
     return Reading(
         patient_id=patient.patient_id,
         device_id=device_id,
         timestamp=moment(record.device_time_ms),
-        measurements=sample.measurements,
+        measurements=record.measurements,
         message_id=derived_message_id(device_id, record.boot, record.seq, record.device_time_ms),
         seq=record.seq,
         boot=record.boot,
+        signal=signal,
     )

@@ -60,7 +60,14 @@ async def test_feed_in_the_past_sends_large_batches(tmp_path: Path) -> None:
     assert [len(batch) for batch in shelf.batches] == [LARGEST_BATCH, 10]
     lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     assert [line["message_id"] for line in lines] == [str(r.message_id) for b in shelf.batches for r in b]
-    assert lines[0].keys() == {"message_id", "device_id", "patient_id", "timestamp", "measurements"}
+    assert lines[0].keys() == {
+        "message_id",
+        "device_id",
+        "patient_id",
+        "timestamp",
+        "measurements",
+        "noted_at",
+    }
 
 
 async def test_feed_live_sends_each_moment_when_it_is_due() -> None:

@@ -15,6 +15,7 @@ from deploy.local.process import Service
 from firmware_sim.fleet import Fleet
 from firmware_sim.peripheral import Peripheral
 from firmware_sim.plan import Address, FleetPlan
+from firmware_sim.scenario_file import Scenario
 from firmware_sim.timeline import Timeline
 from firmware_sim.worn import WornBle
 
@@ -96,9 +97,16 @@ class LinkRig:
         directory: for the gateway's data, the ledger and the logs.
         bracelets: how many.
         notes: where the gateway notes when each reading was judged.
+        scenario: what befalls the bracelets.
     """
 
-    def __init__(self, directory: Path, bracelets: int, notes: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        bracelets: int,
+        notes: Path | None = None,
+        scenario: Scenario | None = None,
+    ) -> None:
         self._directory = directory
         self._ledger = directory / "ledger.jsonl"
         port = directory / "hci"
@@ -113,15 +121,25 @@ class LinkRig:
             duration_s=None,
             drain_s=60.0,
             ledger=self._ledger,
+            scenario=scenario,
         )
         timeline = Timeline.begin(1.0, None)
         self.started_ms = timeline.start_ms
         self.fleet = Fleet(plan, timeline)
         self._bracelets = bracelets
-        config = directory / "gateway.toml"
-        config.write_text(_config(f"bumble:unix-client:{port}", bracelets))
+        self.config = directory / "gateway.toml"
+        self.config.write_text(_config(f"bumble:unix-client:{port}", bracelets))
         module = ["tests.link.timed_gateway", str(notes)] if notes else ["edge_gateway.cli"]
-        command = [sys.executable, "-m", *module, "run", "--config", str(config), "--log-level", "warning"]
+        command = [
+            sys.executable,
+            "-m",
+            *module,
+            "run",
+            "--config",
+            str(self.config),
+            "--log-level",
+            "warning",
+        ]
         self.gateway = Service("gateway", command, log=directory / "gateway.log")
 
     @property
@@ -201,6 +219,8 @@ def _config(radio: str, bracelets: int) -> str:
         "[ble]",
         f'radio = "{radio}"',
         f"max_links = {bracelets}",
+        "connect_timeout_s = 5",
+        "silence_s = 5",
     ]
     for number in range(1, bracelets + 1):
         lines += ["[[bracelet]]", f'device_id = "ble-{number:03d}"', f'patient_id = "patient-{number:03d}"']

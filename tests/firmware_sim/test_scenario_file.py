@@ -1,0 +1,108 @@
+"""Scenario files: the schedule they make, and what is said when they are wrong."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from firmware_sim.errors import InvalidScenario
+from firmware_sim.scenario_file import EventKind, Occurrence, Scenario, load_scenario
+
+DEVICES = ("ble-001", "ble-002", "mqtt-001")
+SHIPPED = Path(__file__).parents[2] / "docs" / "scenarios"
+
+
+def a_scenario(path: Path, text: str) -> Scenario:
+    file = path / "scenario.toml"
+    file.write_text(text)
+    return load_scenario(file)
+
+
+def test_once_for_everybody_in_order(tmp_path: Path) -> None:
+    text = '[[event]]\nkind = "taken_off"\nat_s = 5\nfor_s = 2\nstagger_s = 1.5'
+    found = list(a_scenario(tmp_path, text).occurrences(DEVICES))
+    assert [(each.at_s, each.device_id, each.for_s) for each in found] == [
+        (5.0, "ble-001", 2.0),
+        (6.5, "ble-002", 2.0),
+        (8.0, "mqtt-001", 2.0),
+    ]
+
+
+def test_again_and_again_until(tmp_path: Path) -> None:
+    text = '[[event]]\nkind = "link_loss"\nat_s = 10\nevery_s = 30\nuntil_s = 100\nbracelets = ["ble-001"]'
+    found = a_scenario(tmp_path, text).occurrences(DEVICES)
+    assert [each.at_s for each in found] == [10.0, 40.0, 70.0]
+
+
+def test_events_without_end_are_merged_by_time(tmp_path: Path) -> None:
+    text = (
+        '[[event]]\nkind = "duplicate"\nevery_s = 3\nvalue = 2\nbracelets = ["ble-001"]\n'
+        '[[event]]\nkind = "garbage"\nat_s = 1\nevery_s = 4\nvalue = 1\nbracelets = ["mqtt-*"]'
+    )
+    found = list(islice(a_scenario(tmp_path, text).occurrences(DEVICES), 5))
+    assert found == [
+        Occurrence(0.0, "ble-001", EventKind.DUPLICATE, 0.0, 2.0),
+        Occurrence(1.0, "mqtt-001", EventKind.GARBAGE, 0.0, 1.0),
+        Occurrence(3.0, "ble-001", EventKind.DUPLICATE, 0.0, 2.0),
+        Occurrence(5.0, "mqtt-001", EventKind.GARBAGE, 0.0, 1.0),
+        Occurrence(6.0, "ble-001", EventKind.DUPLICATE, 0.0, 2.0),
+    ]
+
+
+def test_radio_events_spare_mqtt_bracelets(tmp_path: Path) -> None:
+    found = a_scenario(tmp_path, '[[event]]\nkind = "link_loss"').occurrences(DEVICES)
+    assert [each.device_id for each in found] == ["ble-001", "ble-002"]
+
+
+def test_the_adapters_slots_are_taken_once(tmp_path: Path) -> None:
+    text = '[[event]]\nkind = "slots_taken"\nfor_s = 5\nvalue = 1'
+    assert len(list(a_scenario(tmp_path, text).occurrences(DEVICES))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "there is no [[event]] in it"),
+        ("[[event]]\nat_s = 5", "event 1: kind: Field required"),
+        ('[[event]]\nkind = "flood"', "event 1: kind must be one of link_loss, out_of_range"),
+        (
+            '[[event]]\nkind = "link_loss"\n[[event]]\nkind = "link_loss"\nat_s = -1',
+            "event 2: at_s: Input should be greater than or equal to 0",
+        ),
+        ('[[event]]\nkind = "link_loss"\nwhen = 5', "event 1: when: Extra inputs"),
+        ('[[event]]\nkind = "out_of_range"', "event 1: out_of_range needs for_s: link lost"),
+        ('[[event]]\nkind = "garbage"', "event 1: garbage needs value"),
+        ("[[event]", "is not TOML"),
+    ],
+)
+def test_wrong_file_names_the_event_and_the_field(tmp_path: Path, text: str, problem: str) -> None:
+    with pytest.raises(InvalidScenario) as wrong:
+        a_scenario(tmp_path, text)
+    assert problem in str(wrong.value)
+
+
+def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidScenario, match="No such file"):
+        load_scenario(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('kind = "link_loss"\nbracelets = ["ble-9*"]', "no bracelet is named ble-9*"),
+        ('kind = "link_loss"\nbracelets = ["mqtt-001"]', "link_loss cannot befall mqtt-001"),
+    ],
+)
+def test_event_for_nobody_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    scenario = a_scenario(tmp_path, f"[[event]]\n{text}")
+    with pytest.raises(InvalidScenario) as wrong:
+        list(scenario.occurrences(DEVICES))
+    assert problem in str(wrong.value)
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_scenarios_can_befall_six_bracelets(path: Path) -> None:
+    devices = [f"ble-{number:03d}" for number in range(1, 7)]
+    assert next(load_scenario(path).occurrences(devices)).at_s >= 0

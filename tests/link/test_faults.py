@@ -1,0 +1,52 @@
+"""Every fault of the simulator that loses nothing by itself, against the gateway in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from firmware_sim.scenario_file import Event, EventKind, Scenario
+from tests.link.rig import LinkRig, running
+
+SECONDS = 22.0
+SCENARIO = Scenario(
+    event=(
+        Event(kind=EventKind.LINK_LOSS, at_s=2, every_s=7, stagger_s=0.4),
+        Event(kind=EventKind.SILENT_DEATH, at_s=3, for_s=8, bracelets=("ble-001",)),
+        Event(kind=EventKind.SLOW_CONNECT, at_s=1, for_s=15, value=0.5, bracelets=("ble-002",)),
+        Event(kind=EventKind.REFUSE_CONNECT, at_s=4, for_s=4, bracelets=("ble-003",)),
+        Event(kind=EventKind.SLOTS_TAKEN, at_s=9, for_s=4, value=3),
+        Event(kind=EventKind.REBOOT, at_s=6, bracelets=("ble-004",)),
+        Event(kind=EventKind.GARBAGE, at_s=3, every_s=5, value=4),
+        Event(kind=EventKind.DUPLICATE, every_s=3, value=2),
+        Event(kind=EventKind.REORDER, at_s=1, every_s=4, value=2),
+        Event(kind=EventKind.CLONE, at_s=5, for_s=10, bracelets=("ble-005",)),
+        Event(kind=EventKind.TAKEN_OFF, at_s=4, for_s=5, bracelets=("ble-005",)),
+        Event(kind=EventKind.CLOCK_WRONG, at_s=5, value=-31_536_000, bracelets=("ble-006",)),
+        Event(kind=EventKind.BATTERY, at_s=12, value=9, bracelets=("ble-002",)),
+    )
+)
+
+
+async def test_faults_of_all_kinds_lose_and_double_nothing(tmp_path: Path) -> None:
+    rig = LinkRig(tmp_path, 6, scenario=SCENARIO)
+    async with running(rig):
+        await asyncio.sleep(SECONDS)
+        links = await asyncio.to_thread(_links, rig.config)
+        assert rig.gateway.running
+    assert rig.fleet.faults.keys() == {event.kind.value for event in SCENARIO.event}
+    outcome = rig.outcome()
+    assert len(outcome.measured) > 100
+    assert (outcome.lost, outcome.duplicated) == (0, 0)
+    assert links["ble-002"]["battery_pct"] == 9
+    assert "uses its name: refused" in rig.gateway.log.read_text()
+
+
+def _links(config: Path) -> dict[str, dict[str, object]]:
+    command = [sys.executable, "-m", "edge_gateway.cli", "links", "--json", "--config", str(config)]
+    printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    links: dict[str, dict[str, object]] = json.loads(printed)["links"]
+    return links

@@ -131,7 +131,7 @@ class Adapter:
         """Scan until something is wrong with the radio."""
         self._fault = False
         self._heard = time.monotonic()
-        self._scanner = BleakScanner(self._hear, service_uuids=list(VITALS_OF))
+        self._scanner = BleakScanner(self._hear)
         try:
             async with self._lock:
                 await _within(self._scanner.start())
@@ -157,9 +157,13 @@ class Adapter:
             self._heard = time.monotonic()
         return time.monotonic() - self._heard > _DEAF_S
 
+    # The scanner itself does not filter by service: on Bluetooth 5 adapters, Linux then drops scan responses,
+    # which hold no service, and with them the names.
     def _hear(self, device: BLEDevice, advertisement: AdvertisementData) -> None:
         self._heard = time.monotonic()
-        self._on_sighting(Sighting.of(device, advertisement))
+        sighting = Sighting.of(device, advertisement)
+        if not sighting.services.isdisjoint(VITALS_OF):
+            self._on_sighting(sighting)
 
     async def _stop_scanning(self) -> None:
         if self._scanner:

@@ -32,6 +32,9 @@ def _die_with_parent() -> None:
 class Service:
     """One child process in a session of its own, so that it and its children can be ended together.
 
+    Attributes:
+        environment: what it is started with; changes count from the next start.
+
     Args:
         name: what a person calls it.
         command: program and arguments.
@@ -54,7 +57,7 @@ class Service:
         stop_signal: signal.Signals = signal.SIGTERM,
     ) -> None:
         self.name, self.command, self.log = name, list(command), log
-        self._env = {**os.environ, **(env or {})}
+        self.environment = {**os.environ, **(env or {})}
         self._user, self._directory, self._stop_signal = user, directory, stop_signal
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -82,7 +85,7 @@ class Service:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._env,
+                env=self.environment,
                 user=self._user,
                 cwd=self._directory,
                 start_new_session=True,

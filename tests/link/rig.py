@@ -7,7 +7,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,7 @@ class LinkRig:
         bracelets: how many.
         notes: where the gateway notes when each reading was judged.
         scenario: what befalls the bracelets.
+        radio: the gateway's adapter; the simulated one where absent.
     """
 
     def __init__(
@@ -106,10 +107,11 @@ class LinkRig:
         bracelets: int,
         notes: Path | None = None,
         scenario: Scenario | None = None,
+        radio: str | None = None,
     ) -> None:
         self._directory = directory
         self._ledger = directory / "ledger.jsonl"
-        port = directory / "hci"
+        port = self.hci_socket = directory / "hci"
         plan = FleetPlan(
             ble=bracelets,
             mqtt=0,
@@ -128,7 +130,7 @@ class LinkRig:
         self.fleet = Fleet(plan, timeline)
         self._bracelets = bracelets
         self.config = directory / "gateway.toml"
-        self.config.write_text(_config(f"bumble:unix-client:{port}", bracelets))
+        self.config.write_text(_config(radio or f"bumble:unix-client:{port}", bracelets))
         module = ["tests.link.timed_gateway", str(notes)] if notes else ["edge_gateway.cli"]
         command = [
             sys.executable,
@@ -163,11 +165,14 @@ class LinkRig:
 
 
 @asynccontextmanager
-async def running(rig: LinkRig, stored: int = 0) -> AsyncIterator[None]:
+async def running(
+    rig: LinkRig, stored: int = 0, plug: AbstractAsyncContextManager[object] | None = None
+) -> AsyncIterator[None]:
     """Bracelets and gateway work inside; at the end the bracelets drain, then the gateway stops.
 
     Args:
         stored: readings that each bracelet takes at once, before there is a gateway.
+        plug: entered once the bracelets are on the air, left when the gateway has stopped.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     fleet = asyncio.create_task(rig.fleet.run(stop, hurry))
@@ -176,16 +181,19 @@ async def running(rig: LinkRig, stored: int = 0) -> AsyncIterator[None]:
         for worn in rig.fleet.worn:
             for number in range(stored):
                 await worn.measure(rig.started_ms - 1000 * (stored - number))
-        await asyncio.to_thread(rig.gateway.start)
-        await rig.all_connected()
-        yield
-        stop.set()
-        await fleet
+        async with plug or nullcontext():
+            try:
+                await asyncio.to_thread(rig.gateway.start)
+                await rig.all_connected()
+                yield
+                stop.set()
+                await fleet
+            finally:
+                await asyncio.to_thread(rig.gateway.stop)
     finally:
         hurry.set()
         stop.set()
         await asyncio.gather(fleet, return_exceptions=True)
-        await asyncio.to_thread(rig.gateway.stop)
 
 
 async def absence(peripheral: Peripheral, seconds: float) -> None:

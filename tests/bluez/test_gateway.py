@@ -1,0 +1,74 @@
+"""The gateway as it is installed, on BlueZ: scan, connect, notify, drop, reconnect; then killed and back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from firmware_sim.scenario_file import Event, EventKind, Scenario
+from tests.bluez.guest import guest, kernel_package
+from tests.edge_gateway.helpers import eventually
+from tests.link.rig import LinkRig, running
+
+pytestmark = [
+    pytest.mark.bluez,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        kernel_package() is None, reason="the guest boots a Debian x86-64 kernel, apt has none"
+    ),
+]
+
+BRACELETS = 3
+SCENARIO = Scenario(
+    event=(
+        Event(kind=EventKind.LINK_LOSS, at_s=45, every_s=10, stagger_s=1),
+        Event(kind=EventKind.OUT_OF_RANGE, at_s=60, for_s=6, bracelets=("ble-001",)),
+        Event(kind=EventKind.CLOCK_WRONG, at_s=1, value=-31_536_000, bracelets=("ble-002",)),
+    )
+)
+
+
+@asynccontextmanager
+async def bluez(rig: LinkRig, log: Path) -> AsyncIterator[None]:
+    """The guest, and the gateway told where its D-Bus is."""
+    async with guest(rig.hci_socket, log) as address:
+        rig.gateway.environment["DBUS_SYSTEM_BUS_ADDRESS"] = address
+        yield
+
+
+async def states(rig: LinkRig) -> list[str]:
+    """State of each link of the running gateway; none while it does not answer."""
+    words = [sys.executable, "-m", "edge_gateway.cli", "links", "--json", "--config", str(rig.config)]
+    done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True)
+    return [link["state"] for link in json.loads(done.stdout)["links"].values()] if done.stdout else []
+
+
+async def test_gateway_on_bluez_loses_nothing(tmp_path: Path) -> None:
+    rig = LinkRig(tmp_path, BRACELETS, scenario=SCENARIO, radio="system")
+    async with running(rig, stored=20, plug=bluez(rig, tmp_path / "guest.log")):
+
+        async def all_live() -> bool:
+            return await states(rig) == BRACELETS * ["live"]
+
+        await eventually(all_live, 60)
+        await eventually(lambda: rig.fleet.faults["out_of_range"] == 1, 60)
+        await asyncio.sleep(8)
+        await eventually(all_live, 60)
+        rig.gateway.kill()  # BlueZ keeps its links, and a bracelet that is connected does not advertise
+        await asyncio.sleep(1)
+        await asyncio.to_thread(rig.gateway.start)
+        await eventually(
+            lambda: rig.gateway.running and (rig.config.parent / "data/gateway.sock").exists(), 20
+        )
+        await eventually(all_live, 60)
+    outcome = rig.outcome()
+    assert len(outcome.measured) > 20 * BRACELETS
+    assert (outcome.lost, outcome.duplicated, outcome.out_of_order) == (0, 0, 0)
+    assert rig.fleet.faults["link_loss"] >= BRACELETS

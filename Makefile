@@ -8,7 +8,8 @@ setup:
 demo: setup  ## the whole system on one machine; DEMO_SECONDS=90 stops by itself
 	@$(PY) -m deploy.local.demo
 
-test: setup  ## the whole test suite
+test:  ## the whole test suite
+	@deploy/setup.sh tests
 	@$(PY) -m pytest
 
 check: setup  ## lint, types, who imports whom

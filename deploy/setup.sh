@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything `make demo` and `make test` need on a fresh Debian, Ubuntu or Raspberry Pi OS machine:
-# system packages, the virtual environment, the jars. Safe to run again; what is there already is not fetched again.
+# Everything `make demo` and, with the argument "tests", `make test` need on a fresh Debian, Ubuntu or Raspberry Pi OS
+# machine: system packages, the virtual environment, the jars. Safe to run again; nothing is fetched twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,6 +40,20 @@ missing=()
 [ "$(java_version 2>/dev/null || true)" -ge 17 ] 2>/dev/null || missing+=("$(java_package)")
 PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || missing+=(mosquitto)
 command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
+if [ "${1:-}" = tests ] && [ "$(uname -m)" = x86_64 ] && grep -qs '^ID=debian' /etc/os-release; then
+    # the guest in which the gateway meets the real BlueZ (tests/bluez)
+    while read -r program package; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || missing+=("$package")
+    done <<-'PROGRAMS'
+	qemu-system-x86_64 qemu-system-x86
+	bluetoothctl bluez
+	dbus-daemon dbus
+	socat socat
+	busybox busybox-static
+	cpio cpio
+	modprobe kmod
+	PROGRAMS
+fi
 if [ ${#missing[@]} -gt 0 ]; then install_missing "${missing[@]}"; fi
 
 # --- Virtual environment ---------------------------------------------------------------------------------------------

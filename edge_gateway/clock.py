@@ -17,6 +17,8 @@ TOLERATED_MS = 1000
 """A clock this near the true time is taken at its word: 50 ppm of drift take six hours to get there."""
 _IN_DOUBT = 10
 """So many records behind an era may have been stamped before its clock was set: a few seconds' worth."""
+_LIVE = timedelta(seconds=10)
+"""A live record is not older than this, whatever its stamp says."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -57,6 +59,14 @@ class BraceletClock:
         never_measured = oldest > newest == 0
         before = 0 if never_measured else newest + 1
         return ClockEra(self.status.boot, before, self.offset_ms, milliseconds(self.arrived))
+
+    def contradicts(self, record: BraceletRecord, arrived: datetime) -> bool:
+        """Whether a record that came live is stamped with another time than now: the clock was changed.
+
+        Raises:
+            OverflowError: its time lies beyond the calendar.
+        """
+        return abs(arrived - self.moment(record, arrived)) > _LIVE
 
     def moment(self, record: BraceletRecord, arrived: datetime) -> datetime:
         """When a record was measured, as well as can be known; never later than it arrived.

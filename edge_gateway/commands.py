@@ -97,8 +97,9 @@ def ago(moment: str | None, now: datetime) -> str:
 def _link_row(link: Mapping[str, Any] | None, now: datetime) -> tuple[str, ...]:
     if link is None:
         return ("", "never heard", "", "never", "", "", "")
-    because = [link["reason"], (link["absence"] or "").replace("_", " ")]
+    because = [(link["absence"] or "").replace("_", " "), link["reason"]]
     if link["notice"]:
+        because = [each for each in because if each != link["notice"]]
         because.append(f"{link['notice']} ({ago(link['notice_at'], now)} ago)")
     return (
         link["transport"],
@@ -107,7 +108,7 @@ def _link_row(link: Mapping[str, Any] | None, now: datetime) -> tuple[str, ...]:
         ago(link["heard"], now),
         "" if link["battery_pct"] is None else f"{link['battery_pct']} %",
         "" if link["rssi"] is None else f"{link['rssi']} dBm",
-        "; ".join(dict.fromkeys(filter(None, because))),
+        "; ".join(filter(None, because)),
     )
 
 

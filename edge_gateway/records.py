@@ -35,7 +35,8 @@ def reading_of(
         MalformedRecord: its time lies beyond the calendar.
     """
     try:
-        measured = clock.moment(record, arrived)
+        changed = live and clock.contradicts(record, arrived)
+        measured = arrived if changed else clock.moment(record, arrived)
         device_time = moment(record.device_time_ms)
     except OverflowError as error:
         raise MalformedRecord("bracelet record", bytes(record), f"impossible time: {error}") from error

@@ -95,7 +95,7 @@ class BraceletSession:
         self.garbled = 0
         self._clock: BraceletClock
         self._eras: tuple[ClockEra, ...] = ()
-        self._restarted = False
+        self._restarted = self._clock_changed = False
         self._settable = True
         self._missing = 0
 
@@ -114,7 +114,10 @@ class BraceletSession:
             self._news.clear()
             if self._restarted:
                 await self._begin()
-            elif self._clock.needs_setting and self._settable:
+            elif self._clock_changed:
+                await self._read_status()
+            self._clock_changed = False
+            if self._clock.needs_setting and self._settable:
                 await self._set_clock()
             while self._sequence.must_fetch:
                 await self._fetch()
@@ -265,6 +268,7 @@ class BraceletSession:
         self._hear()
         if live:
             self._note_restart(record)
+            self._note_clock(record)
         if not self._restarted:
             self._sequence.receive(record.seq, identity)
         again = self._known(identity)
@@ -275,6 +279,12 @@ class BraceletSession:
             self._durable(record, identity)
             return
         self._inbox.put(Arrival(reading, lambda: self._durable(record, identity), again))
+
+    def _note_clock(self, record: BraceletRecord) -> None:
+        """A clock that was changed while the link holds is looked at again."""
+        if self._clock.contradicts(record, datetime.now(UTC)) and self._settable:
+            self._clock_changed = True
+            self._news.set()
 
     def _note_restart(self, record: BraceletRecord) -> None:
         """A bracelet that restarts while the link holds counts anew: what it has is looked at again."""

@@ -388,6 +388,20 @@ async def test_clock_that_cannot_be_set_is_corrected_and_tried_once() -> None:
     assert len(bench.book.noted_eras) == 1
 
 
+async def test_clock_that_jumps_in_a_live_stream_is_set_again() -> None:
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: LIVE_RECORD in bracelet.listeners)
+        bracelet.ahead_ms = YEAR_MS
+        bracelet.listeners[LIVE_RECORD](stamped(0, bracelet.clock_ms()))
+        await eventually(lambda: bracelet.ahead_ms is not None and abs(bracelet.ahead_ms) < 100)
+        bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
+        await eventually(lambda: len(bench.arrivals) == 2)
+    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 0, 1: 0}
+    assert bench.state.links["ble-001"].notice == "its clock was 365 days ahead: it is set now"
+
+
 async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
     bench = Bench(bracelet)

@@ -22,6 +22,8 @@ from bumble.transport.common import Transport
 from firmware_sim.bleak_client import BumbleClient
 from firmware_sim.bleak_radio import Radio
 from firmware_sim.bleak_scanner import BumbleScanner
+from firmware_sim.bonds import kept_bonds
+from firmware_sim.virtual_radio import just_works
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,8 @@ async def _plug_in(spec: str) -> tuple[Transport, Device]:
         raise _not_there(
             f"the simulated radio at {spec} does not answer; another gateway may use it"
         ) from error
+    device.pairing_config_factory = just_works
+    device.keystore = kept_bonds("gateway", GATEWAY_ADDRESS)
     return transport, device
 
 

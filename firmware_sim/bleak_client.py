@@ -99,6 +99,8 @@ class BumbleClient(BaseBleakClient):
             connection.on("disconnection", self._on_disconnection)
             try:
                 await self._perform(lambda peer: peer.request_mtu(_LARGEST_MTU))
+                if await self._bonded(connection):
+                    await self._perform(lambda peer: peer.connection.encrypt())
                 if pair:
                     await self.pair()
                 self.services = await self._perform(self._discover)
@@ -135,12 +137,16 @@ class BumbleClient(BaseBleakClient):
 
     async def unpair(self) -> None:
         """Forget the bond and the device, and disconnect."""
-        keys, address = self.radio.device.keystore, self.radio.address_of(self.address)
-        if keys and address:
-            with suppress(KeyError):
-                await keys.delete(str(address))
+        if keys := self.radio.device.keystore:
+            for name, _ in await keys.get_all():
+                if name.partition("/")[0].upper() == self.address.upper():
+                    await keys.delete(name)
         await self.disconnect()
         self.radio.forget(self.address)
+
+    async def _bonded(self, connection: Connection) -> bool:
+        keys = self.radio.device.keystore
+        return bool(keys and await keys.get(str(connection.peer_address)))
 
     async def read_gatt_char(self, characteristic: BleakGATTCharacteristic, **_kwargs: Any) -> bytearray:
         """Read from the device; the cache is not used."""

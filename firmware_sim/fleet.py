@@ -131,7 +131,8 @@ class Fleet:
         radio = await stack.enter_async_context(gateway_radio(link, self._plan.hci))
         for number, patient in enumerate(wearers, start=1):
             state = self._state(f"ble-{number:03d}")
-            peripheral = Peripheral(link, number, state, self._timeline.now_ms)
+            peripheral = Peripheral(link, number, state, self._timeline.now_ms, secure=self._plan.secure)
+            peripheral.keep_bonds()
             await peripheral.start()
             stack.push_async_callback(peripheral.stop)
             self.worn.append(WornBle(patient, self._plan.seed, peripheral, self._ledger))

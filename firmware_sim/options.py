@@ -73,6 +73,11 @@ def _add_bracelets(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         help="TOML file with what befalls which bracelet when; kidjamo-sim scenarios tells what there is",
     )
     parser.add_argument(
+        "--secure",
+        action="store_true",
+        help="Bluetooth vitals only over links that were paired with LE Secure Connections",
+    )
+    parser.add_argument(
         "--drift-ppm",
         type=float,
         metavar="PPM",

@@ -50,21 +50,31 @@ class Peripheral(RadioDevice):
         bracelet: the firmware's state.
         now_ms: the true time, milliseconds since 1970 UTC.
         mtu: largest ATT packet it takes.
+        secure: vitals only for who has paired with LE Secure Connections.
     """
 
     def __init__(
-        self, link: VirtualLink, number: int, bracelet: Bracelet, now_ms: Callable[[], int], *, mtu: int = 247
+        self,
+        link: VirtualLink,
+        number: int,
+        bracelet: Bracelet,
+        now_ms: Callable[[], int],
+        *,
+        mtu: int = 247,
+        secure: bool = False,
     ) -> None:
-        super().__init__(link, number, f"Kidjamo-{bracelet.device_id}", UUID(SERVICE), mtu=mtu)
+        name = f"Kidjamo-{bracelet.device_id}"
+        super().__init__(link, number, name, UUID(SERVICE), mtu=mtu, secure=secure)
+        writeable = Permission.WRITEABLE | (Permission.WRITE_REQUIRES_ENCRYPTION if secure else Permission(0))
         self.bracelet, self._now_ms = bracelet, now_ms
         self._report: asyncio.Task[None] | None = None
         self._last_told: tuple[int, int] | None = None
         self._live, self._stored = notified(LIVE_RECORD), notified(STORED_RECORD)
-        self._status = readable(STATUS, lambda: bytes(bracelet.status(now_ms())))
+        self._status = readable(STATUS, lambda: bytes(bracelet.status(now_ms())), secure=secure)
         self._access = Characteristic[bytes](
             RECORD_ACCESS,
             Property.WRITE | Property.INDICATE,
-            Permission.WRITEABLE,
+            writeable,
             CharacteristicValue(write=self._on_request),
         )
         self._battery = readable(
@@ -73,7 +83,7 @@ class Peripheral(RadioDevice):
         clock = Characteristic[bytes](
             UUID(current_time.CURRENT_TIME),
             Property.READ | Property.WRITE,
-            Permission.READABLE | Permission.WRITEABLE,
+            Permission.READABLE | writeable,
             CharacteristicValue(read=self._tell_time, write=self._set_clock),
         )
         self.offer(
@@ -95,11 +105,6 @@ class Peripheral(RadioDevice):
             self._last_told = told
             await self.notify(self._status, bytes(status))
             await self.notify(self._battery, bytes([status.battery_pct]))
-
-    async def forget_bonds(self) -> None:
-        """Lose all keys, as after a factory reset; who holds the others finds its bond stale."""
-        if self._device.keystore:
-            await self._device.keystore.delete_all()
 
     async def send_live(self, value: bytes) -> None:
         """Notify bytes as a live record, whatever they are."""

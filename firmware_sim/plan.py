@@ -29,6 +29,7 @@ class FleetPlan:
         duration_s: real seconds of measuring; without end where None.
         drain_s: most seconds to stay on the air afterwards.
         scenario: what befalls the bracelets.
+        secure: vitals only for who has paired.
         drift_ppm: how much too fast their clocks run; each its own, within ± 50, where None.
     """
 
@@ -44,3 +45,4 @@ class FleetPlan:
     ledger: Path | None
     scenario: Scenario | None = None
     drift_ppm: float | None = None
+    secure: bool = False

@@ -12,6 +12,7 @@ from bumble.core import UUID, AdvertisingData, BaseBumbleError
 from bumble.device import Connection
 from bumble.gatt import Characteristic, CharacteristicValue, Service
 
+from firmware_sim.bonds import kept_bonds
 from firmware_sim.virtual_radio import VirtualLink
 
 ADVERTISING_INTERVAL_MS = 100.0
@@ -29,12 +30,20 @@ class RadioDevice:
         name: what it advertises.
         advertised: UUID of the service it advertises.
         mtu: largest ATT packet it takes.
+        secure: what is protected goes over links only that were paired with LE Secure Connections.
     """
 
     def __init__(
-        self, link: VirtualLink, number: int, name: str, advertised: UUID, *, mtu: int = 247
+        self,
+        link: VirtualLink,
+        number: int,
+        name: str,
+        advertised: UUID,
+        *,
+        mtu: int = 247,
+        secure: bool = False,
     ) -> None:
-        self.name, self._advertised, self._link = name, advertised, link
+        self.name, self.secure, self._advertised, self._link = name, secure, advertised, link
         self._device, self.controller = link.device(name, number)
         self._device.gatt_server.max_mtu = mtu
         self._device.on("connection", self._on_connection)
@@ -85,8 +94,8 @@ class RadioDevice:
                 await self._connection.disconnect()
 
     async def notify(self, characteristic: Characteristic[bytes], value: bytes) -> None:
-        """Notify whoever has subscribed."""
-        if connection := self._connection:
+        """Notify whoever has subscribed; nothing leaves a secure device in the clear."""
+        if (connection := self._connection) and (connection.is_encrypted or not self.secure):
             await self._device.notify_subscriber(connection, characteristic, value)
 
     async def indicate(self, characteristic: Characteristic[bytes], value: bytes) -> bool:
@@ -104,6 +113,15 @@ class RadioDevice:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+    def keep_bonds(self) -> None:
+        """Remember bonds beyond this process; before the start."""
+        self._device.keystore = kept_bonds("bracelets", self.address)
+
+    async def forget_bonds(self) -> None:
+        """Lose all keys, as after a factory reset; who holds the others finds its bond stale."""
+        if self._device.keystore:
+            await self._device.keystore.delete_all()
 
     def link_lost(self) -> None:
         """Called when a connection has ended."""
@@ -126,6 +144,13 @@ class RadioDevice:
     def _on_connection(self, connection: Connection) -> None:
         self._connection = connection
         connection.on("disconnection", self._on_disconnection)
+        connection.on("pairing", lambda _keys: self._on_pairing(connection))
+
+    def _on_pairing(self, connection: Connection) -> None:
+        """Legacy pairing can be listened in on: a secure device will have none of it."""
+        if self.secure and not connection.sc:
+            self.later(self.forget_bonds())
+            self.later(self.disconnect())
 
     def _on_disconnection(self, _reason: int) -> None:
         self._connection = None
@@ -133,12 +158,16 @@ class RadioDevice:
         self.later(self._update_advertising())
 
 
-def readable(uuid: str | UUID, value: Callable[[], bytes]) -> Characteristic[bytes]:
-    """A characteristic to read and to be notified of, whose value is asked for each time."""
+def readable(uuid: str | UUID, value: Callable[[], bytes], *, secure: bool = False) -> Characteristic[bytes]:
+    """A characteristic to read and to be notified of, whose value is asked for each time.
+
+    Args:
+        secure: over an encrypted link only.
+    """
     return Characteristic[bytes](
         uuid,
         Property.READ | Property.NOTIFY,
-        Permission.READABLE,
+        Permission.READABLE | (Permission.READ_REQUIRES_ENCRYPTION if secure else Permission(0)),
         CharacteristicValue(read=lambda _connection: value()),
     )
 

@@ -18,9 +18,11 @@ import math
 from bumble import hci, ll
 from bumble.controller import Connection, Controller
 from bumble.core import PhysicalTransport
+from bumble.device import Connection as DeviceConnection
 from bumble.device import Device
 from bumble.host import Host
 from bumble.link import LocalLink
+from bumble.pairing import PairingConfig
 from bumble.transport.common import AsyncPipeSink
 
 _ENHANCED_CONNECTION_COMPLETE = 1 << 9
@@ -208,7 +210,14 @@ class VirtualLink(LocalLink):
         octets = f"{number >> 8:02X}:{number & 0xFF:02X}"
         controller = VirtualController(name, link=self, public_address=f"00:1B:DC:4B:{octets}")
         host = Host(controller, AsyncPipeSink(controller))
-        return Device(name=name, address=hci.Address(f"F0:1B:DC:4B:{octets}"), host=host), controller
+        device = Device(name=name, address=hci.Address(f"F0:1B:DC:4B:{octets}"), host=host)
+        device.pairing_config_factory = just_works
+        return device, controller
+
+
+def just_works(_connection: DeviceConnection) -> PairingConfig:
+    """LE Secure Connections without a display or keys to press; the device is known by its random address."""
+    return PairingConfig(sc=True, mitm=False, identity_address_type=PairingConfig.AddressType.RANDOM)
 
 
 def _enhanced(

@@ -12,6 +12,12 @@ from deploy.local.mqtt import MqttBroker
 from deploy.local.postgres import PostgresServer
 
 
+@pytest.fixture(autouse=True)
+def _bonds_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bonds of simulated radios begin and end with the test."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A broker shared by the whole run: look for your own keys."""

@@ -294,6 +294,24 @@ async def test_pair_knows_the_bracelet_by_its_address_and_forget_undoes_it(
             await until_link(shell, state="live")
 
 
+async def test_bond_the_bracelet_has_lost_names_the_remedy_which_heals(
+    air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bracelet = await air.add(stored=1, secure=True)
+    config = a_config(tmp_path)
+    shell = Shell(config, capsys)
+    async with a_gateway(config):
+        await until_link(shell, state="live")
+        await bracelet.forget_bonds()
+        bracelet.controller.lose_links()
+        await until_link(shell, reason="its bond is not valid any more: kidjamo-gateway forget, then pair")
+        code, _, err = await shell.run("forget", "ble-001")
+        assert (code, err) == (0, "")
+        code, _, err = await shell.run("pair", "ble-001")
+        assert (code, err) == (0, "")
+        await until_link(shell, state="live")
+
+
 async def test_pair_device_that_is_not_listed_names_the_remedy(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

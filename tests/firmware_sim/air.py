@@ -41,13 +41,13 @@ class Air:
         self.gateway, self.controller = self.link.device("gateway", 0)
         self.bracelets: list[Peripheral] = []
 
-    async def add(self, *, stored: int = 0, mtu: int = 247) -> Peripheral:
+    async def add(self, *, stored: int = 0, mtu: int = 247, secure: bool = False) -> Peripheral:
         """Put a bracelet on the air that has measured while nobody listened."""
         number = len(self.bracelets) + 1
         state = Bracelet(f"ble-{number:03d}", BOOT, now_ms())
         for index in range(stored):
             state.measure(calm(index), now_ms())
-        peripheral = Peripheral(self.link, number, state, now_ms, mtu=mtu)
+        peripheral = Peripheral(self.link, number, state, now_ms, mtu=mtu, secure=secure)
         await peripheral.start()
         self.bracelets.append(peripheral)
         return peripheral

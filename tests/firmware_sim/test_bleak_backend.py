@@ -284,3 +284,40 @@ async def test_hci_port_unknown_transport(spec: str) -> None:
     with pytest.raises(UnknownTransport):
         async with gateway_radio(VirtualLink(), spec):
             pass
+
+
+async def test_secure_bracelet_tells_only_who_has_paired(air: Air) -> None:
+    bracelet = await air.add(secure=True)
+    live = Notes()
+    async with BleakClient(await find()) as client:
+        await client.start_notify(LIVE_RECORD, live)
+        await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
+        await asyncio.sleep(0.1)
+        assert live.values == []
+        await client.read_gatt_char(STATUS)  # BlueZ pairs by itself where a device insists, and so do we
+        (connection,) = air.gateway.connections.values()
+        assert (connection.is_encrypted, connection.sc) == (True, True)
+        await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
+        await until(lambda: live.seqs == [1])
+
+
+async def test_bond_encrypts_the_next_connection_until_it_is_forgotten(air: Air) -> None:
+    await air.add(secure=True)
+    async with BleakClient(await find(), pair=True):
+        pass
+    async with BleakClient(await find()) as client:
+        (connection,) = air.gateway.connections.values()
+        assert connection.is_encrypted
+        await client.unpair()
+    async with BleakClient(await find()):
+        (connection,) = air.gateway.connections.values()
+        assert not connection.is_encrypted
+
+
+async def test_bond_that_the_bracelet_has_lost_fails_the_connection(air: Air) -> None:
+    bracelet = await air.add(secure=True)
+    async with BleakClient(await find(), pair=True):
+        pass
+    await bracelet.forget_bonds()
+    with pytest.raises(BleakError, match="PIN_OR_KEY_MISSING"):
+        await BleakClient(await find()).connect()

@@ -92,6 +92,7 @@ async def _bracelets(options: argparse.Namespace) -> None:
         scenario=load_scenario(options.scenario) if options.scenario else None,
         drift_ppm=options.drift_ppm,
         secure=options.secure,
+        standard=options.standard,
     )
     simulated_s = options.duration * options.speed if options.duration else None
     fleet = Fleet(plan, Timeline.begin(options.speed, simulated_s, options.start))

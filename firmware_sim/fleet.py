@@ -18,13 +18,16 @@ from firmware_sim.mqtt_bracelet import MqttBracelet
 from firmware_sim.peripheral import Peripheral
 from firmware_sim.physiology import Patient, patients
 from firmware_sim.plan import FleetPlan
+from firmware_sim.standard_device import MADE
 from firmware_sim.timeline import Timeline
 from firmware_sim.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.worn import Worn, WornBle, WornMqtt
+from firmware_sim.worn_standard import WornStandard
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.2
+_STANDARD_NUMBERS = 50_000
 _CRYSTAL_PPM = 50.0
 """How much a cheap clock crystal is off, at most."""
 
@@ -115,12 +118,15 @@ class Fleet:
         with self._ledger:
             async with AsyncExitStack() as stack:
                 air = None
-                if self._plan.ble:
+                if self._plan.ble or self._plan.standard:
                     air = await self._put_ble(stack, list(islice(people, self._plan.ble)))
                 if self._plan.mqtt:
                     self._put_mqtt(stack, list(islice(people, self._plan.mqtt)))
+                bracelets = [worn.device_id for worn in self.worn]
+                if air:
+                    await self._put_standard(stack, air[0], list(islice(people, len(self._plan.standard))))
                 if scenario := self._plan.scenario:
-                    befalls = scenario.occurrences([worn.device_id for worn in self.worn])
+                    befalls = scenario.occurrences(bracelets)
                     self._injector = Injector(befalls, self.worn, self._timeline, air, self._plan.seed)
                 yield
 
@@ -137,6 +143,16 @@ class Fleet:
             stack.push_async_callback(peripheral.stop)
             self.worn.append(WornBle(patient, self._plan.seed, peripheral, self._ledger))
         return link, radio
+
+    async def _put_standard(
+        self, stack: AsyncExitStack, link: VirtualLink, wearers: Sequence[Patient]
+    ) -> None:
+        for number, (kind, patient) in enumerate(zip(self._plan.standard, wearers, strict=True), start=1):
+            device = MADE[kind](link, _STANDARD_NUMBERS + number, f"{number:03d}")
+            await device.start()
+            stack.push_async_callback(device.stop)
+            log.info("%s is on the air at %s", device.name, device.address)
+            self.worn.append(WornStandard(patient, self._plan.seed, device))
 
     def _put_mqtt(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
         for number, patient in enumerate(wearers, start=1):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from firmware_sim.plan import Address
 from firmware_sim.scenario_file import HOW_TO_WRITE_ONE
+from firmware_sim.standard_device import Kind
 
 _DEFAULT_BLE, _DEFAULT_MQTT = 3, 2
 
@@ -71,6 +72,13 @@ def _add_bracelets(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         type=Path,
         metavar="FILE",
         help="TOML file with what befalls which bracelet when; kidjamo-sim scenarios tells what there is",
+    )
+    parser.add_argument(
+        "--standard",
+        type=_kinds,
+        default=(),
+        metavar="KIND,…",
+        help=f"bought devices beside them, of {', '.join(Kind)}; their addresses are logged",
     )
     parser.add_argument(
         "--secure",
@@ -175,6 +183,13 @@ def _address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def _kinds(text: str) -> tuple[Kind, ...]:
+    try:
+        return tuple(Kind(name.strip()) for name in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(Kind)}") from None
+
+
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
@@ -217,7 +232,7 @@ def _how_many(options: argparse.Namespace) -> tuple[int, int]:
     """Numbers of Bluetooth and of MQTT bracelets."""
     if options.count is None:
         if options.ble is None and options.mqtt is None:
-            return _DEFAULT_BLE, _DEFAULT_MQTT
+            return (0, 0) if options.standard else (_DEFAULT_BLE, _DEFAULT_MQTT)
         return options.ble or 0, options.mqtt or 0
     match options.transport:
         case "ble":

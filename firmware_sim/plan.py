@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from firmware_sim.scenario_file import Scenario
+from firmware_sim.standard_device import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class FleetPlan:
         duration_s: real seconds of measuring; without end where None.
         drain_s: most seconds to stay on the air afterwards.
         scenario: what befalls the bracelets.
+        standard: bought devices beside the bracelets.
         secure: vitals only for who has paired.
         drift_ppm: how much too fast their clocks run; each its own, within ± 50, where None.
     """
@@ -46,3 +48,4 @@ class FleetPlan:
     scenario: Scenario | None = None
     drift_ppm: float | None = None
     secure: bool = False
+    standard: tuple[Kind, ...] = ()

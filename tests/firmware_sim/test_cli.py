@@ -202,3 +202,25 @@ def test_options_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
         parse([command, "--help"])
     assert ended_with.value.code == 0
     assert "%%" not in capsys.readouterr().out
+
+
+async def test_bracelets_standard_devices_are_on_the_air(tmp_path: Path) -> None:
+    arguments = ["--standard", "oximeter,thermometer", "--hci", f"unix-server:{tmp_path}/hci"]
+    async with simulator("bracelets", *arguments, "--period", "0.05") as process:
+        await until(lambda: (tmp_path / "hci").exists(), 20)
+        async with open_radio(f"unix-client:{tmp_path}/hci"):
+            found = await BleakScanner.discover(0.5, return_adv=True)
+            offered = {device.name: advertised.service_uuids for device, advertised in found.values()}
+            assert offered == {
+                "Sim Oximeter 001": ["00001822-0000-1000-8000-00805f9b34fb"],
+                "Sim Thermometer 002": ["00001809-0000-1000-8000-00805f9b34fb"],
+            }
+            oximeter = next(device for device, _ in found.values() if device.name == "Sim Oximeter 001")
+            heard = Notes()
+            async with BleakClient(oximeter) as client:
+                await client.start_notify("2a5f", heard)
+                await until(lambda: len(heard.values) >= 3)
+        process.send_signal(signal.SIGTERM)
+        code, said = await ended(process)
+    assert code == 0
+    assert "Sim Thermometer 002 is on the air at F0:1B:DC:4B:C3:52" in said

@@ -136,7 +136,7 @@ class Fleet:
         link = VirtualLink()
         radio = await stack.enter_async_context(gateway_radio(link, self._plan.hci))
         for number, patient in enumerate(wearers, start=1):
-            state = self._state(f"ble-{number:03d}")
+            state = self._state(f"ble-{number:03d}", clock_set=False)  # the gateway sets it
             peripheral = Peripheral(link, number, state, self._timeline.now_ms, secure=self._plan.secure)
             peripheral.keep_bonds()
             await peripheral.start()
@@ -156,15 +156,15 @@ class Fleet:
 
     def _put_mqtt(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
         for number, patient in enumerate(wearers, start=1):
-            state = self._state(f"mqtt-{number:03d}")
+            state = self._state(f"mqtt-{number:03d}", clock_set=True)  # by the network it sends over
             client = MqttBracelet(state.device_id, self._plan.broker.host, self._plan.broker.port)
             client.start()
             stack.push_async_callback(client.stop)
             self.worn.append(WornMqtt(patient, self._plan.seed, state, client, self._ledger))
 
-    def _state(self, device_id: str) -> Bracelet:
+    def _state(self, device_id: str, *, clock_set: bool) -> Bracelet:
         drift_ppm = self._plan.drift_ppm
         if drift_ppm is None:
             drift_ppm = Random(f"{self._plan.seed}/{device_id}/clock").uniform(-_CRYSTAL_PPM, _CRYSTAL_PPM)
         start_ms = self._timeline.start_ms
-        return Bracelet(device_id, self._plan.boot, start_ms, clock=Clock(drift_ppm=drift_ppm))
+        return Bracelet(device_id, self._plan.boot, start_ms, clock=Clock(clock_set, drift_ppm=drift_ppm))

@@ -59,11 +59,11 @@ class _Wearer:
         values = sample.measurements if self.bracelet.worn else None
         return self.bracelet.measure(values, now_ms, motion=motion, low_perfusion=low_perfusion)
 
-    def note(self, record: BraceletRecord, signal: Signal | None = None) -> Reading | None:
-        """Note a record in the ledger, and give it as a reading."""
+    def note(self, record: BraceletRecord, now_ms: int, signal: Signal | None = None) -> Reading | None:
+        """Note a record in the ledger with its true time, and give it as the reading the bracelet knows."""
         reading = reading_of(record, self.bracelet.device_id, self.patient, signal)
         if reading:
-            self.ledger.note(reading)
+            self.ledger.note(reading.model_copy(update={"timestamp": moment(now_ms)}))
         return reading
 
 
@@ -101,7 +101,7 @@ class WornBle:
         sample = next(self._samples)
         motion = sample.motion or self.motion > 0
         record = self._wearer.take(sample, now_ms, motion, self.low_perfusion > 0)
-        self._wearer.note(record)
+        self._wearer.note(record, now_ms)
         if self.reorder and self._held is None:
             self.reorder, self._held = self.reorder - 1, record
             return
@@ -151,7 +151,7 @@ class WornMqtt:
         )
         record = self._wearer.take(sample, now_ms, bool(signal.motion), bool(signal.low_perfusion))
         self.state.release_up_to(record.seq)  # from here on the MQTT client keeps it
-        if reading := self._wearer.note(record, signal):
+        if reading := self._wearer.note(record, now_ms, signal):
             self.client.publish(reading)
             if self.duplicate:
                 self.duplicate -= 1

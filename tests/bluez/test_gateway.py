@@ -28,8 +28,8 @@ pytestmark = [
 BRACELETS = 3
 SCENARIO = Scenario(
     event=(
-        Event(kind=EventKind.LINK_LOSS, at_s=45, every_s=10, stagger_s=1),
-        Event(kind=EventKind.OUT_OF_RANGE, at_s=60, for_s=6, bracelets=("ble-001",)),
+        Event(kind=EventKind.LINK_LOSS, at_s=32, every_s=10, stagger_s=1),
+        Event(kind=EventKind.OUT_OF_RANGE, at_s=40, for_s=6, bracelets=("ble-001",)),
         Event(kind=EventKind.CLOCK_WRONG, at_s=1, value=-31_536_000, bracelets=("ble-002",)),
     )
 )

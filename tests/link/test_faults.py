@@ -11,7 +11,7 @@ from pathlib import Path
 from firmware_sim.scenario_file import Event, EventKind, Scenario
 from tests.link.rig import LinkRig, running
 
-SECONDS = 22.0
+SECONDS = 16.0
 SCENARIO = Scenario(
     event=(
         Event(kind=EventKind.LINK_LOSS, at_s=2, every_s=7, stagger_s=0.4),
@@ -26,7 +26,7 @@ SCENARIO = Scenario(
         Event(kind=EventKind.CLONE, at_s=5, for_s=10, bracelets=("ble-005",)),
         Event(kind=EventKind.TAKEN_OFF, at_s=4, for_s=5, bracelets=("ble-005",)),
         Event(kind=EventKind.CLOCK_WRONG, at_s=5, value=-31_536_000, bracelets=("ble-006",)),
-        Event(kind=EventKind.BATTERY, at_s=12, value=9, bracelets=("ble-002",)),
+        Event(kind=EventKind.BATTERY, at_s=10, value=9, bracelets=("ble-002",)),
     )
 )
 

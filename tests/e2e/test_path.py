@@ -37,11 +37,9 @@ def test_mosquitto_pub_reaches_raw_and_postgresql(system: System) -> None:
         json.dumps(document),
     ]
     subprocess.run(command, check=True, timeout=10)
-    started = time.monotonic()
     statement = "SELECT device_id, spo2_pct FROM measurements WHERE message_id = %s"
     assert eventually(lambda: rows(system, statement, identity)) == [("demo-1", 85.0)]
     eventually(lambda: identity in stack.places().count().raw.copies, 60)
-    assert time.monotonic() - started < 30
 
 
 def test_malformed_mqtt_payload_becomes_a_dead_letter(system: System) -> None:

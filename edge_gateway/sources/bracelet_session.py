@@ -6,27 +6,26 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from edge_gateway import absence
 from edge_gateway.arrival import Arrival, Inbox
-from edge_gateway.clock import BraceletClock, described
-from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.errors import LinkLost
 from edge_gateway.malformed import malformed
 from edge_gateway.peripheral import Peripheral
 from edge_gateway.records import reading_of
 from edge_gateway.sequence import Sequence
+from edge_gateway.sources.clock_keeper import ClockKeeper, EraBook
 from edge_gateway.state import GatewayState
-from edge_gateway.store import ClockEra, Progress
+from edge_gateway.store import Progress
 from vitals.absence import Absence
 from vitals.errors import MalformedRecord
 from vitals.gatt import bracelet, record_access
-from vitals.gatt.bracelet import BraceletRecord, BraceletStatus
-from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
+from vitals.gatt.bracelet import BraceletRecord
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response
 from vitals.reading import derived_message_id
 
@@ -35,11 +34,12 @@ log = logging.getLogger(__name__)
 _ANSWER_S = 10.0
 """Longest silence of a bracelet while it owes an answer."""
 _RELEASE_EVERY_S = 2.0
+_T = TypeVar("_T")
 _REMEMBERED = 20_000
 """Identities remembered to know a record that comes twice: five hours of one a second."""
 
 
-class ProgressBook(Protocol):
+class ProgressBook(EraBook, Protocol):
     """Where it is noted how far a bracelet's records are committed."""
 
     async def progress(self, device_id: str) -> Progress | None:
@@ -47,12 +47,6 @@ class ProgressBook(Protocol):
 
     async def remember(self, device_id: str, progress: Progress) -> None:
         """Note how far they are."""
-
-    async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
-        """Times at which its clock was set, oldest first."""
-
-    async def begin_era(self, device_id: str, era: ClockEra) -> None:
-        """Note that its clock is being set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +87,8 @@ class BraceletSession:
         self._stored_at = 0.0
         self._released: Progress | None = None
         self.garbled = 0
-        self._clock: BraceletClock
-        self._eras: tuple[ClockEra, ...] = ()
-        self._restarted = self._clock_changed = False
-        self._settable = True
+        self._clock = ClockKeeper(wearer.device_id, peripheral, book, state)
+        self._restarted = False
         self._missing = 0
 
     async def run(self) -> None:
@@ -114,11 +106,7 @@ class BraceletSession:
             self._news.clear()
             if self._restarted:
                 await self._begin()
-            elif self._clock_changed:
-                await self._read_status()
-            self._clock_changed = False
-            if self._clock.needs_setting and self._settable:
-                await self._set_clock()
+            await self._understood(self._clock.keep_right())
             while self._sequence.must_fetch:
                 await self._fetch()
             self._on_complete()
@@ -130,46 +118,20 @@ class BraceletSession:
     async def _begin(self) -> None:
         """Learn what the bracelet holds and how its clock stands."""
         self._restarted = False
-        device_id = self._wearer.device_id
-        self._eras = await self._book.eras(device_id)
-        status = await self._read_status()
-        if self._clock.needs_setting:
-            status = await self._set_clock()
-        known = await self._book.progress(device_id)
+        status = await self._understood(self._clock.look())
+        known = await self._book.progress(self._wearer.device_id)
         if known and known.boot != status.boot:
             self._notice("it restarted")
         self._sequence = Sequence.begin(status, known)
         self._released, self._missing = None, 0
 
-    async def _read_status(self) -> BraceletStatus:
-        asked = datetime.now(UTC)
-        data = await self._peripheral.read(bracelet.STATUS)
-        status = self._status(data, asked + (datetime.now(UTC) - asked) / 2)
-        if status is None:
-            raise LinkLost("its status cannot be understood")
-        return status
-
-    async def _set_clock(self) -> BraceletStatus:
-        """Set the clock; noted first, so that what it stamped before can be dated while it is kept."""
-        device_id, before = self._wearer.device_id, self._clock
-        await self._book.begin_era(device_id, before.ending_era)
-        self._eras = await self._book.eras(device_id)
-        now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
-        fault = f"its clock was {described(before.offset_ms)}" if before.is_set else "its clock was not set"
+    async def _understood(self, look: Awaitable[_T]) -> _T:
+        """What a look at the bracelet's status gives; without it there is nothing to go by."""
         try:
-            await self._peripheral.write(CURRENT_TIME, bytes(now))
-            status = await self._read_status()
-            self._settable = not self._clock.needs_setting
-        except RequestRefused:
-            self._settable = False
-            self._clock = BraceletClock(before.status, before.arrived, self._eras)
-            status = before.status
-        self._notice(
-            f"{fault}: {'it is set now' if self._settable else 'it cannot be set, times are corrected'}"
-        )
-        if not self._settable and not before.is_set:
-            self._absent(Absence.CLOCK_UNSET)
-        return status
+            return await look
+        except MalformedRecord as error:
+            self._bury(error.data, error)
+            raise LinkLost("its status cannot be understood") from None
 
     def _count_missing(self) -> None:
         if lost := self._sequence.missing - self._missing:
@@ -227,19 +189,13 @@ class BraceletSession:
             self._answers.put_nowait(answer)
 
     def _on_status(self, data: bytes) -> None:
-        if self._status(data, datetime.now(UTC)):
-            self._hear()
-            self._news.set()
-
-    def _status(self, data: bytes, arrived: datetime) -> BraceletStatus | None:
         try:
-            status = BraceletStatus.from_bytes(data)
+            self._clock.note(data, datetime.now(UTC))
         except MalformedRecord as error:
             self._bury(data, error)
-            return None
-        self._clock = BraceletClock(status, arrived, self._eras)
-        self._state.battery(self._wearer.device_id, "ble", status.battery_pct)
-        return status
+            return
+        self._hear()
+        self._news.set()
 
     def _on_live(self, data: bytes) -> None:
         self._take(data, live=True)
@@ -258,7 +214,7 @@ class BraceletSession:
                 identity,
                 wearer.device_id,
                 wearer.patient_id,
-                self._clock,
+                self._clock.clock,
                 datetime.now(UTC),
                 live=live,
             )
@@ -268,7 +224,8 @@ class BraceletSession:
         self._hear()
         if live:
             self._note_restart(record)
-            self._note_clock(record)
+            if self._clock.doubts(record):
+                self._news.set()
         if not self._restarted:
             self._sequence.receive(record.seq, identity)
         again = self._known(identity)
@@ -279,12 +236,6 @@ class BraceletSession:
             self._durable(record, identity)
             return
         self._inbox.put(Arrival(reading, lambda: self._durable(record, identity), again))
-
-    def _note_clock(self, record: BraceletRecord) -> None:
-        """A clock that was changed while the link holds is looked at again."""
-        if self._clock.contradicts(record, datetime.now(UTC)) and self._settable:
-            self._clock_changed = True
-            self._news.set()
 
     def _note_restart(self, record: BraceletRecord) -> None:
         """A bracelet that restarts while the link holds counts anew: what it has is looked at again."""

@@ -43,11 +43,15 @@ class Observation:
     signal: Signal
     own_time: DateTime | None = None
 
+    def believed(self, arrived: datetime) -> datetime | None:
+        """When it was measured by its own clock, where that can be believed."""
+        own = self.own_time.moment() if self.own_time else None
+        return own if own and -AHEAD < arrived - own < LONGEST_AGO else None
+
     def moment(self, arrived: datetime) -> datetime:
         """When it was measured: by its own clock where that can be believed, else its arrival."""
-        own = self.own_time.moment() if self.own_time else None
-        believable = own and -AHEAD < arrived - own < LONGEST_AGO
-        return min(own, arrived) if own and believable else arrived
+        own = self.believed(arrived)
+        return min(own, arrived) if own else arrived
 
 
 def of_continuous(data: bytes) -> Observation:

@@ -135,8 +135,11 @@ class StandardSession:
         )
 
     def _identity(self, observed: Observation, data: bytes, arrived: datetime) -> UUID:
-        """The same for a dated measurement that is sent again; else new each time."""
-        dated = observed.own_time and observed.own_time.moment()
+        """The same for a dated measurement that is sent again; else new each time.
+
+        A clock that stands still dates two fevers alike: only one that can be believed tells them apart.
+        """
+        dated = observed.believed(arrived)
         mark = data.hex() if dated else f"{arrived.isoformat()}/{next(self._number)}"
         return uuid5(NAMESPACE, f"{self._wearer.device_id}/{mark}")
 

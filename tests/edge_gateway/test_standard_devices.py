@@ -157,6 +157,18 @@ async def test_device_with_little_to_say_is_not_taken_for_silent(
         assert desk.state.links["dev-1"].state == "live"
 
 
+async def test_fevers_dated_alike_by_a_clock_that_stands_still_are_two(air: Air, tmp_path: Path) -> None:
+    thermometer = Thermometer(air.link, 33, "TH-1", now=lambda: datetime(2000, 1, 1, tzinfo=UTC))
+    async with a_desk(air, tmp_path, thermometer) as desk:
+        await thermometer.measure(Measurements(temp_corp=38.5))
+        first = await desk.reading()
+        await thermometer.measure(Measurements(temp_corp=38.5))
+        second = await desk.reading()
+    assert first.message_id != second.message_id
+    assert first.device_time == second.device_time == datetime(2000, 1, 1, tzinfo=UTC)
+    assert datetime.now(UTC) - first.timestamp < timedelta(minutes=1)
+
+
 async def test_listed_device_without_vitals_says_so(air: Air, tmp_path: Path) -> None:
     class Keyboard(StandardDevice):
         async def measure(self, values: Measurements | None) -> None:

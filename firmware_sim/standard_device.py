@@ -133,7 +133,7 @@ class Strap(StandardDevice):
 
 
 class Thermometer(StandardDevice):
-    """Health Thermometer Service 1.0, in the ear.
+    """Health Thermometer Service 1.0, in the ear: as that never changes, it is read once and not sent along.
 
     Args:
         fahrenheit: it measures in °F.
@@ -151,13 +151,14 @@ class Thermometer(StandardDevice):
     ) -> None:
         self._fahrenheit, self._now = fahrenheit, now
         self._temperature = indicated(thermometer.MEASUREMENT)
-        super().__init__(link, number, serial_number, 0x1809, [self._temperature])
+        site = _constant(thermometer.TYPE, bytes([Site.EAR]))
+        super().__init__(link, number, serial_number, 0x1809, [self._temperature, site])
 
     async def measure(self, values: Measurements | None) -> None:
         """Indicate the temperature."""
         celsius = values.temp_corp if values else None
         shown = round(celsius * 9 / 5 + 32, 2) if celsius is not None and self._fahrenheit else celsius
-        measured = Temperature(shown, self._fahrenheit, DateTime.of(self._now()), Site.EAR)
+        measured = Temperature(shown, self._fahrenheit, DateTime.of(self._now()))
         await self.indicate(self._temperature, bytes(measured))
 
 

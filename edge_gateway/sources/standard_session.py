@@ -22,16 +22,25 @@ from edge_gateway.sources.bracelet_session import Wearer
 from edge_gateway.standard_records import DECODERS, Observation
 from edge_gateway.state import GatewayState
 from vitals.errors import MalformedRecord
+from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
-from vitals.gatt.services import BATTERY_LEVEL
+from vitals.gatt.services import BATTERY_LEVEL, SERIAL_NUMBER, THERMOMETER
 from vitals.gatt.services import CURRENT_TIME as CURRENT_TIME_SERVICE
-from vitals.reading import NAMESPACE, Reading, Source
+from vitals.reading import NAMESPACE, Reading, Signal, Source
 
 log = logging.getLogger(__name__)
 
 LATE_AFTER = timedelta(seconds=10)
 _LOW_BATTERY_PCT = 20
 _PROBE_S = 10.0
+_SIGNS_OF_LIFE = (
+    BATTERY_LEVEL,
+    thermometer.TYPE,
+    pulse_oximeter.FEATURES,
+    heart_rate.SENSOR_LOCATION,
+    SERIAL_NUMBER,
+)
+"""What can be read of a device at any time; none of it must be there."""
 
 
 class StandardSession:
@@ -58,6 +67,7 @@ class StandardSession:
         self._on_heard, self._on_complete = on_heard, on_complete
         self.garbled = 0
         self._battery_pct: int | None = None
+        self._site: str | None = None
         self._number = count()
 
     async def run(self) -> None:
@@ -70,6 +80,7 @@ class StandardSession:
         with suppress(RequestRefused):
             self._on_battery(await self._peripheral.read(BATTERY_LEVEL))
             await self._peripheral.subscribe(BATTERY_LEVEL, self._on_battery)
+        await self._read_site()
         offered = [await self._subscribe(uuid) for uuid in DECODERS]
         if not any(offered):
             raise LinkLost("it offers none of the vitals")
@@ -81,9 +92,23 @@ class StandardSession:
 
     async def _probe(self) -> None:
         """A thermometer may have nothing to say for hours: that it answers is a sign of life."""
-        with suppress(RequestRefused):
-            self._on_battery(await self._peripheral.read(BATTERY_LEVEL))
-            self._on_heard()
+        for uuid in _SIGNS_OF_LIFE:
+            with suppress(RequestRefused):
+                data = await self._peripheral.read(uuid)
+                if uuid == BATTERY_LEVEL:
+                    self._on_battery(data)
+                self._on_heard()
+                return
+
+    async def _read_site(self) -> None:
+        """Where a thermometer measures that always measures there: it does not say so each time."""
+        if THERMOMETER in self._peripheral.services:
+            with suppress(RequestRefused):
+                data = await self._peripheral.read(thermometer.TYPE)
+                try:
+                    self._site = thermometer.site_of(data).name.lower()
+                except MalformedRecord as error:
+                    self._bury(data, error)
 
     async def _set_clock(self) -> None:
         """Tell it the time, where it wants to know."""
@@ -129,10 +154,17 @@ class StandardSession:
                     device_time=observed.own_time.moment() if observed.own_time else None,
                     source=Source.BLE,
                     late=True if arrived - moment > LATE_AFTER else None,
-                    signal=observed.signal.model_copy(update={"battery_pct": self._battery_pct}),
+                    signal=self._signal(observed),
                 )
             )
         )
+
+    def _signal(self, observed: Observation) -> Signal:
+        """What the measurement says of itself, and what the device said of all its measurements."""
+        known: dict[str, object] = {"battery_pct": self._battery_pct}
+        if observed.measurements and observed.measurements.temp_corp is not None:
+            known["site"] = observed.signal.site or self._site
+        return observed.signal.model_copy(update=known)
 
     def _identity(self, observed: Observation, data: bytes, arrived: datetime) -> UUID:
         """The same for a dated measurement that is sent again; else new each time.

@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from bumble.core import UUID
+from bumble.gatt import Characteristic, Service
 
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
@@ -18,7 +20,7 @@ from edge_gateway.sources import standard_session
 from edge_gateway.sources.ble import BleSource
 from edge_gateway.standard_records import of_heart_rate, of_spot_check, of_temperature
 from edge_gateway.state import Counters, GatewayState
-from firmware_sim.radio_device import RadioDevice
+from firmware_sim.radio_device import Permission, Property, RadioDevice, indicated
 from firmware_sim.standard_device import Oximeter, StandardDevice, Strap, Thermometer
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air
@@ -167,6 +169,22 @@ async def test_fevers_dated_alike_by_a_clock_that_stands_still_are_two(air: Air,
     assert first.message_id != second.message_id
     assert first.device_time == second.device_time == datetime(2000, 1, 1, tzinfo=UTC)
     assert datetime.now(UTC) - first.timestamp < timedelta(minutes=1)
+
+
+async def test_device_without_battery_service_is_not_taken_for_silent(
+    air: Air, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(RadioDevice):
+        def __init__(self) -> None:
+            super().__init__(air.link, 35, "Plain", UUID.from_16_bits(0x1809))
+            location = Characteristic[bytes]("2A1D", Property.READ, Permission.READABLE, b"\x06")
+            self.offer([Service(UUID.from_16_bits(0x1809), [indicated("2A1C"), location])])
+
+    monkeypatch.setattr(standard_session, "_PROBE_S", 0.1)
+    async with a_desk(air, tmp_path, Plain()) as desk:
+        before = desk.state.links["dev-1"].heard
+        await eventually(lambda: desk.state.links["dev-1"].heard != before)
+        assert desk.state.links["dev-1"].battery_pct is None
 
 
 async def test_listed_device_without_vitals_says_so(air: Air, tmp_path: Path) -> None:

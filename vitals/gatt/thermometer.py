@@ -39,6 +39,19 @@ class Site(IntEnum):
     TYMPANUM = 9
 
 
+def site_of(data: bytes) -> Site:
+    """Decode Temperature Type (0x2A1D).
+
+    Raises:
+        MalformedRecord: not one byte, or a type nobody knows.
+    """
+    try:
+        (number,) = data
+        return Site(number)
+    except ValueError as error:
+        raise MalformedRecord("temperature type", data, "not one byte from 1 to 9") from error
+
+
 @dataclass(frozen=True, slots=True)
 class Temperature:
     """One indication of a thermometer.

@@ -178,6 +178,8 @@ async def running(
     fleet = asyncio.create_task(rig.fleet.run(stop, hurry))
     try:
         await rig.on_the_air()
+        for peripheral in rig.peripherals if stored else ():
+            peripheral.bracelet.clock.set_to(rig.started_ms, rig.started_ms)  # by a gateway of before
         for worn in rig.fleet.worn:
             for number in range(stored):
                 await worn.measure(rig.started_ms - 1000 * (stored - number))

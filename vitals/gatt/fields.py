@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from vitals.errors import MalformedRecord
+from vitals.gatt.current_time import DateTime
 from vitals.gatt.ieee11073 import decode_float, decode_sfloat, encode_float, encode_sfloat
 
 
@@ -43,6 +44,14 @@ class Fields:
     def float(self) -> float | None:
         """The next FLOAT; None where it says that there is no number."""
         return _number(decode_float(self.take(4)))
+
+    def date_time(self) -> DateTime | None:
+        """The next date and time; None where there is no such moment: the value beside it still counts."""
+        taken = self.take(DateTime.SIZE)
+        try:
+            return DateTime.from_bytes(taken)
+        except MalformedRecord:
+            return None
 
     def end(self) -> None:
         """All must be read.

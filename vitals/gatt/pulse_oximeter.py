@@ -169,12 +169,12 @@ class SpotCheckMeasurement:
         """Decode one indication.
 
         Raises:
-            MalformedRecord: shorter or longer than its flags say, or a time that cannot be.
+            MalformedRecord: shorter or longer than its flags say.
         """
         fields = Fields("spot-check oximetry", data)
         flags = fields.unsigned(1)
         values = Oximetry.read(fields)
-        time = DateTime.from_bytes(fields.take(DateTime.SIZE)) if flags & 0x01 else None
+        time = fields.date_time() if flags & 0x01 else None
         condition = _read_condition(fields, flags >> 1)
         fields.end()
         return cls(values, time, condition, bool(flags & 0x10))

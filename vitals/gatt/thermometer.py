@@ -52,6 +52,9 @@ def site_of(data: bytes) -> Site:
         raise MalformedRecord("temperature type", data, "not one byte from 1 to 9") from error
 
 
+_KNOWN_SITES = frozenset(Site)
+
+
 @dataclass(frozen=True, slots=True)
 class Temperature:
     """One indication of a thermometer.
@@ -79,18 +82,18 @@ class Temperature:
         """Decode one indication.
 
         Raises:
-            MalformedRecord: shorter or longer than its flags say, an impossible time or an unknown type.
+            MalformedRecord: shorter or longer than its flags say.
         """
         fields = Fields(_PROFILE, data)
         flags = fields.unsigned(1)
         value = fields.float()
-        time = DateTime.from_bytes(fields.take(DateTime.SIZE)) if flags & _TIME else None
+        time = fields.date_time() if flags & _TIME else None
         site = fields.unsigned(1) if flags & _TYPE else None
         fields.end()
-        try:
-            return cls(value, bool(flags & _FAHRENHEIT), time, Site(site) if site is not None else None)
-        except ValueError as error:
-            raise MalformedRecord(_PROFILE, data, f"temperature type {site}") from error
+        known = (
+            Site(site) if site in _KNOWN_SITES else None
+        )  # a type nobody knows is no reason to lose a fever
+        return cls(value, bool(flags & _FAHRENHEIT), time, known)
 
     def __bytes__(self) -> bytes:
         """Encode.

@@ -6,7 +6,7 @@ import pytest
 
 from vitals.errors import MalformedRecord
 from vitals.gatt.current_time import DateTime
-from vitals.gatt.thermometer import Site, Temperature, site_of
+from vitals.gatt.thermometer import Site, Temperature
 
 # FLOAT FF00017C is 380 tenths, FF00016E 366 tenths, FF0003EC 1004 tenths, 007FFFFF NaN
 GOLDEN = [
@@ -40,18 +40,10 @@ def test_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
         assert refused.value.data == data
 
 
-def test_unknown_type_is_refused() -> None:
-    with pytest.raises(MalformedRecord, match="temperature type 10"):
-        Temperature.from_bytes(bytes.fromhex("04 7C 01 00 FF 0A"))
-
-
-def test_type_is_one_byte_of_those_known() -> None:
-    assert site_of(b"\x03") is Site.EAR
-    assert site_of(b"\x09") is Site.TYMPANUM
-    for data in (b"", b"\x00", b"\x0a", b"\x03\x00"):
-        with pytest.raises(MalformedRecord, match="temperature type") as refused:
-            site_of(data)
-        assert refused.value.data == data
+def test_unknown_type_or_impossible_time_does_not_lose_the_fever() -> None:
+    assert Temperature.from_bytes(bytes.fromhex("04 7C 01 00 FF 0A")) == Temperature(38.0)
+    month_13 = bytes.fromhex("02 7C 01 00 FF E9 07 0D 18 0A 1E 05")
+    assert Temperature.from_bytes(month_13) == Temperature(38.0)
 
 
 @pytest.mark.parametrize(

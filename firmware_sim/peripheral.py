@@ -86,9 +86,10 @@ class Peripheral(RadioDevice):
             Permission.READABLE | writeable,
             CharacteristicValue(read=self._tell_time, write=self._set_clock),
         )
+        vitals = Service(SERVICE, [self._live, self._stored, self._status, self._access])
         self.offer(
             [
-                Service(SERVICE, [self._live, self._stored, self._status, self._access]),
+                vitals,
                 Service(GATT_BATTERY_SERVICE, [self._battery]),
                 Service(UUID(current_time.SERVICE), [clock]),
                 DeviceInformationService(
@@ -96,6 +97,8 @@ class Peripheral(RadioDevice):
                 ),
             ]
         )
+        if secure:
+            self.protect_subscriptions(vitals)
 
     async def publish(self, record: BraceletRecord) -> None:
         """Notify a fresh record, and the status where it has changed, to whoever has subscribed."""
@@ -109,6 +112,10 @@ class Peripheral(RadioDevice):
     async def send_live(self, value: bytes) -> None:
         """Notify bytes as a live record, whatever they are."""
         await self.notify(self._live, value)
+
+    async def send_status(self, value: bytes) -> None:
+        """Notify bytes as the status, whatever they are."""
+        await self.notify(self._status, value)
 
     async def _answer(self, answer: Count | Response) -> None:
         """Indicate; a gateway that is gone or does not confirm gets no second try."""

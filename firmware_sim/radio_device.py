@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from typing import Any
 
 from bumble import hci
 from bumble.core import UUID, AdvertisingData, BaseBumbleError
 from bumble.device import Connection
-from bumble.gatt import Characteristic, CharacteristicValue, Service
+from bumble.gatt import (
+    GATT_CLIENT_CHARACTERISTIC_CONFIGURATION_DESCRIPTOR,
+    Characteristic,
+    CharacteristicValue,
+    Service,
+)
 
 from firmware_sim.bonds import kept_bonds
 from firmware_sim.virtual_radio import VirtualLink
@@ -19,6 +25,14 @@ ADVERTISING_INTERVAL_MS = 100.0
 _FLAGS = (AdvertisingData.FLAGS, bytes([0x06]))  # general discoverable, LE only
 
 Property, Permission = Characteristic.Properties, Characteristic.Permissions
+
+
+class RadioState(StrEnum):
+    """What a peripheral is doing on the air."""
+
+    OFF = "off"
+    ADVERTISING = "advertising"
+    CONNECTED = "connected"
 
 
 class RadioDevice:
@@ -57,6 +71,18 @@ class RadioDevice:
         return self._connection is not None
 
     @property
+    def state(self) -> RadioState:
+        """What it is doing; whether a connection is secured is a matter of the connection."""
+        if self._connection:
+            return RadioState.CONNECTED
+        return RadioState.ADVERTISING if self._device.is_advertising else RadioState.OFF
+
+    @property
+    def secured(self) -> bool:
+        """Whether its connection is encrypted."""
+        return self._connection is not None and bool(self._connection.is_encrypted)
+
+    @property
     def address(self) -> str:
         """Its Bluetooth address, as AA:BB:CC:DD:EE:FF."""
         return str(self._device.random_address.to_string(with_type_qualifier=False)).upper()
@@ -64,6 +90,13 @@ class RadioDevice:
     def offer(self, services: Sequence[Service]) -> None:
         """Add GATT services; before the start."""
         self._device.add_services(list(services))
+
+    def protect_subscriptions(self, service: Service) -> None:
+        """Let only encrypted links subscribe to this service; after `offer`."""
+        for attribute in self._device.gatt_server.attributes:
+            inside = service.handle <= attribute.handle <= service.end_group_handle
+            if inside and attribute.type == GATT_CLIENT_CHARACTERISTIC_CONFIGURATION_DESCRIPTOR:
+                attribute.permissions |= Permission.WRITE_REQUIRES_ENCRYPTION
 
     async def start(self) -> None:
         """Switch the radio on and advertise."""
@@ -95,7 +128,7 @@ class RadioDevice:
 
     async def notify(self, characteristic: Characteristic[bytes], value: bytes) -> None:
         """Notify whoever has subscribed; nothing leaves a secure device in the clear."""
-        if (connection := self._connection) and (connection.is_encrypted or not self.secure):
+        if (connection := self._connection) and (self.secured or not self.secure):
             await self._device.notify_subscriber(connection, characteristic, value)
 
     async def indicate(self, characteristic: Characteristic[bytes], value: bytes) -> bool:

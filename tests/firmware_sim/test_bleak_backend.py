@@ -13,6 +13,9 @@ from bleak.backends.client import get_platform_client_backend_type
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import get_platform_scanner_backend_type
 from bleak.exc import BleakBluetoothNotAvailableError, BleakDeviceNotFoundError, BleakError
+from bumble import att
+from bumble.core import UUID
+from bumble.device import Peer
 
 from deploy.local.ports import free_port
 from firmware_sim import bleak_radio
@@ -286,19 +289,33 @@ async def test_hci_port_unknown_transport(spec: str) -> None:
             pass
 
 
-async def test_secure_bracelet_tells_only_who_has_paired(air: Air) -> None:
+async def test_secure_bracelet_takes_no_subscription_in_the_clear(air: Air) -> None:
+    bracelet = await air.add(secure=True)
+    await find()
+    connection = await air.gateway.connect_le(bracelet.address)
+    peer, heard = Peer(connection), Notes()
+    await peer.discover_services()
+    await peer.discover_characteristics()
+    (live,) = peer.get_characteristics_by_uuid(UUID(LIVE_RECORD))
+    with pytest.raises(att.ATT_Error) as refused:
+        await peer.subscribe(live, lambda value: heard.values.append(value))
+    assert refused.value.error_code == att.ErrorCode.INSUFFICIENT_ENCRYPTION
+    await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
+    await asyncio.sleep(0.1)
+    assert heard.values == []
+    await connection.disconnect()
+
+
+async def test_secure_bracelet_tells_who_has_paired(air: Air) -> None:
     bracelet = await air.add(secure=True)
     live = Notes()
     async with BleakClient(await find()) as client:
-        await client.start_notify(LIVE_RECORD, live)
-        await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
-        await asyncio.sleep(0.1)
-        assert live.values == []
-        await client.read_gatt_char(STATUS)  # BlueZ pairs by itself where a device insists, and so do we
+        assert not bracelet.secured
+        await client.start_notify(LIVE_RECORD, live)  # BlueZ pairs by itself where a device insists, as we do
         (connection,) = air.gateway.connections.values()
-        assert (connection.is_encrypted, connection.sc) == (True, True)
+        assert (connection.is_encrypted, connection.sc, bracelet.secured) == (True, True, True)
         await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
-        await until(lambda: live.seqs == [1])
+        await until(lambda: live.seqs == [0])
 
 
 async def test_bond_encrypts_the_next_connection_until_it_is_forgotten(air: Air) -> None:

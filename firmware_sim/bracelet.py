@@ -59,6 +59,9 @@ class Bracelet:
         battery_pct: charge when it was switched on.
         flash_records: capacity of the flash ring.
         clock: its clock; a good one where absent.
+
+    Attributes:
+        on: whether it has power; without, it neither measures nor sends.
     """
 
     def __init__(
@@ -73,10 +76,11 @@ class Bracelet:
     ) -> None:
         self.device_id, self.boot = device_id, boot
         self.clock = clock or Clock()
-        self.worn, self.charging = True, False
+        self.on, self.worn, self.charging = True, True, False
         self.overwritten = 0
         self._started_ms = self._charged_ms = now_ms
         self._charge_pct, self._capacity = battery_pct, flash_records
+        self._rested_pct = 0
         self._flash: dict[int, bytes] = {}
         self._oldest, self._next = 0, 0
 
@@ -160,6 +164,11 @@ class Bracelet:
         """Set the charge, as after a while on the charger or a battery that sags."""
         self._charge_pct, self._charged_ms = battery_pct, now_ms
 
+    def die(self, now_ms: int) -> None:
+        """Go off because the voltage sags; the battery recovers, and `restart` finds the charge it had."""
+        if self.on:
+            self.on, self._rested_pct = False, self.battery_pct(now_ms)
+
     def restart(self, now_ms: int, *, flash_kept: bool = True, clock_kept: bool = True) -> None:
         """Start again under the next restart number.
 
@@ -168,7 +177,9 @@ class Bracelet:
             flash_kept: numbering goes on behind what flash holds; else flash is empty and numbers start at 0.
             clock_kept: the clock ran on; else it is unset, as after an empty battery.
         """
-        self.boot = (self.boot + 1) % 256
+        if not self.on:
+            self.charge(self._rested_pct, now_ms)
+        self.on, self.boot = True, (self.boot + 1) % 256
         self._started_ms = now_ms
         self.clock = self.clock if clock_kept else Clock(is_set=False, drift_ppm=self.clock.drift_ppm)
         if not flash_kept:

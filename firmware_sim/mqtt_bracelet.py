@@ -44,6 +44,7 @@ class MqttBracelet:
 
     def __init__(self, device_id: str, host: str, port: int, *, in_flight: int = IN_FLIGHT) -> None:
         self.device_id, self.connected = device_id, False
+        self._away = False
         self._host, self._port, self._most_in_flight = host, port, in_flight
         self._waiting: deque[Reading] = deque()
         self._in_flight: dict[int, Reading] = {}
@@ -67,6 +68,23 @@ class MqttBracelet:
         if self.connected:
             self._say("offline")
         await _end(self._client)
+
+    async def leave(self) -> None:
+        """Be gone without a word, as out of range; readings wait."""
+        self._away, self.connected = True, False
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+
+    def come_back(self) -> None:
+        """Connect again; a client that was stopped does not by itself."""
+        self._away = False
+        self._client.connect_async(self._host, self._port, keepalive=_KEEPALIVE_S)
+        self._client.loop_start()
+
+    def forget(self) -> None:
+        """Lose what waits, as with a memory that is wiped; what is on its way may still arrive."""
+        self._waiting.clear()
+        self._unheard.clear()
 
     def send(self, payload: bytes) -> None:
         """Publish bytes as a measurement, whatever they are; nobody waits for them to arrive."""
@@ -101,7 +119,7 @@ class MqttBracelet:
             self._speak_older()
         elif reason.is_failure:
             self._on_disconnected(str(reason))
-        else:
+        elif not self._away:
             self.connected, self._last_complaint = True, ""
             log.info("%s: connected to the broker at %s:%d", self.device_id, self._host, self._port)
             self._say("online")
@@ -109,7 +127,8 @@ class MqttBracelet:
 
     def _on_disconnected(self, reason: str) -> None:
         self.connected = False
-        self._complain(f"no connection to the broker at {self._host}:{self._port} ({reason})")
+        if not self._away:
+            self._complain(f"no connection to the broker at {self._host}:{self._port} ({reason})")
 
     def _on_acknowledged(self, mid: int, reason: ReasonCode) -> None:
         reading = self._in_flight.pop(mid, None)

@@ -30,6 +30,7 @@ class EventKind(StrEnum):
     REBOOT = "reboot"
     RESET = "reset"
     GARBAGE = "garbage"
+    GARBAGE_STATUS = "garbage_status"
     DUPLICATE = "duplicate"
     REORDER = "reorder"
     CLONE = "clone"
@@ -50,27 +51,33 @@ MEANING = {
     EventKind.SLOTS_TAKEN: "for for_s seconds, the gateway's adapter holds no more than value links",
     EventKind.STALE_BOND: "the bracelet forgets whom it is bonded with",
     EventKind.REBOOT: "it restarts; flash and clock are kept",
-    EventKind.RESET: "it restarts with an empty flash, numbers from 0 and an unset clock",
-    EventKind.GARBAGE: "value notifications of random bytes",
+    EventKind.RESET: "it restarts with nothing stored and numbers from 0; over Bluetooth, its clock is unset",
+    EventKind.GARBAGE: "value measurements of random bytes",
+    EventKind.GARBAGE_STATUS: "value status notifications of random bytes",
     EventKind.DUPLICATE: "the next value records are sent twice",
     EventKind.REORDER: "the next value records each change places with the one behind",
     EventKind.CLONE: "for for_s seconds, another device uses its name",
     EventKind.TAKEN_OFF: "not worn for for_s seconds: no values",
     EventKind.MOTION: "for for_s seconds, the child moves too much for its sensors",
     EventKind.LOW_PERFUSION: "for for_s seconds, too little blood flow under the sensor",
-    EventKind.BATTERY: "its charge drops to value percent; at 0 it falls silent for for_s seconds",
+    EventKind.BATTERY: "its charge drops to value percent; at 0 it is off for for_s seconds, then restarts",
     EventKind.CLOCK_WRONG: "its clock is value seconds ahead (behind where negative)",
     EventKind.CLOCK_UNSET: "its clock is unset",
 }
 OVER_MQTT = frozenset(
     {
         EventKind.OUT_OF_RANGE,
+        EventKind.REBOOT,
+        EventKind.RESET,
         EventKind.GARBAGE,
         EventKind.DUPLICATE,
+        EventKind.REORDER,
         EventKind.TAKEN_OFF,
         EventKind.MOTION,
         EventKind.LOW_PERFUSION,
         EventKind.BATTERY,
+        EventKind.CLOCK_WRONG,
+        EventKind.CLOCK_UNSET,
     }
 )
 """Kinds that also befall a bracelet which speaks MQTT."""
@@ -92,6 +99,7 @@ _VALUED = frozenset(
         EventKind.SLOW_CONNECT,
         EventKind.SLOTS_TAKEN,
         EventKind.GARBAGE,
+        EventKind.GARBAGE_STATUS,
         EventKind.DUPLICATE,
         EventKind.REORDER,
         EventKind.BATTERY,
@@ -155,7 +163,17 @@ class Event(BaseModel):
             raise ValueError(f"{self.kind} needs for_s: {MEANING[self.kind]}")
         if self.kind in _VALUED and self.value is None:
             raise ValueError(f"{self.kind} needs value: {MEANING[self.kind]}")
+        if self.kind is not EventKind.CLOCK_WRONG and self.value is not None and self.value < 0:
+            raise ValueError(f"{self.kind} needs a value from 0 on: {MEANING[self.kind]}")
+        if self.kind is EventKind.BATTERY:
+            self._check_charge()
         return self
+
+    def _check_charge(self) -> None:
+        if self.value is not None and self.value > 100:
+            raise ValueError("battery needs a value up to 100, in percent")
+        if self.value == 0 and self.for_s is None:
+            raise ValueError("battery at 0 needs for_s: how long it is off")
 
     def occurrences(self, device_ids: Sequence[str]) -> Iterator[Occurrence]:
         """All there are, in order of time; without end where it comes again and again.

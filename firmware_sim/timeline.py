@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ class Timeline:
         """Real seconds until a simulated moment; negative when it has passed."""
         due = self.began_s + (simulated_ms - self.start_ms) / 1000 / self.speed
         return due - self.monotonic()
+
+    async def pass_by(self, seconds: float) -> None:
+        """Let simulated seconds pass."""
+        await asyncio.sleep(seconds / self.speed)
 
 
 def milliseconds(moment: datetime) -> int:

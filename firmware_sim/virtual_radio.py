@@ -13,7 +13,6 @@ Bumble 0.0.236 leaves out what a real controller does and a gateway depends on:
 from __future__ import annotations
 
 import asyncio
-import math
 
 from bumble import hci, ll
 from bumble.controller import Connection, Controller
@@ -36,6 +35,7 @@ class VirtualController(Controller):
     link: VirtualLink
     most_links = 64
     """Connections it can hold at once; a cheap adapter has 5 to 7."""
+    _asked_at = 0.0
 
     def on_hci_le_create_connection_cancel_command(
         self, _command: hci.HCI_LE_Create_Connection_Cancel_Command
@@ -77,16 +77,34 @@ class VirtualController(Controller):
         super().send_hci_packet(packet)
 
     def on_hci_le_create_connection_command(self, command: hci.HCI_LE_Create_Connection_Command) -> None:
-        """Refuse a connection beyond what this adapter holds."""
-        if len(self.le_connections) < self.most_links:
+        """Start to connect, within what this adapter holds."""
+        if self._admits(command):
             super().on_hci_le_create_connection_command(command)
-            return
+
+    def on_hci_le_extended_create_connection_command(
+        self, command: hci.HCI_LE_Extended_Create_Connection_Command
+    ) -> None:
+        """Start to connect, within what this adapter holds."""
+        if self._admits(command):
+            super().on_hci_le_extended_create_connection_command(command)
+
+    def _admits(self, command: hci.HCI_Command) -> bool:
+        self._asked_at = asyncio.get_running_loop().time()
+        if len(self.le_connections) < self.most_links:
+            return True
         refused = hci.HCI_Command_Status_Event(
             status=hci.HCI_ErrorCode.CONNECTION_LIMIT_EXCEEDED_ERROR,
             num_hci_command_packets=1,
             command_opcode=command.op_code,
         )
         self.send_hci_packet(refused)
+        return False
+
+    def create_le_connection(self, peer_address: hci.Address) -> None:
+        """Connect to a peer just heard; one that is slow to be caught is tried again when next heard."""
+        waited = asyncio.get_running_loop().time() - self._asked_at
+        if waited >= self.link.connect_delay_s.get(self.link.find_le_controller(peer_address), 0.0):
+            super().create_le_connection(peer_address)
 
     @property
     def listens(self) -> bool:
@@ -129,12 +147,16 @@ class VirtualLink(LocalLink):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._mute: set[Controller] = set()
-        self.connect_delay_s: dict[Controller, float] = {}
+        self.connect_delay_s: dict[Controller | None, float] = {}
         """How long a connection to a radio takes to come about; never where infinite."""
 
     def swallow(self, controller: Controller) -> None:
         """Let nothing of a radio's connections through any more: it is dead, and no controller says so."""
         self._mute.add(controller)
+
+    def swallows(self, controller: Controller) -> bool:
+        """Whether a radio is dead in that way."""
+        return controller in self._mute
 
     def let_through(self, controller: Controller) -> None:
         """End that; its own end of the connections is gone, while the other may still believe in them."""
@@ -184,13 +206,8 @@ class VirtualLink(LocalLink):
                 if isinstance(packet, ll.ConnectInd)
                 else not isinstance(controller, VirtualController) or controller.listens
             )
-            if not wanted:
-                continue
-            delay = self.connect_delay_s.get(controller, 0.0) if isinstance(packet, ll.ConnectInd) else 0.0
-            if delay == 0.0:
+            if wanted:
                 loop.call_soon(controller.on_ll_advertising_pdu, packet)
-            elif delay < math.inf:
-                loop.call_later(delay, controller.on_ll_advertising_pdu, packet)
 
     def scan_response_of(self, address: hci.Address) -> bytes:
         """What the advertiser at this address answers a scan request with; empty where nothing."""

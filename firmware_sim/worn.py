@@ -97,8 +97,10 @@ class WornBle:
         return self.peripheral.bracelet.unreleased
 
     async def measure(self, now_ms: int) -> None:
-        """Take one reading, write it to flash and notify it."""
+        """Take one reading, write it to flash and notify it; nothing without power."""
         sample = next(self._samples)
+        if not self.peripheral.bracelet.on:
+            return
         motion = sample.motion or self.motion > 0
         record = self._wearer.take(sample, now_ms, motion, self.low_perfusion > 0)
         self._wearer.note(record, now_ms)
@@ -114,7 +116,11 @@ class WornBle:
 
 
 class WornMqtt:
-    """An MQTT bracelet on a child; the firmware's state numbers its readings and tells its charge."""
+    """An MQTT bracelet on a child; the firmware's state numbers its readings and tells its charge.
+
+    Attributes:
+        reorder: so many of its next readings each change places with the one behind.
+    """
 
     def __init__(
         self, patient: Patient, seed: int, state: Bracelet, client: MqttBracelet, ledger: Ledger
@@ -122,7 +128,8 @@ class WornMqtt:
         self.state, self.client = state, client
         self._wearer = _Wearer(patient, state, ledger)
         self._samples = simulate(patient, seed)
-        self.duplicate = self.motion = self.low_perfusion = 0
+        self._held: Reading | None = None
+        self.duplicate = self.reorder = self.motion = self.low_perfusion = 0
 
     @property
     def device_id(self) -> str:
@@ -137,11 +144,13 @@ class WornMqtt:
     @property
     def pending(self) -> int:
         """Readings not acknowledged."""
-        return self.client.unacknowledged
+        return self.client.unacknowledged + (self._held is not None)
 
     async def measure(self, now_ms: int) -> None:
-        """Take one reading and publish it."""
+        """Take one reading and publish it; nothing without power."""
         sample = next(self._samples)
+        if not self.state.on:
+            return
         signal = Signal(
             contact=self.state.worn,
             motion=sample.motion or self.motion > 0,
@@ -152,10 +161,28 @@ class WornMqtt:
         record = self._wearer.take(sample, now_ms, bool(signal.motion), bool(signal.low_perfusion))
         self.state.release_up_to(record.seq)  # from here on the MQTT client keeps it
         if reading := self._wearer.note(record, now_ms, signal):
+            self._send(reading)
+
+    def _send(self, reading: Reading) -> None:
+        if self.reorder and self._held is None:
+            self.reorder, self._held = self.reorder - 1, reading
+            return
+        self.client.publish(reading)
+        self.send_held()
+        if self.duplicate:
+            self.duplicate -= 1
             self.client.publish(reading)
-            if self.duplicate:
-                self.duplicate -= 1
-                self.client.publish(reading)
+
+    def send_held(self) -> None:
+        """Send what waits for the reading behind it; there may be none."""
+        held, self._held = self._held, None
+        if held:
+            self.client.publish(held)
+
+    def forget(self) -> None:
+        """Lose what nobody has taken yet."""
+        self._held = None
+        self.client.forget()
 
 
 def reading_of(

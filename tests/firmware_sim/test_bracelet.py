@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firmware_sim.bracelet import Bracelet, Clock
+from firmware_sim.bracelet import FLASH_RECORDS, Bracelet, Clock
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag, StatusFlag
 from vitals.reading import Measurements
 
@@ -95,6 +95,37 @@ def test_clock_drifting_and_unset() -> None:
     assert record.device_time_ms == 2500
     assert not record.flags & RecordFlag.CLOCK_SET
     assert unset.status(NOON + 3000).clock_ms == 3000
+
+
+@pytest.mark.parametrize(("ppm", "gained_ms"), [(50.0, 4320), (-50.0, -4320), (0.0, 0)])
+def test_clock_drifts_by_its_crystal(ppm: float, gained_ms: int) -> None:
+    made = Bracelet("ble-001", 0, NOON, clock=Clock(drift_ppm=ppm))
+    a_day = NOON + 24 * 3600 * 1000
+    assert made.clock_ms(a_day) - a_day == gained_ms
+
+
+def test_clock_set_drifts_anew_from_there() -> None:
+    made = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False, drift_ppm=50.0))
+    hour = 3600 * 1000
+    made.clock.set_to(NOON + hour, NOON + hour)
+    assert made.clock_ms(NOON + hour) == NOON + hour
+    assert made.clock_ms(NOON + 2 * hour) == NOON + 2 * hour + 180
+
+
+def test_flash_holds_more_than_a_day_at_one_a_second() -> None:
+    assert FLASH_RECORDS >= 24 * 3600
+
+
+def test_voltage_sag_and_restart() -> None:
+    made = bracelet(2)
+    made.charge(31, NOON)
+    made.die(NOON)
+    made.charge(0, NOON)
+    made.die(NOON + 1000)
+    assert not made.on
+    made.restart(NOON + 5000, clock_kept=False)
+    assert (made.on, made.boot, made.battery_pct(NOON + 5000)) == (True, 6, 31)
+    assert stored(made, 0) == [0, 1]
 
 
 def test_restart_flash_kept_goes_on_numbering() -> None:

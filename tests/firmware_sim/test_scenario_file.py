@@ -56,6 +56,12 @@ def test_radio_events_spare_mqtt_bracelets(tmp_path: Path) -> None:
     assert [each.device_id for each in found] == ["ble-001", "ble-002"]
 
 
+@pytest.mark.parametrize("kind", ["reboot", "reset", "reorder", "clock_wrong", "clock_unset", "battery"])
+def test_what_is_the_firmwares_befalls_mqtt_bracelets_too(tmp_path: Path, kind: str) -> None:
+    text = f'[[event]]\nkind = "{kind}"\nvalue = 1\nbracelets = ["mqtt-001"]'
+    assert [each.device_id for each in a_scenario(tmp_path, text).occurrences(DEVICES)] == ["mqtt-001"]
+
+
 def test_the_adapters_slots_are_taken_once(tmp_path: Path) -> None:
     text = '[[event]]\nkind = "slots_taken"\nfor_s = 5\nvalue = 1'
     assert len(list(a_scenario(tmp_path, text).occurrences(DEVICES))) == 1
@@ -74,6 +80,9 @@ def test_the_adapters_slots_are_taken_once(tmp_path: Path) -> None:
         ('[[event]]\nkind = "link_loss"\nwhen = 5', "event 1: when: Extra inputs"),
         ('[[event]]\nkind = "out_of_range"', "event 1: out_of_range needs for_s: link lost"),
         ('[[event]]\nkind = "garbage"', "event 1: garbage needs value"),
+        ('[[event]]\nkind = "battery"\nvalue = 101', "event 1: battery needs a value up to 100"),
+        ('[[event]]\nkind = "battery"\nvalue = 0', "event 1: battery at 0 needs for_s"),
+        ('[[event]]\nkind = "garbage"\nvalue = -1', "event 1: garbage needs a value from 0 on"),
         ("[[event]", "is not TOML"),
     ],
 )
@@ -103,6 +112,6 @@ def test_event_for_nobody_is_refused(tmp_path: Path, text: str, problem: str) ->
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.name)
-def test_shipped_scenarios_can_befall_six_bracelets(path: Path) -> None:
-    devices = [f"ble-{number:03d}" for number in range(1, 7)]
+def test_shipped_scenarios_can_befall_bracelets_of_both_kinds(path: Path) -> None:
+    devices = [f"{kind}-{number:03d}" for kind in ("ble", "mqtt") for number in range(1, 7)]
     assert next(load_scenario(path).occurrences(devices)).at_s >= 0

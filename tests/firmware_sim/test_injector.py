@@ -1,0 +1,280 @@
+"""Every kind of event on bracelets of a real virtual air, seen through plain bleak."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+
+import pytest
+from bleak import BleakClient, BleakScanner
+from bleak.exc import BleakError
+
+from firmware_sim.injector import Injector
+from firmware_sim.ledger import Ledger
+from firmware_sim.physiology import patients
+from firmware_sim.radio_device import RadioState
+from firmware_sim.scenario_file import EventKind, Occurrence
+from firmware_sim.timeline import Timeline
+from firmware_sim.worn import WornBle
+from tests.firmware_sim.air import BOOT, Air, Notes, calm, find, now_ms, until
+from vitals.errors import MalformedRecord
+from vitals.gatt.bracelet import LIVE_RECORD, STATUS, BraceletRecord, BraceletStatus, RecordFlag
+
+DEVICE = "ble-001"
+
+
+def happening(kind: EventKind, at_s: float = 0.0, for_s: float = 0.0, value: float = 0.0) -> Occurrence:
+    return Occurrence(at_s, DEVICE, kind, for_s, value)
+
+
+async def a_worn(air: Air, *, stored: int = 0, secure: bool = False) -> WornBle:
+    return WornBle(next(patients()), 7, await air.add(stored=stored, secure=secure), Ledger(None))
+
+
+@asynccontextmanager
+async def befallen(air: Air, worn: WornBle, *what: Occurrence) -> AsyncIterator[Injector]:
+    """Inside, it happens; outside, it is over."""
+    timeline = Timeline.begin(1.0, None)
+    injector = Injector(iter(what), [worn], timeline, (air.link, air.controller), 7)
+    running = asyncio.create_task(injector.run())
+    try:
+        await until(lambda: injector.done or running.done())
+        yield injector
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+def flags_of(values: Sequence[bytes]) -> list[RecordFlag]:
+    return [BraceletRecord.from_bytes(value).flags for value in values]
+
+
+async def test_link_loss_ends_the_link_and_the_bracelet_is_there_again(air: Air) -> None:
+    worn = await a_worn(air)
+    lost = asyncio.Event()
+    client = BleakClient(await find(), disconnected_callback=lambda _: lost.set())
+    await client.connect()
+    assert worn.peripheral.state is RadioState.CONNECTED
+    async with befallen(air, worn, happening(EventKind.LINK_LOSS)) as injector:
+        await asyncio.wait_for(lost.wait(), 2)
+        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING)
+    assert injector.done == {"link_loss": 1}
+
+
+async def test_out_of_range_is_off_the_air_until_it_ends(air: Air) -> None:
+    worn = await a_worn(air)
+    async with befallen(air, worn, happening(EventKind.OUT_OF_RANGE, for_s=0.5)):
+        await until(lambda: worn.peripheral.state is RadioState.OFF)
+        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+
+
+async def test_overlapping_absences_end_with_the_last(air: Air) -> None:
+    worn = await a_worn(air)
+    short, long = happening(EventKind.SILENT_DEATH, for_s=0.3), happening(EventKind.OUT_OF_RANGE, for_s=1.2)
+    async with befallen(air, worn, short, long):
+        await until(lambda: worn.peripheral.state is RadioState.OFF)
+        await asyncio.sleep(0.6)
+        assert worn.peripheral.state is RadioState.OFF
+        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+
+
+async def test_silent_death_leaves_a_link_that_never_answers(air: Air) -> None:
+    worn = await a_worn(air)
+    client = BleakClient(await find())
+    await client.connect()
+    deadly = [happening(EventKind.SILENT_DEATH, for_s=1.0), happening(EventKind.LINK_LOSS, at_s=0.2)]
+    async with befallen(air, worn, *deadly):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await client.read_gatt_char(STATUS)
+        assert client.is_connected, "no controller may say that it is dead, not even of a link lost meanwhile"
+        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+        assert client.is_connected
+        await client.disconnect()
+        assert not client.is_connected
+        async with BleakClient(await find()) as again:
+            assert BraceletStatus.from_bytes(bytes(await again.read_gatt_char(STATUS))).boot == BOOT
+
+
+async def test_slow_connection_comes_about_late_and_works(air: Air) -> None:
+    worn = await a_worn(air)
+    device, loop = await find(), asyncio.get_running_loop()
+    async with befallen(air, worn, happening(EventKind.SLOW_CONNECT, for_s=30, value=0.6)):
+        asked = loop.time()
+        async with BleakClient(device) as client:
+            assert loop.time() - asked >= 0.6
+            assert await client.read_gatt_char(STATUS)
+        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING)
+
+
+@pytest.mark.parametrize("kind", [EventKind.REFUSE_CONNECT, EventKind.SLOW_CONNECT])
+async def test_connections_do_not_come_about_in_time(air: Air, kind: EventKind) -> None:
+    worn = await a_worn(air)
+    device = await find()
+    async with befallen(air, worn, happening(kind, for_s=30, value=20)):
+        with pytest.raises(TimeoutError):
+            await BleakClient(device, timeout=0.4).connect()
+        assert worn.peripheral.state is RadioState.ADVERTISING
+    async with BleakClient(device) as client:
+        assert client.is_connected
+
+
+async def test_slots_taken_refuses_another_link(air: Air) -> None:
+    worn = await a_worn(air)
+    await air.add()
+    second = await find("Kidjamo-ble-002")
+    async with BleakClient(await find()):
+        async with befallen(air, worn, happening(EventKind.SLOTS_TAKEN, for_s=30, value=1)):
+            with pytest.raises(BleakError, match="CONNECTION_LIMIT_EXCEEDED"):
+                await BleakClient(second).connect()
+        async with BleakClient(second) as client:
+            assert client.is_connected
+
+
+async def test_overlapping_limits_of_links_leave_the_adapter_as_it_was(air: Air) -> None:
+    worn = await a_worn(air)
+    before = air.controller.most_links
+    limits = [happening(EventKind.SLOTS_TAKEN, for_s=s, value=value) for s, value in ((0.3, 1), (0.6, 2))]
+    async with befallen(air, worn, *limits):
+        await until(lambda: air.controller.most_links == 1)
+        await until(lambda: air.controller.most_links == 2)
+        await until(lambda: air.controller.most_links == before)
+
+
+async def test_stale_bond_fails_the_next_connection(air: Air) -> None:
+    worn = await a_worn(air, secure=True)
+    async with BleakClient(await find(), pair=True):
+        assert worn.peripheral.secured
+    async with befallen(air, worn, happening(EventKind.STALE_BOND)):
+        await asyncio.sleep(0.05)
+    with pytest.raises(BleakError, match="PIN_OR_KEY_MISSING"):
+        await BleakClient(await find()).connect()
+
+
+@pytest.mark.parametrize(
+    ("kind", "boot", "numbers", "clock_set"),
+    [(EventKind.REBOOT, BOOT + 1, (0, 2), True), (EventKind.RESET, BOOT + 1, (1, 0), False)],
+)
+async def test_restarts(
+    air: Air, kind: EventKind, boot: int, numbers: tuple[int, int], clock_set: bool
+) -> None:
+    worn = await a_worn(air, stored=3)
+    async with befallen(air, worn, happening(kind)):
+        status = worn.peripheral.bracelet.status(now_ms())
+    assert (status.boot, (status.oldest_seq, status.newest_seq)) == (boot, numbers)
+    assert worn.peripheral.bracelet.clock.is_set is clock_set
+
+
+@pytest.mark.parametrize(
+    ("kind", "characteristic", "parse"),
+    [
+        (EventKind.GARBAGE, LIVE_RECORD, BraceletRecord.from_bytes),
+        (EventKind.GARBAGE_STATUS, STATUS, BraceletStatus.from_bytes),
+    ],
+)
+async def test_garbage_cannot_be_understood(
+    air: Air, kind: EventKind, characteristic: str, parse: Callable[[bytes], object]
+) -> None:
+    worn, notes = await a_worn(air), Notes()
+    async with BleakClient(await find()) as client:
+        await client.start_notify(characteristic, notes)
+        async with befallen(air, worn, happening(kind, value=3)):
+            await until(lambda: len(notes.values) == 3)
+    for value in notes.values:
+        with pytest.raises(MalformedRecord):
+            parse(value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (EventKind.DUPLICATE, 1, [0, 0, 1, 2, 3]),
+        (EventKind.REORDER, 1, [1, 0, 2, 3]),
+        (EventKind.REORDER, 2, [1, 0, 3, 2]),
+    ],
+)
+async def test_order_of_live_records(air: Air, kind: EventKind, value: int, expected: list[int]) -> None:
+    worn, live = await a_worn(air), Notes()
+    async with BleakClient(await find()) as client:
+        await client.start_notify(LIVE_RECORD, live)
+        async with befallen(air, worn, happening(kind, value=value)):
+            for _ in range(4):
+                await worn.measure(now_ms())
+            await until(lambda: len(live.values) == len(expected))
+    assert live.seqs == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "flag"),
+    [
+        (EventKind.TAKEN_OFF, RecordFlag.NO_CONTACT),
+        (EventKind.MOTION, RecordFlag.MOTION),
+        (EventKind.LOW_PERFUSION, RecordFlag.LOW_PERFUSION),
+    ],
+)
+async def test_circumstances_overlap_and_end(air: Air, kind: EventKind, flag: RecordFlag) -> None:
+    worn, live = await a_worn(air), Notes()
+    async with BleakClient(await find()) as client:
+        await client.start_notify(LIVE_RECORD, live)
+        async with befallen(air, worn, happening(kind, for_s=0.2), happening(kind, for_s=0.8)):
+            await asyncio.sleep(0.4)
+            await worn.measure(now_ms())
+            await asyncio.sleep(0.6)
+            await worn.measure(now_ms())
+            await until(lambda: len(live.values) == 2)
+    during, after = flags_of(live.values)
+    assert flag in during
+    if kind is not EventKind.MOTION:  # a child also moves by itself
+        assert flag not in after
+    measured = [BraceletRecord.from_bytes(value).measurements for value in live.values]
+    assert (measured[0] is None) is (kind is EventKind.TAKEN_OFF)
+    assert measured[1] is not None
+
+
+async def test_battery_low_is_told(air: Air) -> None:
+    worn = await a_worn(air)
+    async with befallen(air, worn, happening(EventKind.BATTERY, value=8)):
+        assert worn.peripheral.bracelet.status(now_ms()).battery_pct == 8
+
+
+async def test_battery_empty_is_silence_and_then_a_restart(air: Air) -> None:
+    worn = await a_worn(air, stored=2)
+    bracelet = worn.peripheral.bracelet
+    bracelet.charge(31, now_ms())
+    async with befallen(
+        air, worn, happening(EventKind.BATTERY, for_s=0.5), happening(EventKind.REBOOT, at_s=0.1)
+    ) as injector:
+        await until(lambda: worn.peripheral.state is RadioState.OFF)
+        await worn.measure(now_ms())
+        assert (bracelet.on, bracelet.unreleased) == (False, 2)
+        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+        await worn.measure(now_ms())
+    status = bracelet.status(now_ms())
+    assert (status.boot, status.newest_seq, status.battery_pct) == (BOOT + 1, 2, 31)
+    assert not bracelet.clock.is_set
+    assert injector.done == {"battery": 1}, "what has no power cannot reboot"
+
+
+async def test_clock_wrong_and_unset(air: Air) -> None:
+    worn = await a_worn(air)
+    bracelet = worn.peripheral.bracelet
+    behind = -timedelta(days=365).total_seconds()
+    async with befallen(air, worn, happening(EventKind.CLOCK_WRONG, value=behind)):
+        assert bracelet.clock_ms(now_ms()) - now_ms() == pytest.approx(behind * 1000, abs=500)
+    async with befallen(air, worn, happening(EventKind.CLOCK_UNSET)):
+        await worn.peripheral.publish(bracelet.measure(calm(), now_ms()))
+    assert not bracelet.clock.is_set
+
+
+async def test_clone_uses_the_name_for_a_while(air: Air) -> None:
+    worn = await a_worn(air)
+    heard: set[str] = set()
+    async with BleakScanner(lambda device, data: heard.add(device.address) if data.local_name else None):
+        async with befallen(air, worn, happening(EventKind.CLONE, for_s=30)):
+            await until(lambda: len(heard) == 2)
+        heard.clear()
+        await asyncio.sleep(0.3)
+    assert heard == {worn.peripheral.address}

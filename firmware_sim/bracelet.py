@@ -152,8 +152,11 @@ class Bracelet:
         )
 
     def clock_ms(self, now_ms: int) -> int:
-        """What the bracelet's clock shows."""
-        return self.clock.shows(now_ms, self._started_ms)
+        """What the bracelet's clock shows; its register cannot go below 0.
+
+        A reading that was due just before a restart would ask for that, and so would a time before 1970.
+        """
+        return max(0, self.clock.shows(now_ms, self._started_ms))
 
     def battery_pct(self, now_ms: int) -> int:
         """Charge, whole percent: five days from full to empty."""

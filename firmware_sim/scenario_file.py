@@ -106,6 +106,7 @@ _VALUED = frozenset(
         EventKind.CLOCK_WRONG,
     }
 )
+_CENTURY_S = 100 * 366 * 24 * 3600
 
 HOW_TO_WRITE_ONE = """\
 A scenario file is TOML, one table for each thing that happens:
@@ -165,6 +166,8 @@ class Event(BaseModel):
             raise ValueError(f"{self.kind} needs value: {MEANING[self.kind]}")
         if self.kind is not EventKind.CLOCK_WRONG and self.value is not None and self.value < 0:
             raise ValueError(f"{self.kind} needs a value from 0 on: {MEANING[self.kind]}")
+        if self.kind is EventKind.CLOCK_WRONG and self.value is not None and abs(self.value) > _CENTURY_S:
+            raise ValueError("clock_wrong needs a value within a hundred years")
         if self.kind is EventKind.BATTERY:
             self._check_charge()
         return self

@@ -112,6 +112,15 @@ def test_clock_set_drifts_anew_from_there() -> None:
     assert made.clock_ms(NOON + 2 * hour) == NOON + 2 * hour + 180
 
 
+def test_clock_never_shows_less_than_nothing() -> None:
+    made = bracelet()
+    made.restart(NOON + 5000, clock_kept=False)
+    assert made.measure(CALM, NOON + 4990).device_time_ms == 0, "due before the restart"
+    made.clock.set_to(-1_000_000, NOON + 6000)
+    assert made.measure(CALM, NOON + 6000).device_time_ms == 0, "before 1970"
+    assert made.status(NOON + 6000).clock_ms == 0
+
+
 def test_flash_holds_more_than_a_day_at_one_a_second() -> None:
     assert FLASH_RECORDS >= 24 * 3600
 

@@ -83,6 +83,10 @@ def test_the_adapters_slots_are_taken_once(tmp_path: Path) -> None:
         ('[[event]]\nkind = "battery"\nvalue = 101', "event 1: battery needs a value up to 100"),
         ('[[event]]\nkind = "battery"\nvalue = 0', "event 1: battery at 0 needs for_s"),
         ('[[event]]\nkind = "garbage"\nvalue = -1', "event 1: garbage needs a value from 0 on"),
+        (
+            '[[event]]\nkind = "clock_wrong"\nvalue = -4e9',
+            "event 1: clock_wrong needs a value within a hundred years",
+        ),
         ("[[event]", "is not TOML"),
     ],
 )

@@ -10,13 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from edge_gateway.store import ClockEra
+from edge_gateway.store import IN_DOUBT, ClockEra
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
 
 TOLERATED_MS = 1000
 """A clock this near the true time is taken at its word: 50 ppm of drift take six hours to get there."""
-_IN_DOUBT = 10
-"""So many records behind an era may have been stamped before its clock was set: a few seconds' worth."""
 _LIVE = timedelta(seconds=10)
 """A live record is not older than this, whatever its stamp says."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,15 +56,18 @@ class BraceletClock:
         oldest, newest = self.status.oldest_seq, self.status.newest_seq
         never_measured = oldest > newest == 0
         before = 0 if never_measured else newest + 1
-        return ClockEra(self.status.boot, before, self.offset_ms, milliseconds(self.arrived))
+        return ClockEra(
+            self.status.boot, before, self.offset_ms, milliseconds(self.arrived), was_set=self.is_set
+        )
 
     def contradicts(self, record: BraceletRecord, arrived: datetime) -> bool:
-        """Whether a record that came live is stamped with another time than now: the clock was changed.
+        """Whether a record that came live shows that the clock was changed, or lost, since.
 
         Raises:
             OverflowError: its time lies beyond the calendar.
         """
-        return abs(arrived - self.moment(record, arrived)) > _LIVE
+        lost = self.is_set and not record.flags & RecordFlag.CLOCK_SET and self._era_of(record) is None
+        return lost or abs(arrived - self._dated(record, arrived)) > _LIVE
 
     def moment(self, record: BraceletRecord, arrived: datetime) -> datetime:
         """When a record was measured, as well as can be known; never later than it arrived.
@@ -77,28 +78,31 @@ class BraceletClock:
         Raises:
             OverflowError: its time lies beyond the calendar.
         """
+        return min(arrived, self._dated(record, arrived))
+
+    def _dated(self, record: BraceletRecord, arrived: datetime) -> datetime:
+        """What its stamp says once corrected; in the future where a clock is ahead and nobody knows why."""
         stamped = moment(record.device_time_ms)
         if era := self._era_of(record):
-            return min(arrived, stamped + era.offset_ms * _MILLISECOND)
+            return stamped + era.offset_ms * _MILLISECOND
         if record.flags & RecordFlag.CLOCK_SET:
             if record.boot == self.status.boot and self.is_set and self.needs_setting:
-                return min(arrived, stamped + self.offset_ms * _MILLISECOND)
+                return stamped + self.offset_ms * _MILLISECOND
             return stamped
         if self.is_set:
             return arrived
         started = self.arrived - self.status.clock_ms * _MILLISECOND
-        if record.boot != self.status.boot:
-            return started
-        return min(arrived, stamped - _EPOCH + started)
+        return started if record.boot != self.status.boot else stamped - _EPOCH + started
 
     def _era_of(self, record: BraceletRecord) -> ClockEra | None:
         """The era whose clock stamped a record."""
-        eras = [era for era in self.eras if era.boot == record.boot]
+        was_set = bool(record.flags & RecordFlag.CLOCK_SET)
+        eras = [era for era in self.eras if era.boot == record.boot and era.was_set is was_set]
         for era in eras:
             if record.seq < era.before_seq:
                 return era
         last = eras[-1] if eras else None
-        if last is None or record.seq >= last.before_seq + _IN_DOUBT:
+        if last is None or record.seq >= last.before_seq + IN_DOUBT:
             return None
         as_is = abs(record.device_time_ms - last.set_ms)
         as_before = abs(record.device_time_ms + last.offset_ms - last.set_ms)

@@ -316,7 +316,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise _corrupt(verdict)
-        db.executescript(store.SCHEMA)
+        store.prepare(db)
     except BaseException:
         db.close()
         raise

@@ -42,7 +42,8 @@ CREATE TABLE IF NOT EXISTS clock_eras (
     boot INTEGER NOT NULL,
     before_seq INTEGER NOT NULL,
     offset_ms INTEGER NOT NULL,
-    set_ms INTEGER NOT NULL
+    set_ms INTEGER NOT NULL,
+    was_set INTEGER NOT NULL DEFAULT 1
 );
 CREATE INDEX IF NOT EXISTS clock_eras_of_device ON clock_eras (device_id, id);
 CREATE TABLE IF NOT EXISTS known_devices (
@@ -56,6 +57,8 @@ CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NU
 REJECTED_KEPT_S = 30 * 24 * 3600.0
 """How long a reading the API refused stays, for a person to look at."""
 _PURGE_CHUNK = 2000
+IN_DOUBT = 10
+"""So many records behind an era may have been stamped before its clock was set: a few seconds' worth."""
 _ERAS_KEPT = 8
 """Clock eras remembered for a bracelet: its flash outlives no more changes of its clock than that."""
 
@@ -106,12 +109,14 @@ class ClockEra:
         before_seq: records of this restart below this number were stamped by the clock as it was.
         offset_ms: how far that clock was behind the true time.
         set_ms: true time when it was set, milliseconds since 1970 UTC.
+        was_set: whether that clock had been set before, wrongly; else it counted from the restart.
     """
 
     boot: int
     before_seq: int
     offset_ms: int
     set_ms: int
+    was_set: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,13 @@ class Counts:
     def to_json(self) -> dict[str, int]:
         """As an object of numbers."""
         return asdict(self)
+
+
+def prepare(db: sqlite3.Connection) -> None:
+    """Make what tables and columns are missing; an outbox of an earlier version is taken over as it is."""
+    db.executescript(SCHEMA)
+    if "was_set" not in {column[1] for column in db.execute("PRAGMA table_info(clock_eras)")}:
+        db.execute("ALTER TABLE clock_eras ADD COLUMN was_set INTEGER NOT NULL DEFAULT 1")
 
 
 def append(db: sqlite3.Connection, readings: Sequence[NewReading], now: float) -> int:
@@ -212,27 +224,44 @@ def read_progress(db: sqlite3.Connection, device_id: str) -> Progress | None:
 
 
 def write_progress(db: sqlite3.Connection, device_id: str, progress: Progress) -> None:
-    """Remember how far a bracelet's records are committed."""
+    """Remember how far a bracelet's records are committed; clock eras before that are done with."""
     db.execute(
         "INSERT OR REPLACE INTO progress (device_id, boot, seq, message_id) VALUES (?, ?, ?, ?)",
         (device_id, progress.boot, progress.seq, str(progress.message_id)),
+    )
+    db.execute(
+        "DELETE FROM clock_eras WHERE device_id = ? AND before_seq + ? <= ?",
+        (device_id, IN_DOUBT, progress.seq),
     )
 
 
 def read_eras(db: sqlite3.Connection, device_id: str) -> tuple[ClockEra, ...]:
     """Times at which a bracelet's clock was set, oldest first."""
     found = db.execute(
-        "SELECT boot, before_seq, offset_ms, set_ms FROM clock_eras WHERE device_id = ? ORDER BY id",
+        "SELECT boot, before_seq, offset_ms, set_ms, was_set FROM clock_eras WHERE device_id = ? ORDER BY id",
         (device_id,),
     )
-    return tuple(ClockEra(*row) for row in found)
+    return tuple(
+        ClockEra(boot, before_seq, offset_ms, set_ms, bool(was_set))
+        for boot, before_seq, offset_ms, set_ms, was_set in found.fetchall()
+    )
 
 
 def write_era(db: sqlite3.Connection, device_id: str, era: ClockEra) -> None:
-    """Remember that a bracelet's clock is being set."""
+    """Remember that a bracelet's clock is being set.
+
+    A clock that counts from the restart tells when that was: eras under the same restart number that began
+    earlier belong to another life of the bracelet, or to another bracelet of that name.
+    """
+    if not era.was_set:
+        db.execute(
+            "DELETE FROM clock_eras WHERE device_id = ? AND boot = ? AND set_ms < ?",
+            (device_id, era.boot, era.offset_ms),
+        )
     db.execute(
-        "INSERT INTO clock_eras (device_id, boot, before_seq, offset_ms, set_ms) VALUES (?, ?, ?, ?, ?)",
-        (device_id, era.boot, era.before_seq, era.offset_ms, era.set_ms),
+        "INSERT INTO clock_eras (device_id, boot, before_seq, offset_ms, set_ms, was_set)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (device_id, era.boot, era.before_seq, era.offset_ms, era.set_ms, era.was_set),
     )
     db.execute(
         "DELETE FROM clock_eras WHERE device_id = :device AND id NOT IN"

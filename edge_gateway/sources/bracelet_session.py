@@ -104,11 +104,13 @@ class BraceletSession:
         await self._peripheral.subscribe(bracelet.RECORD_ACCESS, self._on_answer)
         while True:
             self._news.clear()
-            if self._restarted:
+            while self._restarted:
                 await self._begin()
             await self._understood(self._clock.keep_right())
-            while self._sequence.must_fetch:
+            while self._sequence.must_fetch and not self._restarted:
                 await self._fetch()
+            if self._restarted:
+                continue
             self._on_complete()
             self._count_missing()
             await self._release()
@@ -146,7 +148,8 @@ class BraceletSession:
         outcome = await self._ask(Request.report_from(self._sequence.fetch_from))
         if outcome not in (Outcome.SUCCESS, Outcome.NO_RECORDS):
             raise LinkLost(f"it did not report its records: {outcome.name}")
-        self._sequence.report_complete()
+        if not self._restarted:
+            self._sequence.report_complete()
 
     async def _release(self) -> None:
         """Let the bracelet reuse the flash of what is durable; noted first, or a crash looks like a loss."""
@@ -190,11 +193,12 @@ class BraceletSession:
 
     def _on_status(self, data: bytes) -> None:
         try:
-            self._clock.note(data, datetime.now(UTC))
+            status = self._clock.note(data, datetime.now(UTC))
         except MalformedRecord as error:
             self._bury(data, error)
             return
         self._hear()
+        self._note_restart(status.boot)
         self._news.set()
 
     def _on_live(self, data: bytes) -> None:
@@ -223,30 +227,31 @@ class BraceletSession:
             return
         self._hear()
         if live:
-            self._note_restart(record)
+            self._note_restart(record.boot)
             if self._clock.doubts(record):
                 self._news.set()
+        sequence = self._sequence
         if not self._restarted:
-            self._sequence.receive(record.seq, identity)
+            sequence.receive(record.seq, identity)
         again = self._known(identity)
         if live:
             self._absent(None if reading else absence.of_record(record.flags))
         if reading is None:
             self._no_value(record, again)
-            self._durable(record, identity)
+            self._durable(sequence, record.seq, identity)
             return
-        self._inbox.put(Arrival(reading, lambda: self._durable(record, identity), again))
+        self._inbox.put(Arrival(reading, lambda: self._durable(sequence, record.seq, identity), again))
 
-    def _note_restart(self, record: BraceletRecord) -> None:
+    def _note_restart(self, boot: int) -> None:
         """A bracelet that restarts while the link holds counts anew: what it has is looked at again."""
-        if record.boot != self._sequence.boot:
+        if boot != self._sequence.boot:
             self._restarted = True
             self._news.set()
 
-    def _durable(self, record: BraceletRecord, identity: UUID) -> None:
-        if not self._restarted:
-            self._sequence.commit(record.seq, identity)
-            self._news.set()
+    def _durable(self, sequence: Sequence, seq: int, identity: UUID) -> None:
+        """Only the count it was received in: after a restart the same number may be another record."""
+        sequence.commit(seq, identity)
+        self._news.set()
 
     def _known(self, identity: UUID) -> bool:
         """Whether this connection brought the record before."""

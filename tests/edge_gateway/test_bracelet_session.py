@@ -420,6 +420,57 @@ async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
     assert (bench.book.known.boot, bench.book.known.seq) == (BOOT + 1, 2)
 
 
+async def test_restart_that_only_the_status_tells_begins_anew() -> None:
+    bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: not bracelet.flash)
+        bracelet.boot = BOOT + 1
+        bracelet.flash = {seq: a_record(seq, boot=BOOT + 1) for seq in range(3)}
+        bracelet.listeners[STATUS](bracelet.status())
+        await eventually(lambda: not bracelet.flash)
+    assert len(bench.seqs) == 8
+    assert bench.state.counters.records_missing == 0
+
+
+async def test_late_confirmation_from_before_a_restart_releases_nothing() -> None:
+    """Its numbers are in use for other records by now, and those are not durable."""
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet, confirm=False)
+    async with bench.at_work():
+        await eventually(lambda: bench.completed == 1)
+        for seq in range(3):
+            bracelet.measure(seq)
+        await eventually(lambda: len(bench.arrivals) == 3)
+        bracelet.boot, bracelet.flash = BOOT + 1, {}
+        for seq in range(3):
+            bracelet.flash[seq] = a_record(seq, boot=BOOT + 1)
+            bracelet.listeners[LIVE_RECORD](bracelet.flash[seq])
+        await eventually(lambda: bench.completed >= 2 and len(bench.seqs) == 6)
+        for arrival in bench.arrivals[:3]:
+            arrival.confirm()
+        await asyncio.sleep(0.1)
+        assert sorted(bracelet.flash) == [0, 1, 2]
+        for arrival in bench.arrivals[3:]:
+            arrival.confirm()
+        await eventually(lambda: not bracelet.flash)
+
+
+async def test_restart_while_its_records_are_fetched_is_no_loss() -> None:
+    bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)}, answers=False)
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bracelet.requests)
+        bracelet.boot = BOOT + 1
+        bracelet.measure(5)
+        bracelet.flash[5] = a_record(5, boot=BOOT + 1)
+        bracelet.listeners[LIVE_RECORD](bracelet.flash[5])
+        bracelet.answers = True
+        bracelet.listeners[RECORD_ACCESS](bytes(Response(OpCode.REPORT, Outcome.NO_RECORDS)))
+        await eventually(lambda: not bracelet.flash)
+    assert bench.state.counters.records_missing == 0
+
+
 async def test_bracelet_that_sends_only_garbage_is_not_heard() -> None:
     bracelet = FakeBracelet()
     bench = Bench(bracelet)

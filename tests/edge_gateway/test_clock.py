@@ -68,10 +68,41 @@ def test_clock_that_was_set_dates_records_from_before_and_after(wrong_ms: int) -
 
 
 def test_clock_that_was_unset_until_an_hour_ago_dates_records_from_then() -> None:
-    era = ClockEra(1, 100, NOW_MS - 3_600_000 - 500_000, NOW_MS - 3_600_000)  # up for 500 s when it was set
+    # up for 500 s when it was set
+    era = ClockEra(1, 100, NOW_MS - 3_600_000 - 500_000, NOW_MS - 3_600_000, was_set=False)
     clock = BraceletClock(status(NOW_MS, held=(0, 3700)), NOW, (era,))
     assert clock.moment(record(40, 440_000, is_set=False), NOW) == NOW - timedelta(seconds=3660)
     assert clock.moment(record(100, 500_300, is_set=False), NOW) == NOW - timedelta(seconds=3599.7)
+
+
+def test_clock_that_was_right_until_it_was_lost_dates_its_records_by_their_stamps() -> None:
+    lost = ClockEra(1, 100, NOW_MS - 500_000, NOW_MS, was_set=False)
+    clock = BraceletClock(status(NOW_MS), NOW, (lost,))
+    assert clock.moment(record(40, NOW_MS - 60_000), NOW) == NOW - timedelta(seconds=60)
+    assert clock.moment(record(99, 470_000, is_set=False), NOW) == NOW - timedelta(seconds=30)
+
+
+def test_live_record_contradicts_a_clock_that_was_changed_or_lost() -> None:
+    clock = BraceletClock(status(NOW_MS), NOW)
+    later = NOW + timedelta(seconds=30)
+    told = {
+        "as it is": clock.contradicts(record(40, NOW_MS + 30_000), later),
+        "an hour behind": clock.contradicts(record(40, NOW_MS - 3_570_000), later),
+        "an hour ahead": clock.contradicts(record(40, NOW_MS + 3_630_000), later),
+        "lost": clock.contradicts(record(40, 5000, is_set=False), later),
+    }
+    assert told == {"as it is": False, "an hour behind": True, "an hour ahead": True, "lost": True}
+
+
+def test_record_that_came_while_the_clock_was_being_set_contradicts_nothing() -> None:
+    era = ClockEra(1, 100, NOW_MS - 500_000, NOW_MS, was_set=False)
+    clock = BraceletClock(status(NOW_MS), NOW, (era,))
+    assert not clock.contradicts(record(101, 501_000, is_set=False), NOW + timedelta(seconds=1))
+
+
+def test_record_of_an_earlier_restart_with_a_clock_ahead_is_not_from_the_future() -> None:
+    clock = BraceletClock(status(NOW_MS), NOW)
+    assert clock.moment(record(40, NOW_MS + DAY_MS, boot=0), NOW) == NOW
 
 
 def test_era_of_another_restart_dates_nothing() -> None:

@@ -18,7 +18,7 @@ import pytest
 from edge_gateway import outbox as module
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import Outbox, read_counts
-from edge_gateway.store import Counts, Progress
+from edge_gateway.store import ClockEra, Counts, Progress
 from tests.edge_gateway.helpers import a_row, eventually
 
 _WRITER = """
@@ -102,6 +102,43 @@ async def test_progress_survives_a_restart(tmp_path: Path) -> None:
         await outbox.remember("b", progress)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         assert await outbox.progress("b") == progress
+
+
+async def test_clock_eras_last_until_their_records_are_committed(tmp_path: Path) -> None:
+    eras = [ClockEra(1, 100, 5000, 1_756_031_400_000), ClockEra(1, 300, -7000, 1_756_031_600_000)]
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        for era in eras:
+            await outbox.begin_era("ble-001", era)
+        await outbox.begin_era("ble-002", eras[0])
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        assert await outbox.eras("ble-001") == tuple(eras)
+        await outbox.remember("ble-001", Progress(1, 120, uuid4()))
+        assert await outbox.eras("ble-001") == (eras[1],)
+        assert await outbox.eras("ble-002") == (eras[0],)
+
+
+async def test_clock_that_counts_from_a_restart_ends_the_eras_from_before_it(tmp_path: Path) -> None:
+    """Another bracelet of that name, or the restart counter has wrapped: the same number, another life."""
+    of_before = ClockEra(1, 80_000, 3_600_000, 1_756_000_000_000)
+    started_ms, now_ms = 1_756_031_000_000, 1_756_031_400_000
+    fresh = ClockEra(1, 400, started_ms, now_ms, was_set=False)
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        await outbox.begin_era("ble-001", of_before)
+        await outbox.begin_era("ble-001", fresh)
+        assert await outbox.eras("ble-001") == (fresh,)
+
+
+async def test_outbox_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.sqlite3"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(
+            "CREATE TABLE clock_eras (id INTEGER PRIMARY KEY, device_id TEXT NOT NULL, boot INTEGER NOT NULL,"
+            " before_seq INTEGER NOT NULL, offset_ms INTEGER NOT NULL, set_ms INTEGER NOT NULL)"
+        )
+        db.execute("INSERT INTO clock_eras VALUES (1, 'ble-001', 1, 100, 5000, 1756031400000)")
+        db.commit()
+    with Outbox(path) as outbox:
+        assert await outbox.eras("ble-001") == (ClockEra(1, 100, 5000, 1_756_031_400_000),)
 
 
 def test_outbox_killed_at_a_random_moment_holds_all_it_acknowledged(tmp_path: Path) -> None:

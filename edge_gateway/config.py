@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from importlib.resources import files
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -98,6 +98,22 @@ class BraceletConfig(_Section):
     address: Annotated[str, AfterValidator(_address)] | None = Field(None, examples=["F0:1B:DC:4B:00:01"])
 
 
+class ChildConfig(_Section):
+    """What carers call a child; the page and messages show it, nothing else does."""
+
+    patient_id: Identifier = Field(examples=["patient-001-ss"])
+    name: str = Field(min_length=1, max_length=60, examples=["Awa"])
+
+
+class ContactConfig(_Section):
+    """Somebody who is told of alarms."""
+
+    name: str = Field(min_length=1, max_length=60, examples=["mother"])
+    url_file: Path = Field(examples=["/etc/kidjamo/mother.url"])
+    level: Annotated[int, Field(ge=0, le=2)] = Field(0, examples=[0])
+    language: Literal["fr", "en"] | None = Field(None, examples=["fr"])
+
+
 class Config(_Section):
     """All settings of one gateway."""
 
@@ -105,10 +121,13 @@ class Config(_Section):
     data_dir: Path = Field(Path("data/gateway"), examples=["/var/lib/kidjamo"])
     accept_unknown_mqtt: bool = Field(False, examples=["false"])
     history_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(6.0, examples=[6])
+    language: Literal["fr", "en"] = Field("fr", examples=["fr"])
     api: ApiConfig
     mqtt: MqttConfig | None = None
     ble: BleConfig | None = None
     bracelet: tuple[BraceletConfig, ...] = ()
+    child: tuple[ChildConfig, ...] = ()
+    contact: tuple[ContactConfig, ...] = ()
 
     @model_validator(mode="after")
     def _each_bracelet_once(self) -> Self:
@@ -117,6 +136,16 @@ class Config(_Section):
         for named in (devices, addresses):
             if twice := sorted({each for each in named if named.count(each) > 1}):
                 raise ValueError(f"[[bracelet]] names {', '.join(twice)} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _each_name_once(self) -> Self:
+        for section, named in (
+            ("child", [child.patient_id for child in self.child]),
+            ("contact", [contact.name for contact in self.contact]),
+        ):
+            if twice := sorted({each for each in named if named.count(each) > 1}):
+                raise ValueError(f"[[{section}]] names {', '.join(twice)} more than once")
         return self
 
     @model_validator(mode="after")
@@ -141,6 +170,11 @@ class Config(_Section):
         return {worn.device_id: worn.address for worn in self.bracelet if worn.address}
 
     @property
+    def names(self) -> dict[str, str]:
+        """What carers call each child, by patient."""
+        return {child.patient_id: child.name for child in self.child}
+
+    @property
     def control_path(self) -> Path:
         """The socket at which a running gateway takes commands."""
         return self.data_dir / "gateway.sock"
@@ -158,6 +192,10 @@ class Config(_Section):
             found.append("ble: no [[bracelet]] is listed, so none will be connected")
         if self.mqtt and not self.bracelet and not self.accept_unknown_mqtt:
             found.append("mqtt: no [[bracelet]] is listed, so every one will be refused")
+        if self.contact and min(contact.level for contact in self.contact) > 0:
+            found.append("contact: none has level 0, so nobody is told in the first minutes of an alarm")
+        if strangers := sorted(set(self.names) - set(self.patients.values())):
+            found.append(f"child: no [[bracelet]] is worn by {', '.join(strangers)}")
         return found
 
 
@@ -209,7 +247,8 @@ def _resolved(config: Config, directory: Path) -> Config:
 
     sections = {name: section for name in ("api", "mqtt") if (section := getattr(config, name))}
     moved = {name: section.model_copy(update=at_home(section)) for name, section in sections.items()}
-    return config.model_copy(update=at_home(config) | moved)
+    contacts = tuple(contact.model_copy(update=at_home(contact)) for contact in config.contact)
+    return config.model_copy(update={**at_home(config), **moved, "contact": contacts})
 
 
 def _invalid_config(error: ValidationError) -> InvalidConfig:
@@ -241,6 +280,8 @@ _SECTIONS: dict[str, type[_Section]] = {
     "mqtt": MqttConfig,
     "ble": BleConfig,
     "bracelet": BraceletConfig,
+    "child": ChildConfig,
+    "contact": ContactConfig,
 }
 
 

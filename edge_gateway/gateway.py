@@ -7,23 +7,31 @@ import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-from edge_gateway.alarms import Alarms, Notifier
+from edge_gateway import system_clock, watch
+from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config
 from edge_gateway.control import Handler, serving
+from edge_gateway.desk import Desk
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig
 from edge_gateway.intake import Intake
+from edge_gateway.message import Message
 from edge_gateway.mqtt_session import MqttSession
-from edge_gateway.notifiers import MqttNotifier
+from edge_gateway.notifiers import Contact, MqttNotifier
 from edge_gateway.outbox import Outbox
 from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import GatewayState
 from edge_gateway.state_topic import last_will, publish_state
 from edge_gateway.uplink import Api, Uplink
+from edge_gateway.ward import Ward
+from vitals.conditions import Condition
+from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +46,8 @@ class _Parts:
     sources: list[Source]
     session: MqttSession | None
     alarms: Alarms
+    ward: Ward
+    callers: list[Desk[Message]]
     intake: Intake
     uplink: Uplink
     handlers: Mapping[str, Handler]
@@ -89,7 +99,8 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
 
 def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Parts:
     sources: list[Source] = []
-    notifiers: list[Notifier] = []
+    records: list[Desk[AlertRecord]] = []
+    callers: list[Desk[Message]] = []
     session = None
     if config.mqtt:
         session = MqttSession(
@@ -99,7 +110,9 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
             lambda mqtt: state.part("mqtt", mqtt),
         )
         sources.append(MqttSource(session, config.patients, config.accept_unknown_mqtt, state))
-        notifiers.append(MqttNotifier(session))
+        notifier = MqttNotifier(session, config.gateway_id)
+        records.append(Desk("mqtt", notifier.publish_alert, state.counters))
+        callers.append(Desk("mqtt", notifier.publish_message, state.counters))
     handlers: dict[str, Handler] = {"links": state.show_links}
     if config.ble:
         from edge_gateway.pairing import Pairing  # bleak is heavy: only where there is Bluetooth
@@ -108,10 +121,43 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
         sources.append(source)
         handlers |= Pairing(source, outbox, state).handlers
-    alarms = Alarms(notifiers, state.counters)
+    ward = _ward(config, state, outbox, callers)
+    alarms = Alarms(records, state.counters, ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
-    return _Parts(sources, session, alarms, intake, uplink, handlers)
+    return _Parts(sources, session, alarms, ward, callers, intake, uplink, handlers)
+
+
+def _ward(config: Config, state: GatewayState, outbox: Outbox, callers: list[Desk[Message]]) -> Ward:
+    """The children, and who is told of their alarms; adds a desk for each contact."""
+    contacts: list[Desk[Message]] = []
+
+    def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
+        parts = watch.Parts(
+            uplink_down_since=state.undelivered_since,
+            outbox_trouble=outbox.trouble,
+            clock_synchronised=system_clock.is_synchronised(),
+            failing=tuple(desk.name for desk in contacts if desk.failing),
+        )
+        yield from watch.of_gateway(parts, now)
+        for child in ward.children.values():
+            links = [link for device, link in state.links.items() if device in child.devices]
+            yield from watch.of_child(child, links, ward.started, now)
+
+    ward = Ward(config.gateway_id, config.names, config.patients, outbox, conditions)
+    ward.callers += [desk.add for desk in callers]
+    for each in config.contact:
+        contact = Contact(each.name, each.url_file, each.level, each.language or config.language)
+        desk = Desk(each.name, contact.tell, state.counters)
+        contacts.append(desk)
+        ward.callers.append(partial(_call, contact, desk))
+    callers += contacts
+    return ward
+
+
+def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:
+    if contact.wants(said):
+        desk.add(said)
 
 
 async def _run(
@@ -120,11 +166,14 @@ async def _run(
     for path in outbox.set_aside:
         _report(path, parts.intake)
     reported = len(outbox.set_aside)
+    await parts.ward.recall()
     async with serving(config.control_path, parts.handlers), asyncio.TaskGroup() as tasks:
         uplinks = [
             tasks.create_task(parts.uplink.run(), name="uplink"),
             tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
             tasks.create_task(parts.alarms.run(), name="alarms"),
+            tasks.create_task(parts.ward.run(), name="ward"),
+            *(tasks.create_task(desk.run(), name=f"notifier {desk.name}") for desk in parts.callers),
             tasks.create_task(_upkeep(config, parts, outbox, reported), name="upkeep"),
         ]
         if parts.session:
@@ -153,6 +202,9 @@ async def _stop(
     except TimeoutError:
         log.error("the disk did not take everything; what is not durable was not acknowledged either")
     await _cancel(uplinks)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
+            await parts.ward.keep()
     if parts.session:
         topic, payload = parts.session.will
         await parts.session.publish(topic, payload, retain=True)

@@ -1,27 +1,93 @@
-"""Notifiers: who is told of an alert, and how."""
+"""Notifiers: who is told, and how."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from edge_gateway.errors import NotNotified
+from edge_gateway.message import Message
 from edge_gateway.mqtt_session import MqttSession
+from vitals.absence import Language
+from vitals.conditions import Priority
 from vitals.rules import AlertRecord
-from vitals.topics import patient_alarms
+from vitals.topics import gateway_notifications, patient_alarms, patient_notifications
+
+if TYPE_CHECKING:
+    from apprise import Apprise, NotifyType
 
 
 class MqttNotifier:
-    """Publishes alerts on the child's alarm topic, at least once."""
+    """Publishes, at least once: alert records for machines, messages for whoever shows them to people."""
 
-    name = "mqtt"
+    def __init__(self, session: MqttSession, gateway_id: str) -> None:
+        self._session, self._gateway_id = session, gateway_id
 
-    def __init__(self, session: MqttSession) -> None:
-        self._session = session
-
-    async def notify(self, alert: AlertRecord) -> None:
-        """Publish one alert and wait until the broker has it.
+    async def publish_alert(self, alert: AlertRecord) -> None:
+        """Publish one alert record on the child's alarm topic and wait until the broker has it.
 
         Raises:
             NotNotified: the broker is away.
         """
-        topic = patient_alarms(alert.patient_id)
-        if not await self._session.publish(topic, alert.model_dump_json().encode()):
+        await self._publish(patient_alarms(alert.patient_id), alert.model_dump_json())
+
+    async def publish_message(self, message: Message) -> None:
+        """Publish one message, of a child or of the gateway, and wait until the broker has it.
+
+        Raises:
+            NotNotified: the broker is away.
+        """
+        patient = message.patient_id
+        topic = patient_notifications(patient) if patient else gateway_notifications(self._gateway_id)
+        await self._publish(topic, message.to_json())
+
+    async def _publish(self, topic: str, text: str) -> None:
+        if not await self._session.publish(topic, text.encode()):
             raise NotNotified("the MQTT broker is away")
+
+
+class Contact:
+    """A person, reached through one of apprise's services: mail, ntfy, SMS gateways and many more.
+
+    Args:
+        url_file: holds the service's address, which is a secret; read anew for each message.
+        level: told when nobody has answered for 0, 5 or 10 minutes: 0, 1, 2.
+    """
+
+    def __init__(self, name: str, url_file: Path, level: int, language: Language) -> None:
+        self.name = name
+        self._url_file, self._level, self._language = url_file, level, language
+
+    def wants(self, message: Message) -> bool:
+        """Whether a message is for this person: what is of low priority can be seen on the page."""
+        return message.priority >= Priority.MEDIUM and message.level >= self._level
+
+    async def tell(self, message: Message) -> None:
+        """Send one message and wait until the service has taken it.
+
+        Raises:
+            NotNotified: it has not.
+        """
+        service, kind = await asyncio.to_thread(self._service, message.priority)
+        title, body = message.title(self._language), message.body[self._language]
+        if not await service.async_notify(body=body, title=title, notify_type=kind):
+            raise NotNotified("the service did not take the message")
+
+    def _service(self, priority: Priority) -> tuple[Apprise, NotifyType]:
+        from apprise import Apprise, NotifyType  # heavy: only where there are contacts
+
+        kinds: Mapping[Priority, NotifyType] = {
+            Priority.HIGH: NotifyType.FAILURE,
+            Priority.MEDIUM: NotifyType.WARNING,
+            Priority.LOW: NotifyType.INFO,
+        }
+        service = Apprise()
+        try:
+            url = self._url_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotNotified(f"its address cannot be read: {error}") from error
+        if not service.add(url):
+            raise NotNotified(f"{self._url_file} does not hold an address that apprise knows")
+        return service, kinds[priority]

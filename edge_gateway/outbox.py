@@ -166,6 +166,14 @@ class Outbox:
         """Note that a bracelet's clock is being set."""
         await self._ask(lambda db: store.write_era(db, device_id, era))
 
+    async def alarm_states(self) -> dict[str, str]:
+        """What was kept of alarms, by name."""
+        return await self._ask(store.read_alarm_states)
+
+    async def keep_alarm_state(self, name: str, state: str) -> None:
+        """Keep the state of a child's alarms, or of the gateway's conditions."""
+        await self._ask(lambda db: store.write_alarm_state(db, name, state))
+
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
         return await self._ask(store.read_addresses)

@@ -94,6 +94,7 @@ class GatewayState:
 
     Attributes:
         parts: state in words of what the gateway depends on: `api`, `mqtt`, `radio`, `outbox`.
+        undelivered_since: since when the API has taken nothing; None while it does.
         changed: set whenever a link or a part changes.
     """
 
@@ -103,6 +104,7 @@ class GatewayState:
         self.counters = Counters()
         self.parts: dict[str, str] = {}
         self.links: dict[str, LinkInfo] = {}
+        self.undelivered_since: datetime | None = None
         self.changed = asyncio.Event()
 
     def part(self, name: str, state: str) -> None:

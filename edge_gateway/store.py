@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS known_devices (
     address TEXT NOT NULL,
     known_since REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alarm_states (name TEXT PRIMARY KEY, state TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -286,6 +287,16 @@ def write_address(db: sqlite3.Connection, device_id: str, address: str, now: flo
 def delete_address(db: sqlite3.Connection, device_id: str) -> bool:
     """Know a bracelet no longer. Returns whether it was known."""
     return bool(db.execute("DELETE FROM known_devices WHERE device_id = ?", (device_id,)).rowcount)
+
+
+def read_alarm_states(db: sqlite3.Connection) -> dict[str, str]:
+    """What was kept of alarms, by name."""
+    return dict(db.execute("SELECT name, state FROM alarm_states").fetchall())
+
+
+def write_alarm_state(db: sqlite3.Connection, name: str, state: str) -> None:
+    """Keep the state of a child's alarms, or of the gateway's conditions."""
+    db.execute("INSERT OR REPLACE INTO alarm_states (name, state) VALUES (?, ?)", (name, state))
 
 
 def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:

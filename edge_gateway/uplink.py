@@ -8,6 +8,7 @@ import logging
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import httpx
 
@@ -203,6 +204,7 @@ class Uplink:
         wait = max(backoff.after_failure(), _asked(error))
         self._state.counters.delivery_failures += 1
         self._state.part("api", f"away: {error}")
+        self._state.undelivered_since = self._state.undelivered_since or datetime.now(UTC)
         log.log(level, "API: %s; readings wait in the outbox, next try in %.1f s", error, wait)
         await asyncio.sleep(wait)
 
@@ -211,6 +213,7 @@ class Uplink:
             log.warning("API takes readings again")
         backoff.reset()
         self._state.part("api", "up")
+        self._state.undelivered_since = None
 
 
 def _asked(error: DeliveryFailed) -> float:

@@ -50,3 +50,13 @@ def gateway_state(gateway_id: str) -> str:
 def patient_alarms(patient_id: str) -> str:
     """MQTT topic on which a child's alarms go out."""
     return f"kidjamo/patients/{patient_id}/alarms"
+
+
+def patient_notifications(patient_id: str) -> str:
+    """MQTT topic of what people are told about a child."""
+    return f"kidjamo/patients/{patient_id}/notifications"
+
+
+def gateway_notifications(gateway_id: str) -> str:
+    """MQTT topic of what people are told about a gateway itself."""
+    return f"kidjamo/gateways/{gateway_id}/notifications"

@@ -13,7 +13,9 @@ from edge_gateway.config import (
     ApiConfig,
     BleConfig,
     BraceletConfig,
+    ChildConfig,
     Config,
+    ContactConfig,
     MqttConfig,
     example,
     load_config,
@@ -39,17 +41,21 @@ def test_example_loads_as_it_is() -> None:
 
 
 def test_example_with_every_setting_switched_on_loads_too() -> None:
-    switched_on = re.sub(r"(?m)^# (?=\w+ = )", "", example())
+    switched_on = re.sub(r"(?m)^# (?=\w+ = |\[)", "", example())
     config = parse_config(switched_on, Path("/etc/kidjamo"))
     assert config.mqtt is not None
     assert config.mqtt.password_file == Path("/etc/kidjamo/mqtt.password")
     assert config.api.batch_size == 200
+    assert config.names == {"patient-001-ss": "Awa"}
+    assert [each.url_file for each in config.contact] == [Path("/etc/kidjamo/mother.url")]
 
 
-@pytest.mark.parametrize("section", [Config, ApiConfig, MqttConfig, BleConfig, BraceletConfig])
+@pytest.mark.parametrize(
+    "section", [Config, ApiConfig, MqttConfig, BleConfig, BraceletConfig, ChildConfig, ContactConfig]
+)
 def test_example_documents_every_setting(section: type[BaseModel]) -> None:
     text = example()
-    nested = {"api", "mqtt", "ble", "bracelet"}
+    nested = {"api", "mqtt", "ble", "bracelet", "child", "contact"}
     undocumented = [name for name in section.model_fields if f"{name} = " not in text and name not in nested]
     assert undocumented == []
 

@@ -20,6 +20,7 @@ from deploy.local.ports import free_port
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
+from edge_gateway.desk import Desk
 from edge_gateway.errors import NotNotified
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
@@ -255,7 +256,9 @@ async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -
     listener.subscribe("kidjamo/patients/+/alarms", qos=1)
     listener.loop_start()
     session = a_session(mqtt_broker.port)
-    alarms = Alarms([MqttNotifier(session)], Counters())
+    counters = Counters()
+    notifier = MqttNotifier(session, "gw-test")
+    alarms = Alarms([Desk("mqtt", notifier.publish_alert, counters)], counters)
     async with running(session):
         await eventually(lambda: session.connected)
         task = asyncio.create_task(alarms.run())
@@ -272,7 +275,7 @@ async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -
 async def test_notifier_without_broker_says_so() -> None:
     alert = Alarms([], Counters()).judge(a_reading(spo2_pct=80.0))[0]
     with pytest.raises(NotNotified):
-        await MqttNotifier(a_session(1)).notify(alert)
+        await MqttNotifier(a_session(1), "gw-test").publish_alert(alert)
 
 
 def test_namespace_is_the_projects() -> None:

@@ -1,0 +1,128 @@
+"""Contacts are told through apprise: over a real connection, in their language, and failing loudly."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edge_gateway.desk import Desk
+from edge_gateway.errors import NotNotified
+from edge_gateway.message import Message, self_test
+from edge_gateway.notifiers import Contact
+from edge_gateway.state import Counters
+from vitals.conditions import Priority
+
+AT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
+
+
+def a_message(priority: Priority = Priority.HIGH, level: int = 0) -> Message:
+    body = {"en": "Low oxygen: worst SpO2 85 %", "fr": "Manque d'oxygène : au pire SpO2 85 %"}
+    return Message("SPO2", "raised", "patient-001-ss", priority, level, AT, "Awa", body)  # type: ignore[arg-type]
+
+
+class Service:
+    """A web service that takes notifications, or refuses them."""
+
+    def __init__(self) -> None:
+        self.received: list[dict[str, Any]] = []
+        self.status = 200
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                service.received.append(json.loads(self.rfile.read(length)))
+                self.send_response(service.status)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"json://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    made = Service()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def a_contact(path: Path, url: str, language: Any = "fr", level: int = 0) -> Contact:
+    file = path / "contact.url"
+    file.write_text(url + "\n")
+    return Contact("mother", file, level, language)
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "body"),
+    [
+        ("fr", "ALARME Awa", "Manque d'oxygène : au pire SpO2 85 %"),
+        ("en", "ALARM Awa", "Low oxygen: worst SpO2 85 %"),
+    ],
+)
+async def test_contact_is_told_in_its_language(
+    service: Service, tmp_path: Path, language: str, title: str, body: str
+) -> None:
+    await a_contact(tmp_path, service.url, language).tell(a_message())
+    (received,) = service.received
+    assert (received["title"], received["message"], received["type"]) == (title, body, "failure")
+
+
+async def test_service_that_refuses_is_a_failure(service: Service, tmp_path: Path) -> None:
+    service.status = 500
+    with pytest.raises(NotNotified, match="did not take"):
+        await a_contact(tmp_path, service.url).tell(a_message())
+
+
+async def test_address_nobody_knows_is_named_by_its_file_and_not_told(tmp_path: Path) -> None:
+    with pytest.raises(NotNotified, match=r"contact\.url does not hold") as refused:
+        await a_contact(tmp_path, "nonsense://secret").tell(a_message())
+    assert "secret" not in str(refused.value)
+    (tmp_path / "contact.url").unlink()
+    with pytest.raises(NotNotified, match="cannot be read"):
+        await Contact("mother", tmp_path / "contact.url", 0, "fr").tell(a_message())
+
+
+@pytest.mark.parametrize(
+    ("own_level", "priority", "level", "wanted"),
+    [
+        (0, Priority.HIGH, 0, True),
+        (0, Priority.MEDIUM, 0, True),
+        (0, Priority.LOW, 0, False),
+        (1, Priority.HIGH, 0, False),
+        (1, Priority.HIGH, 1, True),
+        (2, Priority.HIGH, 1, False),
+        (2, Priority.HIGH, 2, True),
+    ],
+)
+def test_contact_is_told_what_is_for_it(
+    tmp_path: Path, own_level: int, priority: Priority, level: int, wanted: bool
+) -> None:
+    assert a_contact(tmp_path, "json://x", level=own_level).wants(a_message(priority, level)) is wanted
+
+
+async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
+    service: Service, tmp_path: Path
+) -> None:
+    desk = Desk("mother", a_contact(tmp_path, service.url).tell, Counters())
+    assert await desk.try_now(self_test("gw-test", AT)) == ""
+    assert (
+        service.received[0]["message"]
+        == "Ceci est un essai\u00a0: les alarmes de cette passerelle vous parviennent."
+    )
+    service.status = 503
+    assert await desk.try_now(self_test("gw-test", AT)) == "the service did not take the message"

@@ -1,0 +1,62 @@
+"""Which technical conditions hold, from what the gateway knows of itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from edge_gateway import system_clock, watch
+from edge_gateway.state import LinkInfo
+from edge_gateway.ward import Child, Watched
+from vitals.absence import Absence
+from vitals.episodes import Episodes
+
+NOW = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
+DAY_AGO = NOW - timedelta(days=1)
+
+
+def a_child(silent: timedelta) -> Child:
+    watched = Watched(episodes=Episodes(patient_id="p"), since=DAY_AGO, latest=NOW - silent)
+    return Child("p", "Awa", {"bracelet-001"}, watched)
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        (watch.Parts(), []),
+        (watch.Parts(uplink_down_since=NOW - timedelta(seconds=119)), []),
+        (watch.Parts(uplink_down_since=NOW - timedelta(seconds=120)), ["UPLINK_DOWN LOW"]),
+        (watch.Parts(uplink_down_since=NOW - timedelta(minutes=30)), ["UPLINK_DOWN MEDIUM"]),
+        (watch.Parts(outbox_filled=0.69), []),
+        (watch.Parts(outbox_filled=0.7), ["OUTBOX_FILLING LOW"]),
+        (watch.Parts(outbox_filled=0.9), ["OUTBOX_FILLING MEDIUM"]),
+        (watch.Parts(outbox_trouble="disk full"), ["OUTBOX_FAILING HIGH"]),
+        (watch.Parts(clock_synchronised=True), []),
+        (watch.Parts(clock_synchronised=False), ["CLOCK_UNSYNCHRONISED LOW"]),
+        (watch.Parts(failing=("mother",)), ["NOTIFIER_FAILING HIGH"]),
+    ],
+)
+def test_part_of_the_gateway_that_fails_is_told(parts: watch.Parts, found: list[str]) -> None:
+    conditions = watch.of_gateway(parts, NOW)
+    assert [f"{each.kind} {each.priority.name}" for each in conditions] == found
+
+
+@pytest.mark.parametrize(
+    ("battery_pct", "found"),
+    [(16, []), (15, ["LOW_BATTERY LOW"]), (6, ["LOW_BATTERY LOW"]), (5, ["LOW_BATTERY MEDIUM"])],
+)
+def test_battery_that_runs_low_is_told(battery_pct: int, found: list[str]) -> None:
+    link = LinkInfo("ble", "live", DAY_AGO, battery_pct=battery_pct)
+    conditions = watch.of_child(a_child(timedelta()), [link], DAY_AGO, NOW)
+    assert [f"{each.kind} {each.priority.name}" for each in conditions] == found
+
+
+def test_reason_for_missing_values_is_that_of_the_link() -> None:
+    link = LinkInfo("ble", "backing off", DAY_AGO, absence=Absence.SLOT_WAIT)
+    (condition,) = watch.of_child(a_child(timedelta(minutes=3)), [link], DAY_AGO, NOW)
+    assert condition.reason is Absence.SLOT_WAIT
+
+
+def test_machine_says_whether_its_clock_is_synchronised() -> None:
+    assert system_clock.is_synchronised() in (True, False, None)

@@ -70,6 +70,17 @@ class ApiConfig(_Section):
         return is_loopback(urlsplit(self.url).hostname or "")
 
 
+class OutboxConfig(_Section):
+    """The memory for times without internet."""
+
+    max_mb: Annotated[int, Field(ge=1, le=1_000_000)] = Field(1024, examples=[1024])
+
+    @property
+    def max_bytes(self) -> int:
+        """The bound in bytes."""
+        return self.max_mb * 2**20
+
+
 class MqttConfig(_Section):
     """The broker that MQTT bracelets publish to."""
 
@@ -123,6 +134,7 @@ class Config(_Section):
     history_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(6.0, examples=[6])
     language: Literal["fr", "en"] = Field("fr", examples=["fr"])
     api: ApiConfig
+    outbox: OutboxConfig = OutboxConfig()
     mqtt: MqttConfig | None = None
     ble: BleConfig | None = None
     bracelet: tuple[BraceletConfig, ...] = ()
@@ -277,6 +289,7 @@ def _invalid_config(error: ValidationError) -> InvalidConfig:
 
 _SECTIONS: dict[str, type[_Section]] = {
     "api": ApiConfig,
+    "outbox": OutboxConfig,
     "mqtt": MqttConfig,
     "ble": BleConfig,
     "bracelet": BraceletConfig,

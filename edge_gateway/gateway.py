@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 from edge_gateway import system_clock, watch
 from edge_gateway.alarms import Alarms
@@ -25,6 +27,7 @@ from edge_gateway.message import Message
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import Contact, MqttNotifier
 from edge_gateway.outbox import Outbox
+from edge_gateway.room import Gap
 from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import GatewayState
 from edge_gateway.state_topic import last_will, publish_state
@@ -35,7 +38,7 @@ from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
 
-_PURGE_EVERY_S, _PURGE_AGAIN_S = 60.0, 1.0
+_UPKEEP_EVERY_S, _AGAIN_S = 10.0, 1.0
 _DRAIN_S = 10.0
 
 
@@ -135,6 +138,7 @@ def _ward(config: Config, state: GatewayState, outbox: Outbox, callers: list[Des
     def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
         parts = watch.Parts(
             uplink_down_since=state.undelivered_since,
+            outbox_filled=state.outbox_filled,
             outbox_trouble=outbox.trouble,
             clock_synchronised=system_clock.is_synchronised(),
             failing=tuple(desk.name for desk in contacts if desk.failing),
@@ -174,7 +178,7 @@ async def _run(
             tasks.create_task(parts.alarms.run(), name="alarms"),
             tasks.create_task(parts.ward.run(), name="ward"),
             *(tasks.create_task(desk.run(), name=f"notifier {desk.name}") for desk in parts.callers),
-            tasks.create_task(_upkeep(config, parts, outbox, reported), name="upkeep"),
+            tasks.create_task(_upkeep(config, parts, state, outbox, reported), name="upkeep"),
         ]
         if parts.session:
             uplinks.append(tasks.create_task(publish_state(parts.session, state, outbox), name="state topic"))
@@ -217,14 +221,31 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _upkeep(config: Config, parts: _Parts, outbox: Outbox, reported: int) -> None:
-    """Delete old history in small portions, and report files that were set aside meanwhile."""
+async def _upkeep(config: Config, parts: _Parts, state: GatewayState, outbox: Outbox, reported: int) -> None:
+    """Keep the outbox within its bound, forget old history, report what was lost."""
     while True:
         for path in outbox.set_aside[reported:]:
             _report(path, parts.intake)
         reported = len(outbox.set_aside)
-        purged = await outbox.purge(config.history_hours * 3600)
-        await asyncio.sleep(_PURGE_AGAIN_S if purged else _PURGE_EVERY_S)
+        removed = await outbox.purge(config.history_hours * 3600)
+        while await outbox.make_room(config.outbox.max_bytes):
+            removed += 1
+        state.outbox_filled = await outbox.filled(config.outbox.max_bytes)
+        if state.undelivered_since is None:
+            gaps = await outbox.report_gaps(partial(_gap_letter, config.gateway_id))
+            if gaps:
+                parts.uplink.dead_letter_news.set()
+        await asyncio.sleep(_AGAIN_S if removed else _UPKEEP_EVERY_S)
+
+
+def _gap_letter(gateway_id: str, gap: Gap) -> tuple[UUID, str]:
+    """The cloud learns which readings it will never get."""
+    reason = (
+        f"data gap: {gap.lost} readings measured from {gap.first} to {gap.last} were given up,"
+        " because the gateway's memory was full while it was offline"
+    )
+    letter = DeadLetter.of(b"", reason, field="outbox", device_id=gap.device_id)
+    return letter.error_id, json.dumps(letter.to_wire(gateway_id), separators=(",", ":"))
 
 
 def _report(path: Path, intake: Intake) -> None:

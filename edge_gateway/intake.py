@@ -17,6 +17,7 @@ from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.store import NewReading
 from edge_gateway.uplink import Uplink
+from vitals import rules
 from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,8 @@ class Intake:
         if stamped.message_id is None:
             raise ValueError("a reading needs a message_id before it is kept")
         body = stamped.model_dump_json(exclude_none=True)
-        return self._outbox.append([NewReading(stamped.message_id, stamped.device_id, body)])
+        critical = rules.is_critical(stamped)
+        return self._outbox.append([NewReading(stamped.message_id, stamped.device_id, body, critical)])
 
     def _keep(self, committed: Future[Any], confirm: Callable[[], None]) -> None:
         def in_writer_thread(done: Future[Any]) -> None:

@@ -25,9 +25,11 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from edge_gateway import store
+from edge_gateway import bracelet_store, room, schema, store
+from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.store import ClockEra, Counts, Entry, NewReading, Progress
+from edge_gateway.room import Gap
+from edge_gateway.store import Counts, Entry, NewReading
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +129,40 @@ class Outbox:
         """Make a dead letter durable."""
         return self._submit(lambda db: store.bury(db, error_id, body))
 
-    async def peek(self, limit: int) -> list[Entry]:
-        """The oldest pending readings."""
-        return await self._ask(lambda db: store.peek(db, limit))
+    async def newest(self) -> int:
+        """The newest row; 0 where there is none."""
+        return await self._ask(store.newest)
+
+    async def peek_live(self, after: int, limit: int) -> list[Entry]:
+        """The newest pending readings behind a row."""
+        return await self._ask(lambda db: store.peek_live(db, after, limit))
+
+    async def peek_backlog(self, up_to: int, limit: int) -> list[Entry]:
+        """The oldest pending readings up to a row, critical ones first."""
+        return await self._ask(lambda db: store.peek_backlog(db, up_to, limit))
+
+    async def filled(self, bound: int) -> float:
+        """Share of a bound, in bytes, that is in use."""
+        return await self._ask(room.used_bytes) / bound
+
+    async def make_room(self, bound: int) -> int:
+        """Take one step towards a bound, in bytes; returns how many rows went, 0 where none needs to."""
+        return await self._ask(lambda db: room.make_room(db, bound, self._now()))
+
+    async def report_gaps(self, letter: Callable[[Gap], tuple[UUID, str]]) -> int:
+        """Turn gaps into dead letters; returns how many.
+
+        Args:
+            letter: identity and body of the dead letter about a gap.
+        """
+
+        def write(db: sqlite3.Connection) -> int:
+            gaps = room.take_gaps(db)
+            for gap in gaps:
+                store.bury(db, *letter(gap))
+            return len(gaps)
+
+        return await self._ask(write)
 
     async def settle(self, accepted: Sequence[int], rejected: Sequence[tuple[int, str]]) -> None:
         """Note what the API made of a batch: rows it has, and rows it refuses with its reason."""
@@ -152,39 +185,39 @@ class Outbox:
 
     async def progress(self, device_id: str) -> Progress | None:
         """How far a bracelet's records are committed."""
-        return await self._ask(lambda db: store.read_progress(db, device_id))
+        return await self._ask(lambda db: bracelet_store.read_progress(db, device_id))
 
     async def remember(self, device_id: str, progress: Progress) -> None:
         """Note how far a bracelet's records are committed."""
-        await self._ask(lambda db: store.write_progress(db, device_id, progress))
+        await self._ask(lambda db: bracelet_store.write_progress(db, device_id, progress))
 
     async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
         """Times at which a bracelet's clock was set, oldest first."""
-        return await self._ask(lambda db: store.read_eras(db, device_id))
+        return await self._ask(lambda db: bracelet_store.read_eras(db, device_id))
 
     async def begin_era(self, device_id: str, era: ClockEra) -> None:
         """Note that a bracelet's clock is being set."""
-        await self._ask(lambda db: store.write_era(db, device_id, era))
+        await self._ask(lambda db: bracelet_store.write_era(db, device_id, era))
 
     async def alarm_states(self) -> dict[str, str]:
         """What was kept of alarms, by name."""
-        return await self._ask(store.read_alarm_states)
+        return await self._ask(bracelet_store.read_alarm_states)
 
     async def keep_alarm_state(self, name: str, state: str) -> None:
         """Keep the state of a child's alarms, or of the gateway's conditions."""
-        await self._ask(lambda db: store.write_alarm_state(db, name, state))
+        await self._ask(lambda db: bracelet_store.write_alarm_state(db, name, state))
 
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
-        return await self._ask(store.read_addresses)
+        return await self._ask(bracelet_store.read_addresses)
 
     async def know(self, device_id: str, address: str) -> None:
         """Know a bracelet by this Bluetooth address from now on."""
-        await self._ask(lambda db: store.write_address(db, device_id, address, self._now()))
+        await self._ask(lambda db: bracelet_store.write_address(db, device_id, address, self._now()))
 
     async def forget(self, device_id: str) -> bool:
         """Know a bracelet no longer; returns whether it was known."""
-        return await self._ask(lambda db: store.delete_address(db, device_id))
+        return await self._ask(lambda db: bracelet_store.delete_address(db, device_id))
 
     async def purge(self, history_s: float) -> int:
         """Delete a portion of what is older than the history; returns how many rows."""
@@ -324,7 +357,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise _corrupt(verdict)
-        store.prepare(db)
+        schema.prepare(db)
     except BaseException:
         db.close()
         raise

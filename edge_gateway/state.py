@@ -94,6 +94,7 @@ class GatewayState:
 
     Attributes:
         parts: state in words of what the gateway depends on: `api`, `mqtt`, `radio`, `outbox`.
+        outbox_filled: share of the outbox's bound that is in use.
         undelivered_since: since when the API has taken nothing; None while it does.
         changed: set whenever a link or a part changes.
     """
@@ -104,6 +105,7 @@ class GatewayState:
         self.counters = Counters()
         self.parts: dict[str, str] = {}
         self.links: dict[str, LinkInfo] = {}
+        self.outbox_filled = 0.0
         self.undelivered_since: datetime | None = None
         self.changed = asyncio.Event()
 

@@ -6,7 +6,8 @@ import asyncio
 import gzip
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -142,25 +143,47 @@ def _verdict(batch: Sequence[Entry], results: list[object]) -> Verdict:
 
 
 class Uplink:
-    """Delivers what is pending, oldest first, until cancelled.
+    """Delivers what is pending in two lanes at once, until cancelled: what comes in now, and the backlog.
+
+    The backlog is everything up to a boundary. It moves up whenever more has come in than one request of the
+    live lane carries, as after an outage: the newest readings always leave first. Of the backlog, critical
+    readings leave first, then the others from the oldest on. Within a lane, the order of each bracelet holds.
 
     Attributes:
         news: to be set when the outbox has something new.
     """
 
     def __init__(self, api: Api, outbox: Outbox, state: GatewayState, batch_size: int) -> None:
-        self._api, self._outbox, self._state = api, outbox, state
-        self._most = self._size = batch_size
+        self._api, self._outbox, self._state, self._most = api, outbox, state, batch_size
         self.news, self.dead_letter_news = asyncio.Event(), asyncio.Event()
+        self._backlog_news, self._works = asyncio.Event(), asyncio.Event()
+        self._boundary = 0
 
     async def run(self) -> None:
         """Deliver readings."""
+        self._boundary = await self._outbox.newest()
+        async with asyncio.TaskGroup() as lanes:
+            lanes.create_task(self._lane(self._peek_live, self.news), name="live lane")
+            lanes.create_task(self._lane(self._peek_backlog, self._backlog_news), name="backlog lane")
+
+    async def _peek_live(self, limit: int) -> list[Entry]:
+        batch = await self._outbox.peek_live(self._boundary, limit)
+        if len(batch) == limit:
+            self._boundary = batch[0].id - 1
+            self._backlog_news.set()
+        return batch
+
+    async def _peek_backlog(self, limit: int) -> list[Entry]:
+        return await self._outbox.peek_backlog(self._boundary, limit)
+
+    async def _lane(self, peek: Callable[[int], Awaitable[list[Entry]]], news: asyncio.Event) -> None:
         backoff = Backoff(1.0, BACKOFF_CAP_S, random.random)
+        size = self._most
         while True:
-            self.news.clear()
-            batch = _within_bytes(await self._outbox.peek(self._size))
+            news.clear()
+            batch = _within_bytes(await peek(size))
             if not batch:
-                await self.news.wait()
+                await news.wait()
                 continue
             try:
                 verdict = await self._api.post_readings(batch)
@@ -168,11 +191,11 @@ class Uplink:
                 if error.splittable and len(batch) == 1 and str(error) != "HTTP 500":
                     verdict = Verdict((), ((batch[0].id, f"the API refuses it alone: {error}"),))
                 else:
-                    self._size = max(1, len(batch) // 2) if error.splittable else self._size
+                    size = max(1, len(batch) // 2) if error.splittable else size
                     await self._pause(backoff, error)
                     continue
             await self._settle(batch, verdict)
-            self._size = min(self._most, 2 * self._size)
+            size = min(self._most, 2 * size)
             self._up(backoff)
 
     async def run_dead_letters(self) -> None:
@@ -206,12 +229,16 @@ class Uplink:
         self._state.part("api", f"away: {error}")
         self._state.undelivered_since = self._state.undelivered_since or datetime.now(UTC)
         log.log(level, "API: %s; readings wait in the outbox, next try in %.1f s", error, wait)
-        await asyncio.sleep(wait)
+        self._works.clear()
+        with suppress(TimeoutError):  # what works for one lane is worth trying for the other
+            async with asyncio.timeout(wait):
+                await self._works.wait()
 
     def _up(self, backoff: Backoff) -> None:
         if backoff.failures:
             log.warning("API takes readings again")
         backoff.reset()
+        self._works.set()
         self._state.part("api", "up")
         self._state.undelivered_since = None
 

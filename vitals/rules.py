@@ -96,6 +96,11 @@ def evaluate(reading: Reading) -> tuple[Alert, ...]:
     return (*_critical(reading), *_technical(reading))
 
 
+def is_critical(reading: Reading) -> bool:
+    """Whether a reading meets any of the four physiological rules."""
+    return any(True for _ in _critical(reading))
+
+
 def clock_skew(seconds_ahead: float) -> Alert:
     """The alert for a timestamp from the future.
 

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from edge_gateway import absence
 from edge_gateway.arrival import Arrival, Inbox
+from edge_gateway.bracelet_store import Progress
 from edge_gateway.errors import LinkLost
 from edge_gateway.malformed import malformed
 from edge_gateway.peripheral import Peripheral
@@ -21,7 +22,6 @@ from edge_gateway.records import reading_of
 from edge_gateway.sequence import Sequence
 from edge_gateway.sources.clock_keeper import ClockKeeper, EraBook
 from edge_gateway.state import GatewayState
-from edge_gateway.store import Progress
 from vitals.absence import Absence
 from vitals.errors import MalformedRecord
 from vitals.gatt import bracelet, record_access

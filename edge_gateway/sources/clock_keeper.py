@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Protocol
 
+from edge_gateway.bracelet_store import ClockEra
 from edge_gateway.clock import BraceletClock, described
 from edge_gateway.errors import RequestRefused
 from edge_gateway.peripheral import Peripheral
 from edge_gateway.state import GatewayState
-from edge_gateway.store import ClockEra
 from vitals.absence import Absence
 from vitals.gatt.bracelet import STATUS, BraceletRecord, BraceletStatus
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime

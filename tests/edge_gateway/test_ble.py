@@ -51,7 +51,7 @@ class Rig:
         return link.state if link else ""
 
     async def kept(self) -> list[str]:
-        return [entry.identity for entry in await self.outbox.peek(100_000)]
+        return [entry.identity for entry in await self.outbox.peek_live(0, 100_000)]
 
 
 @asynccontextmanager

@@ -13,12 +13,12 @@ from uuid import uuid4
 import pytest
 
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
+from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import LinkLost, RequestRefused
 from edge_gateway.peripheral import OnData
 from edge_gateway.sources import bracelet_session as module
 from edge_gateway.sources.bracelet_session import BraceletSession, Wearer
 from edge_gateway.state import GatewayState
-from edge_gateway.store import ClockEra, Progress
 from tests.edge_gateway.helpers import eventually
 from vitals.absence import Absence
 from vitals.gatt.bracelet import (

@@ -17,6 +17,7 @@ from edge_gateway.config import (
     Config,
     ContactConfig,
     MqttConfig,
+    OutboxConfig,
     example,
     load_config,
     parse_config,
@@ -51,11 +52,12 @@ def test_example_with_every_setting_switched_on_loads_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", [Config, ApiConfig, MqttConfig, BleConfig, BraceletConfig, ChildConfig, ContactConfig]
+    "section",
+    [Config, ApiConfig, OutboxConfig, MqttConfig, BleConfig, BraceletConfig, ChildConfig, ContactConfig],
 )
 def test_example_documents_every_setting(section: type[BaseModel]) -> None:
     text = example()
-    nested = {"api", "mqtt", "ble", "bracelet", "child", "contact"}
+    nested = {"api", "outbox", "mqtt", "ble", "bracelet", "child", "contact"}
     undocumented = [name for name in section.model_fields if f"{name} = " not in text and name not in nested]
     assert undocumented == []
 

@@ -16,9 +16,10 @@ from uuid import uuid4
 import pytest
 
 from edge_gateway import outbox as module
+from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import Outbox, read_counts
-from edge_gateway.store import ClockEra, Counts, Progress
+from edge_gateway.store import Counts
 from tests.edge_gateway.helpers import a_row, eventually
 
 _WRITER = """
@@ -50,7 +51,7 @@ async def test_append_keeps_order_and_counts_each_identity_once(tmp_path: Path) 
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         assert outbox.append(rows).result() == 50
         assert outbox.append(rows[:10]).result() == 0
-        pending = await outbox.peek(100)
+        pending = await outbox.peek_live(0, 100)
         assert [entry.identity for entry in pending] == [str(row.message_id) for row in rows]
         assert await outbox.counts() == Counts(committed=50, pending=50)
 
@@ -59,10 +60,10 @@ async def test_settle_removes_only_what_it_names(tmp_path: Path) -> None:
     rows = [a_row() for _ in range(3)]
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         outbox.append(rows).result()
-        first, second, third = await outbox.peek(10)
+        first, second, third = await outbox.peek_live(0, 10)
         await outbox.settle([first.id], [(second.id, "timestamp: quarantined")])
         await outbox.settle([second.id, first.id], [(first.id, "too late")])
-        assert [entry.id for entry in await outbox.peek(10)] == [third.id]
+        assert [entry.id for entry in await outbox.peek_live(0, 10)] == [third.id]
         assert await outbox.counts() == Counts(committed=3, pending=1, delivered=1, rejected=1)
     with closing(sqlite3.connect(tmp_path / "outbox.sqlite3")) as db:
         assert db.execute("SELECT rejected_reason FROM readings WHERE id = ?", (second.id,)).fetchone() == (
@@ -74,7 +75,7 @@ async def test_history_purged_after_its_time_counters_stay(tmp_path: Path) -> No
     clock = [1000.0]
     with Outbox(tmp_path / "outbox.sqlite3", now=lambda: clock[0]) as outbox:
         outbox.append([a_row() for _ in range(3)]).result()
-        delivered, *_ = await outbox.peek(3)
+        delivered, *_ = await outbox.peek_live(0, 3)
         await outbox.settle([delivered.id], [])
         clock[0] += 3599
         assert await outbox.purge(3600) == 0

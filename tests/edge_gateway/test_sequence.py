@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from edge_gateway.bracelet_store import Progress
 from edge_gateway.sequence import Sequence
-from edge_gateway.store import Progress
 from vitals.gatt.bracelet import BraceletStatus, StatusFlag
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from edge_gateway.store import Counts
 from edge_gateway.uplink import Api, Uplink
 from tests.edge_gateway.helpers import a_row, eventually
 
-Handler = Callable[[httpx.Request], httpx.Response]
+Handler = (
+    Callable[[httpx.Request], httpx.Response]
+    | Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
+)
 
 
 @pytest.fixture
@@ -258,3 +261,47 @@ async def test_real_server_that_misbehaves_loses_nothing(outbox: Outbox) -> None
         async with server.serve(port):
             await eventually(counted(outbox, delivered=40, pending=0), 20)
     assert server.lived[:6] == ["503", "hang", "cut", "good", "503", "cut"]
+
+
+async def test_new_reading_overtakes_the_backlog(outbox: Outbox) -> None:
+    outbox.append([a_row() for _ in range(300)]).result()
+    fresh = a_row()
+    requests: list[list[str]] = []
+
+    async def handler(request: httpx.Request) -> httpx.Response:
+        requests.append([each["message_id"] for each in sent(request)])
+        await asyncio.sleep(0.02)
+        if len(requests) == 3:
+            await asyncio.wrap_future(outbox.append([fresh]))
+            uplink.news.set()
+        return accept(request)
+
+    async with uplink_to(handler, outbox, batch_size=10) as (uplink, _):
+        await eventually(counted(outbox, delivered=301))
+    places = [number for number, batch in enumerate(requests) if str(fresh.message_id) in batch]
+    assert places in ([3], [4], [5])
+
+
+async def test_after_an_outage_the_newest_leave_first_and_each_reading_once(outbox: Outbox) -> None:
+    requests: list[list[str]] = []
+    away = True
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if away:
+            raise httpx.ConnectError("refused")
+        requests.append([each["message_id"] for each in sent(request)])
+        return accept(request)
+
+    async with uplink_to(handler, outbox, batch_size=10) as (uplink, state):
+        rows = [a_row() for _ in range(95)]
+        for row in rows:
+            outbox.append([row]).result()
+            uplink.news.set()
+        await eventually(lambda: state.undelivered_since)
+        away = False
+        await eventually(counted(outbox, delivered=95))
+        assert state.undelivered_since is None
+    first_with_newest = next(n for n, batch in enumerate(requests) if str(rows[-1].message_id) in batch)
+    assert first_with_newest <= 4, "at its next attempt, while the backlog drains beside it"
+    delivered = [each for batch in requests for each in batch]
+    assert sorted(delivered) == sorted(str(row.message_id) for row in rows)

@@ -154,8 +154,14 @@ class LinkRig:
         await _until(lambda: len(self.fleet.worn) == self._bracelets)
 
     async def all_connected(self) -> None:
-        """Wait until the gateway holds every bracelet."""
-        await _until(lambda: all(each.connected for each in self.peripherals))
+        """Wait until the gateway has held every bracelet; not at once, where a scenario takes some away."""
+        awaited = self.peripherals
+
+        def each_was_held() -> bool:
+            awaited[:] = [each for each in awaited if not each.connected]
+            return not awaited
+
+        await _until(each_was_held)
 
     def outcome(self) -> Outcome:
         """Compare; for the end, when the gateway has stopped."""

@@ -293,10 +293,10 @@ async def test_after_an_outage_the_newest_leave_first_and_each_reading_once(outb
         return accept(request)
 
     async with uplink_to(handler, outbox, batch_size=10) as (uplink, state):
+        await asyncio.sleep(0.1)
         rows = [a_row() for _ in range(95)]
-        for row in rows:
-            outbox.append([row]).result()
-            uplink.news.set()
+        outbox.append(rows).result()
+        uplink.news.set()
         await eventually(lambda: state.undelivered_since)
         away = False
         await eventually(counted(outbox, delivered=95))

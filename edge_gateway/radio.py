@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -89,8 +89,7 @@ class Adapter:
 
         Args:
             known: addresses of bracelets; links to them that a crash has left behind are closed first, since
-                a
-                bracelet that is connected does not advertise.
+                a bracelet that is connected does not advertise.
         """
         backoff = Backoff(1.0, _BACKOFF_CAP_S, random.random)
         while True:
@@ -214,6 +213,13 @@ def reason_of(error: BaseException) -> str:
     return said
 
 
-async def _within(step: Any) -> None:
-    async with asyncio.timeout(_STEP_S):
-        await step
+async def _within(step: Coroutine[Any, Any, Any]) -> None:
+    """Carry out a step, in a task of its own: libraries that swallow a cancellation must not swallow ours."""
+    task = asyncio.create_task(step)
+    try:
+        done, _ = await asyncio.wait([task], timeout=_STEP_S)
+        if not done:
+            raise TimeoutError(f"no end within {_STEP_S:g} s")
+        task.result()
+    finally:
+        task.cancel()

@@ -16,7 +16,7 @@ from edge_gateway.config import ApiConfig, BleConfig
 from edge_gateway.errors import RadioUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.outbox import Outbox
-from edge_gateway.radio import open_radio
+from edge_gateway.radio import Adapter, open_radio
 from edge_gateway.sources import bracelet_session
 from edge_gateway.sources.ble import BleSource
 from edge_gateway.state import GatewayState
@@ -181,6 +181,18 @@ async def test_radio_away_at_start_is_a_state(tmp_path: Path) -> None:
     async with a_rig(tmp_path, radio="bumble:tcp-client:127.0.0.1:9") as rig:
         await eventually(lambda: rig.state.parts.get("radio", "").startswith("away: "))
         assert rig.state_of() == "searching"
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_radio_that_is_being_opened_can_be_stopped(air: Air, steps: int) -> None:
+    """Closing stale links goes through a library that swallows a cancellation."""
+    adapter = Adapter("system", lambda _: None, lambda: False, lambda _: None)
+    running = asyncio.create_task(adapter.run(["F0:1B:DC:4B:00:01"]))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    running.cancel()
+    done, _ = await asyncio.wait([running], timeout=5)
+    assert done
 
 
 def test_unknown_radio_plug_in_is_named() -> None:

@@ -91,6 +91,11 @@ class Sequence:
             self._ahead.add(seq)
             self._close_up()
 
+    def exists(self, status: BraceletStatus) -> None:
+        """Note what the bracelet says it holds, for a record whose notification was lost."""
+        if status.boot == self.boot and status.oldest_seq <= status.newest_seq:
+            self._newest = max(self._newest, status.newest_seq)
+
     def commit(self, seq: int, identity: UUID) -> None:
         """Note that a record is durable, or needs not be."""
         if seq >= self._safe:

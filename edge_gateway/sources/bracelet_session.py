@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -25,7 +26,7 @@ from edge_gateway.state import GatewayState
 from vitals.absence import Absence
 from vitals.errors import MalformedRecord
 from vitals.gatt import bracelet, record_access
-from vitals.gatt.bracelet import BraceletRecord
+from vitals.gatt.bracelet import BraceletRecord, BraceletStatus
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response
 from vitals.reading import derived_message_id
 
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 _ANSWER_S = 10.0
 """Longest silence of a bracelet while it owes an answer."""
 _RELEASE_EVERY_S = 2.0
+_QUIET_S = 5.0
 _T = TypeVar("_T")
 _REMEMBERED = 20_000
 """Identities remembered to know a record that comes twice: five hours of one a second."""
@@ -114,8 +116,21 @@ class BraceletSession:
             self._on_complete()
             self._count_missing()
             await self._release()
-            await self._news.wait()
+            await self._wait_for_news()
             await asyncio.sleep(0 if self._sequence.must_fetch else _RELEASE_EVERY_S)
+
+    async def _wait_for_news(self) -> None:
+        """A bracelet that says nothing is asked: its last notification may be lost, and it may be gone."""
+        while not self._news.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_QUIET_S):
+                    await self._news.wait()
+                return
+            status = await self._understood(self._clock.look())
+            self._hear()
+            self._note_status(status)
+            if self._sequence.must_fetch:
+                return
 
     async def _begin(self) -> None:
         """Learn what the bracelet holds and how its clock stands."""
@@ -198,7 +213,7 @@ class BraceletSession:
             self._bury(data, error)
             return
         self._hear()
-        self._note_restart(status.boot)
+        self._note_status(status)
         self._news.set()
 
     def _on_live(self, data: bytes) -> None:
@@ -241,6 +256,10 @@ class BraceletSession:
             self._durable(sequence, record.seq, identity)
             return
         self._inbox.put(Arrival(reading, lambda: self._durable(sequence, record.seq, identity), again))
+
+    def _note_status(self, status: BraceletStatus) -> None:
+        self._note_restart(status.boot)
+        self._sequence.exists(status)
 
     def _note_restart(self, boot: int) -> None:
         """A bracelet that restarts while the link holds counts anew: what it has is looked at again."""

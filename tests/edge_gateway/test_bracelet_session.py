@@ -227,6 +227,30 @@ async def test_session_fetches_a_lost_live_record_when_the_next_one_comes() -> N
     assert sorted(bench.seqs) == [0, 1]  # type: ignore[type-var]
 
 
+async def test_session_asks_a_quiet_bracelet_and_fetches_what_was_lost_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_QUIET_S", 0.05)
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bench.completed)
+        bracelet.measure(0)
+        bracelet.measure(1, heard=False)  # and nothing after it
+        await eventually(lambda: bench.seqs == [0, 1])
+        await eventually(lambda: not bracelet.flash)
+
+
+async def test_status_tells_of_a_record_whose_notification_was_lost() -> None:
+    bracelet = FakeBracelet()
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bench.completed)
+        bracelet.measure(0, heard=False)
+        bracelet.listeners[STATUS](bracelet.status())
+        await eventually(lambda: bench.seqs == [0])
+
+
 async def test_session_asks_again_for_stored_records_lost_on_the_air() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(20)}, drops={3, 4, 11, 19})
     bench = Bench(bracelet)

@@ -54,6 +54,9 @@ if [ "${1:-}" = tests ] && [ "$(uname -m)" = x86_64 ] && grep -qs '^ID=debian' /
 	modprobe kmod
 	PROGRAMS
 fi
+if [ "${1:-}" = tests ] && grep -qs '^ID=debian' /etc/os-release; then
+    command -v chromium >/dev/null || missing+=(chromium)  # the browser in which the carers' page is tested
+fi
 if [ ${#missing[@]} -gt 0 ]; then install_missing "${missing[@]}"; fi
 
 # --- Virtual environment ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from uuid import UUID
 
 IN_DOUBT = 10
 """So many records behind an era may have been stamped before its clock was set: a few seconds' worth."""
+_ACTIONS_KEPT = 100_000
 _ERAS_KEPT = 8
 """Clock eras remembered for a bracelet: its flash outlives no more changes of its clock than that."""
 
@@ -127,3 +128,11 @@ def read_alarm_states(db: sqlite3.Connection) -> dict[str, str]:
 def write_alarm_state(db: sqlite3.Connection, name: str, state: str) -> None:
     """Keep the state of a child's alarms, or of the gateway's conditions."""
     db.execute("INSERT OR REPLACE INTO alarm_states (name, state) VALUES (?, ?)", (name, state))
+
+
+def write_audit(db: sqlite3.Connection, who: str, action: str, detail: str, now: float) -> None:
+    """Keep what somebody did on the page; the oldest beyond a year's worth go."""
+    row = db.execute(
+        "INSERT INTO audit (at, who, action, detail) VALUES (?, ?, ?, ?)", (now, who, action, detail)
+    ).lastrowid
+    db.execute("DELETE FROM audit WHERE id <= ?", ((row or 0) - _ACTIONS_KEPT,))

@@ -51,6 +51,7 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+_SHORTEST_PIN = 4
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
 
@@ -109,6 +110,48 @@ class BraceletConfig(_Section):
     address: Annotated[str, AfterValidator(_address)] | None = Field(None, examples=["F0:1B:DC:4B:00:01"])
 
 
+class PageConfig(_Section):
+    """The carers' page."""
+
+    host: str = Field("127.0.0.1", min_length=1, examples=["0.0.0.0"])
+    port: Port = Field(8080, examples=[8080])
+    pin_file: Path | None = Field(None, examples=["/etc/kidjamo/page.pin"])
+    certificate_file: Path | None = Field(None, examples=["/etc/kidjamo/page.pem"])
+    key_file: Path | None = Field(None, examples=["/etc/kidjamo/page.key"])
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if self.pin_file is None and not is_loopback(self.host):
+            raise ValueError("a page that others can reach needs a pin_file")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together")
+        return self
+
+    @property
+    def scheme(self) -> str:
+        """How an address of the page begins."""
+        return "https" if self.certificate_file else "http"
+
+    @property
+    def pin(self) -> str | None:
+        """The PIN; None where none is needed.
+
+        Raises:
+            InvalidConfig: its file cannot be used.
+        """
+        if self.pin_file is None:
+            return None
+        try:
+            pin = self.pin_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidConfig(
+                "page.pin_file", f"cannot be read: {error}", "Put a PIN of at least 4 characters there"
+            ) from None
+        if len(pin) < _SHORTEST_PIN:
+            raise InvalidConfig("page.pin_file", "holds no PIN worth the name", "Use at least 4 characters")
+        return pin
+
+
 class ChildConfig(_Section):
     """What carers call a child; the page and messages show it, nothing else does."""
 
@@ -137,6 +180,7 @@ class Config(_Section):
     outbox: OutboxConfig = OutboxConfig()
     mqtt: MqttConfig | None = None
     ble: BleConfig | None = None
+    page: PageConfig | None = None
     bracelet: tuple[BraceletConfig, ...] = ()
     child: tuple[ChildConfig, ...] = ()
     contact: tuple[ContactConfig, ...] = ()
@@ -206,6 +250,10 @@ class Config(_Section):
             found.append("mqtt: no [[bracelet]] is listed, so every one will be refused")
         if self.contact and min(contact.level for contact in self.contact) > 0:
             found.append("contact: none has level 0, so nobody is told in the first minutes of an alarm")
+        if self.page and not is_loopback(self.page.host) and not self.page.certificate_file:
+            found.append(
+                "page: PIN and values cross the network in the clear; set certificate_file and key_file"
+            )
         if strangers := sorted(set(self.names) - set(self.patients.values())):
             found.append(f"child: no [[bracelet]] is worn by {', '.join(strangers)}")
         return found
@@ -257,7 +305,7 @@ def _resolved(config: Config, directory: Path) -> Config:
         values = {name: getattr(section, name) for name in type(section).model_fields}
         return {name: directory / value for name, value in values.items() if isinstance(value, Path)}
 
-    sections = {name: section for name in ("api", "mqtt") if (section := getattr(config, name))}
+    sections = {name: section for name in ("api", "mqtt", "page") if (section := getattr(config, name))}
     moved = {name: section.model_copy(update=at_home(section)) for name, section in sections.items()}
     contacts = tuple(contact.model_copy(update=at_home(contact)) for contact in config.contact)
     return config.model_copy(update={**at_home(config), **moved, "contact": contacts})
@@ -293,6 +341,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "mqtt": MqttConfig,
     "ble": BleConfig,
     "bracelet": BraceletConfig,
+    "page": PageConfig,
     "child": ChildConfig,
     "contact": ContactConfig,
 }

@@ -12,6 +12,7 @@ KidjamoError
      ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
      ├─ NotRunning          a command for a running gateway, and there is none
      ├─ CommandFailed       a command that could not be carried out, with the remedy
+     ├─ PageUnavailable     the carers' page cannot be served where it should
      └─ NotNotified         a notifier could not pass on an alert
 """
 
@@ -73,6 +74,10 @@ class DeliveryFailed(GatewayError):
     def __init__(self, reason: str, retry_after_s: float | None = None, splittable: bool = False) -> None:
         super().__init__(reason)
         self.retry_after_s, self.splittable = retry_after_s, splittable
+
+
+class PageUnavailable(GatewayError):
+    """The carers' page cannot be served; says what to change."""
 
 
 class NotRunning(GatewayError):

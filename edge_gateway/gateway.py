@@ -10,30 +10,26 @@ import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from edge_gateway import system_clock, watch
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
-from edge_gateway.config import Config
+from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serving
 from edge_gateway.desk import Desk
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig
 from edge_gateway.intake import Intake
-from edge_gateway.message import Message
 from edge_gateway.mqtt_session import MqttSession
-from edge_gateway.notifiers import Contact, MqttNotifier
+from edge_gateway.notifiers import MqttNotifier
 from edge_gateway.outbox import Outbox
+from edge_gateway.people import People, people
 from edge_gateway.room import Gap
 from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import GatewayState
 from edge_gateway.state_topic import last_will, publish_state
 from edge_gateway.uplink import Api, Uplink
-from edge_gateway.ward import Ward
-from vitals.conditions import Condition
 from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
@@ -49,8 +45,7 @@ class _Parts:
     sources: list[Source]
     session: MqttSession | None
     alarms: Alarms
-    ward: Ward
-    callers: list[Desk[Message]]
+    people: People
     intake: Intake
     uplink: Uplink
     handlers: Mapping[str, Handler]
@@ -103,8 +98,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
 def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Parts:
     sources: list[Source] = []
     records: list[Desk[AlertRecord]] = []
-    callers: list[Desk[Message]] = []
-    session = None
+    session = notifier = None
     if config.mqtt:
         session = MqttSession(
             config.mqtt,
@@ -115,7 +109,6 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
         sources.append(MqttSource(session, config.patients, config.accept_unknown_mqtt, state))
         notifier = MqttNotifier(session, config.gateway_id)
         records.append(Desk("mqtt", notifier.publish_alert, state.counters))
-        callers.append(Desk("mqtt", notifier.publish_message, state.counters))
     handlers: dict[str, Handler] = {"links": state.show_links}
     if config.ble:
         from edge_gateway.pairing import Pairing  # bleak is heavy: only where there is Bluetooth
@@ -124,44 +117,11 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
         sources.append(source)
         handlers |= Pairing(source, outbox, state).handlers
-    ward = _ward(config, state, outbox, callers)
-    alarms = Alarms(records, state.counters, ward.observe)
+    told = people(config, state, outbox, notifier)
+    alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
-    return _Parts(sources, session, alarms, ward, callers, intake, uplink, handlers)
-
-
-def _ward(config: Config, state: GatewayState, outbox: Outbox, callers: list[Desk[Message]]) -> Ward:
-    """The children, and who is told of their alarms; adds a desk for each contact."""
-    contacts: list[Desk[Message]] = []
-
-    def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
-        parts = watch.Parts(
-            uplink_down_since=state.undelivered_since,
-            outbox_filled=state.outbox_filled,
-            outbox_trouble=outbox.trouble,
-            clock_synchronised=system_clock.is_synchronised(),
-            failing=tuple(desk.name for desk in contacts if desk.failing),
-        )
-        yield from watch.of_gateway(parts, now)
-        for child in ward.children.values():
-            links = [link for device, link in state.links.items() if device in child.devices]
-            yield from watch.of_child(child, links, ward.started, now)
-
-    ward = Ward(config.gateway_id, config.names, config.patients, outbox, conditions)
-    ward.callers += [desk.add for desk in callers]
-    for each in config.contact:
-        contact = Contact(each.name, each.url_file, each.level, each.language or config.language)
-        desk = Desk(each.name, contact.tell, state.counters)
-        contacts.append(desk)
-        ward.callers.append(partial(_call, contact, desk))
-    callers += contacts
-    return ward
-
-
-def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:
-    if contact.wants(said):
-        desk.add(said)
+    return _Parts(sources, session, alarms, told, intake, uplink, handlers)
 
 
 async def _run(
@@ -170,16 +130,19 @@ async def _run(
     for path in outbox.set_aside:
         _report(path, parts.intake)
     reported = len(outbox.set_aside)
-    await parts.ward.recall()
+    await parts.people.ward.recall()
     async with serving(config.control_path, parts.handlers), asyncio.TaskGroup() as tasks:
         uplinks = [
             tasks.create_task(parts.uplink.run(), name="uplink"),
             tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
             tasks.create_task(parts.alarms.run(), name="alarms"),
-            tasks.create_task(parts.ward.run(), name="ward"),
-            *(tasks.create_task(desk.run(), name=f"notifier {desk.name}") for desk in parts.callers),
+            tasks.create_task(parts.people.run(), name="people"),
             tasks.create_task(_upkeep(config, parts, state, outbox, reported), name="upkeep"),
         ]
+        if config.page:
+            uplinks.append(
+                tasks.create_task(_serve_page(config, config.page, parts, state, outbox), name="page")
+            )
         if parts.session:
             uplinks.append(tasks.create_task(publish_state(parts.session, state, outbox), name="state topic"))
         receiving = {
@@ -195,6 +158,21 @@ async def _run(
         await _stop(parts, receiving, uplinks)
 
 
+async def _serve_page(
+    config: Config, page: PageConfig, parts: _Parts, state: GatewayState, outbox: Outbox
+) -> None:
+    from edge_gateway.page.access import Access, key_in  # a web server is heavy: only where there is a page
+    from edge_gateway.page.app import Page
+    from edge_gateway.page.server import listen, serve
+
+    access = Access(key_in(config.data_dir / "page.key"), page.pin)
+    ward, prove = parts.people.ward, parts.people.prove
+    served = Page(ward, state, outbox, access, config.language, prove, asyncio.Event())
+    with listen(page) as listening:
+        log.info("the page is at %s://%s:%d", page.scheme, *listening.getsockname()[:2])
+        await serve(served, page, listening)
+
+
 async def _stop(
     parts: _Parts, receiving: dict[str, list[asyncio.Task[None]]], uplinks: list[asyncio.Task[None]]
 ) -> None:
@@ -208,7 +186,7 @@ async def _stop(
     await _cancel(uplinks)
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
-            await parts.ward.keep()
+            await parts.people.ward.keep()
     if parts.session:
         topic, payload = parts.session.will
         await parts.session.publish(topic, payload, retain=True)

@@ -207,6 +207,14 @@ class Outbox:
         """Keep the state of a child's alarms, or of the gateway's conditions."""
         await self._ask(lambda db: bracelet_store.write_alarm_state(db, name, state))
 
+    async def audit(self, who: str, action: str, detail: str) -> None:
+        """Keep what somebody did on the page."""
+        await self._ask(lambda db: bracelet_store.write_audit(db, who, action, detail, self._now()))
+
+    async def pending(self) -> int:
+        """How many readings wait to be sent."""
+        return (await self.counts()).pending
+
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
         return await self._ask(bracelet_store.read_addresses)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from edge_gateway import message
 from edge_gateway.message import Message
+from edge_gateway.trend import Trend
 from vitals.conditions import Condition, Conditions, Priority
 from vitals.episodes import Episodes
 from vitals.limits import VITALS
@@ -79,6 +80,7 @@ class Child:
         devices: bracelets it wears.
         watched: what survives a restart.
         values: the latest of each vital, by field.
+        trends: the last hours of each vital, by field.
         no_contact_since: since when the sensor has not touched the skin.
     """
 
@@ -87,6 +89,7 @@ class Child:
     devices: set[str]
     watched: Watched
     values: dict[str, Value] = field(default_factory=dict)
+    trends: dict[str, Trend] = field(default_factory=dict)
     no_contact_since: datetime | None = None
     changed: bool = False
 
@@ -106,6 +109,8 @@ class Child:
         measured = min(reading.timestamp, now)
         for vital in VITALS:
             number = reading.measurements.plausible(vital.field)
+            if number is not None:
+                self.trends.setdefault(vital.field, Trend()).add(number, measured)
             known = self.values.get(vital.field)
             if number is None or (known and known.measured > measured):
                 continue
@@ -113,6 +118,21 @@ class Child:
             self.watched.latest = max(self.watched.latest or measured, measured)
         off = bool(reading.signal and reading.signal.contact is False)
         self.no_contact_since = (self.no_contact_since or measured) if off else None
+
+
+class Duty(BaseModel):
+    """Who watches, since when, and what was said at the hand-over."""
+
+    name: str
+    since: UtcTime
+    note: str = ""
+
+
+class _Gateway(BaseModel):
+    """What is kept of the gateway itself."""
+
+    conditions: Conditions = Conditions()
+    duty: Duty | None = None
 
 
 class Ward:
@@ -129,7 +149,8 @@ class Ward:
     Attributes:
         started: when this gateway began to run.
         callers: told of each message.
-        changed: set whenever there is something new to show.
+        version: grows whenever there may be something new to show.
+        duty: who watches now; None where nobody has said so.
     """
 
     def __init__(
@@ -148,14 +169,16 @@ class Ward:
         self._kept: dict[str, str] = {}
         self.children: dict[str, Child] = {}
         self.conditions = Conditions()
+        self.duty: Duty | None = None
         self.standing: tuple[Condition, ...] = ()
         self.callers: list[Callable[[Message], None]] = []
-        self.changed = asyncio.Event()
+        self.version = 0
 
     async def recall(self) -> None:
         """Take up alarms where they were; before the first reading."""
         kept = await self._book.alarm_states()
-        self.conditions = _revived(Conditions, kept.pop(_GATEWAY, None)) or Conditions()
+        gateway = _revived(_Gateway, kept.pop(_GATEWAY, None)) or _Gateway()
+        self.conditions, self.duty = gateway.conditions, gateway.duty
         for patient_id in sorted({*self._names, *self._devices.values()}):
             self._child(patient_id, _revived(Watched, kept.get(patient_id)))
 
@@ -170,25 +193,32 @@ class Ward:
         child.changed = child.changed or bool(alerts) or bool(child.episodes.open)
         for notice in notices:
             self._say(message.of_notice(notice, child.name))
-        self.changed.set()
+        self.version += 1
 
     def acknowledge(
         self, patient_id: str, by: str, group: Group | None = None, silence: timedelta | None = None
     ) -> list[Group]:
-        """Somebody has seen a child's alarms; returns which were open."""
+        """Somebody has seen a child's alarms; returns which were open.
+
+        Raises:
+            KeyError: no such child.
+        """
         child, now = self.children[patient_id], self._now()
         found = child.episodes.acknowledge(by, now, group, silence)
-        if group is None:
-            self.conditions.acknowledge(by, now, patient_id)
         child.changed = True
-        self.changed.set()
-        log.info("%s acknowledged", ", ".join(found) or "conditions")
+        self.version += 1
+        log.info("%s acknowledged", ", ".join(found) or "nothing")
         return found
 
-    def acknowledge_gateway(self, by: str) -> None:
-        """Somebody has seen what is wrong with the gateway itself."""
-        self.conditions.acknowledge(by, self._now(), "")
-        self.changed.set()
+    def acknowledge_condition(self, key: str, by: str) -> bool:
+        """Somebody has seen a technical condition; returns whether it stands."""
+        self.version += 1
+        return self.conditions.acknowledge(by, self._now(), key)
+
+    def take_over(self, name: str, note: str) -> None:
+        """Somebody watches from now on."""
+        self.duty = Duty(name=name, since=self._now(), note=note)
+        self.version += 1
 
     def tick(self) -> None:
         """What is due because time has passed."""
@@ -203,7 +233,7 @@ class Ward:
             of_gateway = " ".join(filter(None, [self.gateway_id, condition.subject]))
             about, patient_id = (child.name, child.patient_id) if child else (of_gateway, None)
             self._say(message.of_condition(condition, patient_id, about, now))
-        self.changed.set()
+        self.version += 1
 
     async def run(self) -> None:
         """Tick, and keep what has changed, until cancelled; a disk that hangs holds no alarm up."""
@@ -223,7 +253,8 @@ class Ward:
             if child.changed or everything:
                 child.changed = False
                 await self._keep(child.patient_id, child.watched.model_dump_json())
-        await self._keep(_GATEWAY, self.conditions.model_dump_json())
+        gateway = _Gateway(conditions=self.conditions, duty=self.duty)
+        await self._keep(_GATEWAY, gateway.model_dump_json())
 
     async def _keep_on(self) -> None:
         for second in itertools.count():

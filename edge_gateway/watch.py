@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from edge_gateway.state import LinkInfo
 from edge_gateway.ward import Child
 from vitals.absence import Absence
-from vitals.conditions import Condition, ConditionKind, Priority, no_data
+from vitals.conditions import OLD_AFTER, Condition, ConditionKind, Priority, no_data
 from vitals.limits import BATTERY_LOW_UP_TO_PCT
+
+__all__ = ["OLD_AFTER", "Parts", "of_child", "of_gateway", "reason"]
 
 _NEARLY_EMPTY_PCT = 5
 _AFTER_START = timedelta(seconds=60)

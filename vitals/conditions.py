@@ -114,17 +114,20 @@ class Conditions(BaseModel):
         self.standing = {key: standing for key, standing in self.standing.items() if key in current}
         return [condition for key, condition in current.items() if self._is_due(key, condition, now)]
 
-    def acknowledge(self, by: str, now: datetime, subject: str | None = None) -> list[str]:
-        """Silence what is standing, for 30 minutes; returns its keys.
+    def acknowledge(self, by: str, now: datetime, key: str) -> bool:
+        """Silence one that is standing, for 30 minutes; returns whether there is one of that key."""
+        standing = self.standing.get(key)
+        if standing is None:
+            return False
+        standing.silenced_by, standing.silent_until = by, now + LONGEST_SILENCE
+        return True
 
-        Args:
-            subject: only what is wrong there; everything where absent.
-        """
-        keys = [key for key in self.standing if subject is None or key.partition(":")[2] == subject]
-        for key in keys:
-            standing = self.standing[key]
-            standing.silenced_by, standing.silent_until = by, now + LONGEST_SILENCE
-        return keys
+    def silence(self, condition: Condition, now: datetime) -> tuple[str, datetime] | None:
+        """Who has silenced a condition, and until when; None where it may speak."""
+        standing = self.standing.get(condition.key)
+        if standing is None or not _within(standing.silent_until, now):
+            return None
+        return (standing.silenced_by or "", standing.silent_until or now)
 
     def _is_due(self, key: str, condition: Condition, now: datetime) -> bool:
         known = self.standing.get(key)

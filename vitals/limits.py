@@ -57,6 +57,25 @@ HEART_RATE_CRITICAL_BELOW = 40.0
 HEART_RATE_CRITICAL_ABOVE = 180.0
 SPO2_WITH_FEVER_UP_TO = 92.0
 
+_BOUNDARIES = {
+    SPO2.field: (SPO2_CRITICAL_BELOW, SPO2_WITH_FEVER_UP_TO),
+    HEART_RATE.field: (HEART_RATE_CRITICAL_BELOW, HEART_RATE_CRITICAL_ABOVE),
+    TEMPERATURE.field: (TEMPERATURE_CRITICAL_FROM,),
+}
+
 BATTERY_LOW_UP_TO_PCT = 15
 FUTURE_TOLERANCE_S = 300.0
 """A timestamp further ahead of the server's clock than this is quarantined (seconds)."""
+
+
+def shown(field: str, value: float, digits: int) -> str:
+    """A value rounded for people, with more digits where rounding would reach or cross a critical boundary.
+
+    87.6 is critical and 88 is not: it is never shown as 88.
+    """
+    for precision in range(digits, 4):
+        rounded = round(value, precision)
+        low, high = sorted((value, rounded))
+        if rounded == value or not any(low <= boundary <= high for boundary in _BOUNDARIES.get(field, ())):
+            return f"{rounded:.{precision}f}"
+    return repr(float(value))

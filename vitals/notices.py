@@ -8,7 +8,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from vitals.absence import Language
-from vitals.limits import BY_FIELD, HEART_RATE, SPO2, TEMPERATURE
+from vitals.limits import BY_FIELD, HEART_RATE, SPO2, TEMPERATURE, shown
 from vitals.reading import Identifier, UtcTime
 from vitals.rules import AlertType
 
@@ -97,8 +97,8 @@ class Notice(BaseModel):
 
 
 def worded(field: str, value: float, language: Language) -> str:
-    """A value with its name and unit, as it was measured: never rounded across a threshold."""
-    number = repr(float(value)).removesuffix(".0")
+    """A value with its name and unit."""
+    number = shown(field, value, 1).removesuffix(".0")
     number = number.replace(".", ",") if language == "fr" else number
     return f"{_SHORT[field][language]} {number} {BY_FIELD[field].unit_shown}"
 

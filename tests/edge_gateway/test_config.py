@@ -18,6 +18,7 @@ from edge_gateway.config import (
     ContactConfig,
     MqttConfig,
     OutboxConfig,
+    PageConfig,
     example,
     load_config,
     parse_config,
@@ -53,11 +54,21 @@ def test_example_with_every_setting_switched_on_loads_too() -> None:
 
 @pytest.mark.parametrize(
     "section",
-    [Config, ApiConfig, OutboxConfig, MqttConfig, BleConfig, BraceletConfig, ChildConfig, ContactConfig],
+    [
+        Config,
+        ApiConfig,
+        OutboxConfig,
+        MqttConfig,
+        BleConfig,
+        PageConfig,
+        BraceletConfig,
+        ChildConfig,
+        ContactConfig,
+    ],
 )
 def test_example_documents_every_setting(section: type[BaseModel]) -> None:
     text = example()
-    nested = {"api", "outbox", "mqtt", "ble", "bracelet", "child", "contact"}
+    nested = {"api", "outbox", "mqtt", "ble", "page", "bracelet", "child", "contact"}
     undocumented = [name for name in section.model_fields if f"{name} = " not in text and name not in nested]
     assert undocumented == []
 

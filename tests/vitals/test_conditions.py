@@ -67,19 +67,21 @@ def test_condition_that_ends_and_begins_again_is_told_again() -> None:
 def test_silence_holds_for_half_an_hour_or_until_it_becomes_more_urgent() -> None:
     conditions = Conditions()
     conditions.update([missing(HIGH)], NIGHT)
-    assert conditions.acknowledge("Awa", NIGHT, "patient-001-ss") == ["NO_DATA:patient-001-ss"]
+    assert conditions.acknowledge("Awa", NIGHT, "NO_DATA:patient-001-ss")
+    assert not conditions.acknowledge("Awa", NIGHT, "NO_DATA:nobody")
     told = [minute for minute in range(40) if conditions.update([missing(HIGH)], NIGHT + minute * MINUTE)]
     assert told == [30, 35]
     conditions = Conditions()
     conditions.update([missing(LOW)], NIGHT)
-    conditions.acknowledge("Awa", NIGHT)
+    conditions.acknowledge("Awa", NIGHT, missing(LOW).key)
+    assert conditions.silence(missing(LOW), NIGHT + MINUTE) == ("Awa", NIGHT + 30 * MINUTE)
     assert conditions.update([missing(MEDIUM)], NIGHT + MINUTE)
 
 
-def test_acknowledging_one_subject_leaves_the_others() -> None:
+def test_acknowledging_one_condition_leaves_the_others() -> None:
     conditions = Conditions()
     conditions.update([missing(LOW), Condition(ConditionKind.UPLINK_DOWN, LOW)], NIGHT)
-    conditions.acknowledge("Awa", NIGHT, "patient-001-ss")
+    conditions.acknowledge("Awa", NIGHT, "NO_DATA:patient-001-ss")
     silent = {key: standing.silenced_by for key, standing in conditions.standing.items()}
     assert silent == {"NO_DATA:patient-001-ss": "Awa", "UPLINK_DOWN:": None}
 

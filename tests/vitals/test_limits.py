@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from vitals.limits import BY_FIELD, HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS, Vital
+from vitals.limits import BY_FIELD, HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS, Vital, shown
 
 TINIEST = math.ulp(0.0)
 
@@ -55,3 +55,26 @@ def test_by_field_knows_every_vital() -> None:
         "freq_resp": RESPIRATORY_RATE,
         "temp_corp": TEMPERATURE,
     }
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "digits", "text"),
+    [
+        ("spo2_pct", 97.4, 0, "97"),
+        ("spo2_pct", 87.6, 0, "87.6"),
+        ("spo2_pct", 87.96, 0, "87.96"),
+        ("spo2_pct", 87.99999, 0, "87.99999"),
+        ("spo2_pct", 88.0, 0, "88"),
+        ("spo2_pct", 85.00712023960448, 1, "85.0"),
+        ("temp_corp", 37.96, 1, "37.96"),
+        ("temp_corp", 38.0, 1, "38.0"),
+        ("temp_corp", 36.84, 1, "36.8"),
+        ("freq_card", 180.4, 0, "180.4"),
+        ("freq_card", 39.9, 0, "39.9"),
+        ("freq_resp", 18.4, 0, "18"),
+    ],
+)
+def test_shown_value_never_reaches_a_boundary_it_has_not(
+    field: str, value: float, digits: int, text: str
+) -> None:
+    assert shown(field, value, digits) == text

@@ -1,0 +1,82 @@
+"""Wiring: the ward, and everybody who is told of its alarms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from edge_gateway import system_clock, watch
+from edge_gateway.config import Config
+from edge_gateway.desk import Desk
+from edge_gateway.message import Message, self_test
+from edge_gateway.notifiers import Contact, MqttNotifier
+from edge_gateway.outbox import Outbox
+from edge_gateway.state import GatewayState
+from edge_gateway.ward import Ward
+from vitals.conditions import Condition
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """The children, and who is told.
+
+    Attributes:
+        contacts: a desk for each contact of the configuration.
+        desks: all desks of messages, those of the contacts included.
+    """
+
+    ward: Ward
+    contacts: tuple[Desk[Message], ...]
+    desks: tuple[Desk[Message], ...]
+
+    async def prove(self) -> Mapping[str, str]:
+        """Send each contact a test message at once; says why it failed, by name, empty where it arrived."""
+        said = self_test(self.ward.gateway_id, datetime.now(UTC))
+        failed = await asyncio.gather(*(desk.try_now(said) for desk in self.contacts))
+        return {desk.name: why for desk, why in zip(self.contacts, failed, strict=True)}
+
+    async def run(self) -> None:
+        """Watch, and serve all desks, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.ward.run(), name="ward")
+            for desk in self.desks:
+                tasks.create_task(desk.run(), name=f"notifier {desk.name}")
+
+
+def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifier | None) -> People:
+    """Join them."""
+    reached = [
+        (Contact(each.name, each.url_file, each.level, each.language or config.language))
+        for each in config.contact
+    ]
+    contacts = tuple(Desk(contact.name, contact.tell, state.counters) for contact in reached)
+
+    def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
+        parts = watch.Parts(
+            uplink_down_since=state.undelivered_since,
+            outbox_filled=state.outbox_filled,
+            outbox_trouble=outbox.trouble,
+            clock_synchronised=system_clock.is_synchronised(),
+            failing=tuple(desk.name for desk in contacts if desk.failing),
+        )
+        yield from watch.of_gateway(parts, now)
+        for child in ward.children.values():
+            links = [link for device, link in state.links.items() if device in child.devices]
+            yield from watch.of_child(child, links, ward.started, now)
+
+    ward = Ward(config.gateway_id, config.names, config.patients, outbox, conditions)
+    ward.callers += [partial(_call, *pair) for pair in zip(reached, contacts, strict=True)]
+    desks = contacts
+    if mqtt:
+        published = Desk("mqtt", mqtt.publish_message, state.counters)
+        ward.callers.append(published.add)
+        desks = (*contacts, published)
+    return People(ward, contacts, desks)
+
+
+def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:
+    if contact.wants(said):
+        desk.add(said)

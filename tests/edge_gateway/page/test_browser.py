@@ -1,0 +1,169 @@
+"""The page in a real browser: what a carer sees, hears of and can do, on a phone and on a tablet."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from tests.edge_gateway.page.conftest import PIN, Served, Serving
+
+PHONE, TABLET = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
+_QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    program = which("chromium") or which("google-chrome") or which("chromium-browser")
+    if program is None:
+        pytest.skip("Chromium is not installed: sudo apt-get install chromium")
+    async with async_playwright() as playwright:
+        opened = await playwright.chromium.launch(executable_path=program, args=_QUIET)
+        yield opened
+        await opened.close()
+
+
+async def a_page(browser: Browser, served: Served, language: str = "en", **options: Any) -> Page:
+    page = await browser.new_page(**options)
+    await page.goto(f"{served.url}/?lang={language}")
+    return page
+
+
+async def test_values_come_with_their_age_and_go_grey_when_old(serving: Serving, browser: Browser) -> None:
+    async with serving() as served:
+        served.measure(1, spo2=96.0)
+        served.measure(2, spo2=95.0, age=timedelta(minutes=3))
+        page = await a_page(browser, served)
+        fresh, old = (page.locator(f"#values-{index} .value").first for index in (0, 1))
+        await expect(fresh).to_contain_text("96")
+        await expect(old).to_contain_text("3 min ago")
+        await expect(old).to_have_class("value old")
+        await expect(fresh).to_have_class("value")
+        await expect(page.locator("#values-2")).to_contain_text("out of range or switched off")
+        served.measure(1, spo2=93.0)
+        await expect(fresh).to_contain_text("93", timeout=2000)
+
+
+async def test_alarm_appears_is_acknowledged_by_keyboard_and_falls_silent(
+    serving: Serving, browser: Browser
+) -> None:
+    async with serving(PIN) as served:
+        page = await a_page(browser, served, "fr")
+        await page.get_by_label("Votre nom").fill("Fatou")
+        await page.get_by_label("Code PIN").fill(PIN)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#alarms-0")).to_have_text("Aucune alarme")
+        served.measure(1, spo2=87.6)
+        alarm = page.locator("#alarms-0 .alarm")
+        await expect(alarm).to_contain_text("Manque d'oxygène · SpO2 87,6 %", timeout=2000)
+        await expect(page.locator("#values-0 .number").first).to_have_text("87,6")
+        await expect(page.locator("html")).to_have_attribute("data-urgency", "HIGH")
+        await page.get_by_role("button", name="Acquitter 10 min").focus()
+        await page.keyboard.press("Enter")
+        await expect(alarm).to_contain_text("par Fatou", timeout=2000)
+        await expect(alarm).to_contain_text("acquittée")
+        await expect(page.locator("html")).to_have_attribute("data-urgency", "")
+        served.measure(1, spo2=85.6)
+        await expect(alarm).to_contain_text("sans réponse", timeout=2000)
+        await expect(page.locator("html")).to_have_attribute("data-urgency", "HIGH")
+
+
+async def test_focus_stays_where_it_is_while_values_change(serving: Serving, browser: Browser) -> None:
+    async with serving() as served:
+        served.measure(1, spo2=85.0)
+        page = await a_page(browser, served)
+        button = page.get_by_role("button", name="Acknowledge 2 min")
+        await button.focus()
+        for spo2 in (84.0, 83.0):
+            served.measure(1, spo2=spo2)
+            await expect(page.locator("#alarms-0")).to_contain_text(f"SpO2 {spo2:.0f} %", timeout=2000)
+            await expect(button).to_be_focused()
+
+
+async def test_lost_connection_is_shown_at_once_and_found_again(serving: Serving, browser: Browser) -> None:
+    async with serving() as served:
+        served.measure(1)
+        page = await a_page(browser, served)
+        await expect(page.locator("#lost")).to_be_hidden()
+        await page.context.set_offline(True)
+        served.page.stopping.set()
+        await expect(page.locator("#lost")).to_be_visible(timeout=8000)
+        await expect(page.locator("body")).to_have_class("stale")
+        served.page.stopping.clear()
+        await page.context.set_offline(False)
+        await expect(page.locator("#lost")).to_be_hidden(timeout=15_000)
+
+
+async def test_child_that_is_heard_for_the_first_time_gets_a_card(serving: Serving, browser: Browser) -> None:
+    async with serving() as served:
+        page = await a_page(browser, served)
+        await expect(page.locator(".card")).to_have_count(3)
+        served.ward._child("patient-new")
+        await expect(page.locator(".card")).to_have_count(4, timeout=3000)
+
+
+async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Browser) -> None:
+    async with serving() as served:
+        served.failures = {"mother": ""}
+        page = await a_page(browser, served)
+        await expect(page.locator("#gateway")).to_contain_text("nobody has taken over yet")
+        await page.get_by_label("Note for the hand-over").fill("Awa drinks every hour")
+        await page.get_by_role("button", name="I take over").click()
+        await expect(page.locator("#gateway")).to_contain_text("Awa drinks every hour", timeout=2000)
+        await page.get_by_role("button", name="Test the alarms").click()
+        await expect(page.locator("#self-test-results")).to_have_text("mother: reached")
+
+
+async def test_sound_needs_a_press_and_says_so(serving: Serving, browser: Browser) -> None:
+    async with serving() as served:
+        page = await a_page(browser, served)
+        button = page.locator("#sound")
+        await expect(button).to_have_text("Sound is off: press to switch it on")
+        await button.click()
+        await expect(button).to_have_text("Sound is on")
+        await expect(button).to_have_attribute("aria-pressed", "true")
+
+
+@pytest.mark.parametrize("size", [PHONE, TABLET])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", ["en", "fr"])
+async def test_page_is_accessible_and_fits(
+    serving: Serving, browser: Browser, size: dict[str, int], scheme: str, language: str, tmp_path: Path
+) -> None:
+    async with serving() as served:
+        served.measure(1, spo2=85.2, heart_rate=131, temperature=38.4)
+        served.measure(2)
+        served.state.undelivered_since = datetime.now(UTC) - timedelta(minutes=40)
+        served.ward.tick()
+        page = await a_page(browser, served, language, viewport=size, color_scheme=scheme)
+        await expect(page.locator("#gateway .alarm")).to_have_count(1)
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        numbers = page.locator("#values-0 .number")
+        heights = [
+            await numbers.nth(index).evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
+            for index in range(4)
+        ]
+        assert min(heights) >= 40, "readable at 3 m on a wall tablet"
+        await page.screenshot(path=tmp_path / "page.png", full_page=True)
+
+
+async def test_login_is_accessible(serving: Serving, browser: Browser) -> None:
+    async with serving(PIN) as served:
+        page = await a_page(browser, served)
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()

@@ -74,8 +74,32 @@ def _parser() -> argparse.ArgumentParser:
     outbox = commands.add_parser("outbox", parents=[common], help=outbox_help, description=outbox_help)
     outbox.add_argument("--json", action="store_true", help="as one JSON object")
     outbox.set_defaults(command=_outbox)
+    _add_operations(commands, common)
     _add_bracelet_commands(commands, common)
     return parser
+
+
+def _add_operations(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    def later(name: str) -> Callable[[Config, argparse.Namespace], int]:
+        def do(config: Config, chosen: argparse.Namespace) -> int:
+            from edge_gateway import (
+                operations,
+            )  # brings the alarms along; `outbox` and `links` need none of it
+
+            return int(getattr(operations, name)(config, chosen))
+
+        return do
+
+    for name, do, help_ in (
+        ("status", "status", "say how the running gateway is: parts, outbox, children, open alarms"),
+        ("doctor", "doctor", "check everything the gateway depends on, and say what to do; changes nothing"),
+        ("self-test", "self_test", "send every contact a test message, and say which arrived"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=help_, description=help_, epilog=_EPILOG)
+        command.add_argument("--json", action="store_true", help="as JSON")
+        command.set_defaults(command=later(do))
 
 
 def _add_bracelet_commands(

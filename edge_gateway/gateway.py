@@ -14,12 +14,13 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
+from edge_gateway import operations
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serving
 from edge_gateway.desk import Desk
-from edge_gateway.errors import DataDirUnavailable, InvalidConfig
+from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _UPKEEP_EVERY_S, _AGAIN_S = 10.0, 1.0
 _DRAIN_S = 10.0
+_AGAIN_LATER_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,7 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
         sources.append(source)
         handlers |= Pairing(source, outbox, state).handlers
     told = people(config, state, outbox, notifier)
+    handlers |= operations.handlers(state, told, outbox)
     alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
@@ -168,9 +171,18 @@ async def _serve_page(
     access = Access(key_in(config.data_dir / "page.key"), page.pin)
     ward, prove = parts.people.ward, parts.people.prove
     served = Page(ward, state, outbox, access, config.language, prove, asyncio.Event())
-    with listen(page) as listening:
-        log.info("the page is at %s://%s:%d", page.scheme, *listening.getsockname()[:2])
-        await serve(served, page, listening)
+    while True:
+        try:
+            listening = listen(page)
+        except PageUnavailable as error:  # the rest of the gateway goes on
+            log.error("%s", error)
+            state.part("page", f"away: {error}")
+            await asyncio.sleep(_AGAIN_LATER_S)
+            continue
+        with listening:
+            log.info("the page is at %s://%s:%d", page.scheme, *listening.getsockname()[:2])
+            state.part("page", "up")
+            await serve(served, page, listening)
 
 
 async def _stop(

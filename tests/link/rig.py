@@ -21,6 +21,7 @@ from firmware_sim.worn import WornBle
 
 SEED, BOOT = 7, 1
 _NOWHERE = "http://127.0.0.1:9"
+_NO_BROKER = Address("127.0.0.1", 1)
 """No API there: readings stay in the outbox, which is what is looked at."""
 
 _PATIENCE_S = 60.0
@@ -99,6 +100,8 @@ class LinkRig:
         notes: where the gateway notes when each reading was judged.
         scenario: what befalls the bracelets.
         radio: the gateway's adapter; the simulated one where absent.
+        mqtt: how many more bracelets speak MQTT, over `broker`.
+        api: where the gateway delivers; nowhere where absent.
     """
 
     def __init__(
@@ -108,15 +111,18 @@ class LinkRig:
         notes: Path | None = None,
         scenario: Scenario | None = None,
         radio: str | None = None,
+        mqtt: int = 0,
+        broker: Address = _NO_BROKER,
+        api: str = _NOWHERE,
     ) -> None:
         self._directory = directory
         self._ledger = directory / "ledger.jsonl"
         port = self.hci_socket = directory / "hci"
         plan = FleetPlan(
             ble=bracelets,
-            mqtt=0,
+            mqtt=mqtt,
             hci=f"unix-server:{port}",
-            broker=Address("127.0.0.1", 1),
+            broker=broker,
             seed=SEED,
             boot=BOOT,
             period_s=1.0,
@@ -128,9 +134,9 @@ class LinkRig:
         timeline = Timeline.begin(1.0, None)
         self.started_ms = timeline.start_ms
         self.fleet = Fleet(plan, timeline)
-        self._bracelets = bracelets
+        self._bracelets = bracelets + mqtt
         self.config = directory / "gateway.toml"
-        self.config.write_text(_config(radio or f"bumble:unix-client:{port}", bracelets))
+        self.config.write_text(_config(radio or f"bumble:unix-client:{port}", bracelets, mqtt, broker, api))
         module = ["tests.link.timed_gateway", str(notes)] if notes else ["edge_gateway.cli"]
         command = [
             sys.executable,
@@ -163,11 +169,15 @@ class LinkRig:
 
         await _until(each_was_held)
 
+    @property
+    def measured(self) -> tuple[Measured, ...]:
+        """What the bracelets have measured so far."""
+        lines = (json.loads(line) for line in self._ledger.read_text().splitlines())
+        return tuple(Measured(line["message_id"], line["device_id"], line["noted_at"]) for line in lines)
+
     def outcome(self) -> Outcome:
         """Compare; for the end, when the gateway has stopped."""
-        lines = (json.loads(line) for line in self._ledger.read_text().splitlines())
-        measured = (Measured(line["message_id"], line["device_id"], line["noted_at"]) for line in lines)
-        return Outcome(tuple(measured), tuple(_outbox(self._directory / "data" / "outbox.sqlite3")))
+        return Outcome(self.measured, tuple(_outbox(self._directory / "data" / "outbox.sqlite3")))
 
 
 @asynccontextmanager
@@ -226,18 +236,21 @@ def _outbox(path: Path) -> Iterator[Kept]:
             yield Kept(reading["message_id"], reading["device_id"], reading["seq"], live)
 
 
-def _config(radio: str, bracelets: int) -> str:
+def _config(radio: str, bracelets: int, mqtt: int, broker: Address, api: str) -> str:
     lines = [
         'gateway_id = "gw-link"',
         'data_dir = "data"',
+        f"accept_unknown_mqtt = {'true' if mqtt else 'false'}",
         "[api]",
-        f'url = "{_NOWHERE}"',
+        f'url = "{api}"',
         "[ble]",
         f'radio = "{radio}"',
         f"max_links = {bracelets}",
         "connect_timeout_s = 5",
         "silence_s = 5",
     ]
+    if mqtt:
+        lines += ["[mqtt]", f'host = "{broker.host}"', f"port = {broker.port}"]
     for number in range(1, bracelets + 1):
         lines += ["[[bracelet]]", f'device_id = "ble-{number:03d}"', f'patient_id = "patient-{number:03d}"']
     return "\n".join(lines) + "\n"

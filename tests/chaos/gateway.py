@@ -1,0 +1,89 @@
+"""The gateway killed with -9 two hundred times while ten BLE and ten MQTT bracelets measure each second.
+
+Nothing that was acknowledged to a bracelet may be missing upstream, nothing may arrive under two identities.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.mqtt import MqttBroker
+from firmware_sim.plan import Address
+from tests.link.rig import SEED, LinkRig, running
+from tests.link.upstream import Upstream, an_upstream
+
+BRACELETS = 20
+KILLS = 200
+SHORTEST_S, LONGEST_S = 0.2, 4.0
+_PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Survived:
+    """What came of it.
+
+    Attributes:
+        lost: readings measured that did not arrive upstream.
+        duplicated: measurements that arrived under more than one identity.
+    """
+
+    measured: int
+    lost: int
+    duplicated: int
+    kills: int
+
+
+def run() -> dict[str, object]:
+    """Run it; the names are those of the contract."""
+    with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
+        survived = asyncio.run(killed_again_and_again(Path(scratch), BRACELETS, KILLS))
+    return {
+        "lost": survived.lost,
+        "duplicated": survived.duplicated,
+        "faults": survived.kills,
+        "measured": survived.measured,
+    }
+
+
+async def killed_again_and_again(directory: Path, bracelets: int, kills: int) -> Survived:
+    """Kill the gateway at random moments: while it starts, connects, fetches, commits, delivers."""
+    chance = random.Random(SEED)
+    (directory / "broker").mkdir()
+    broker = MqttBroker(directory / "broker")
+    await asyncio.to_thread(broker.start)
+    try:
+        async with an_upstream() as upstream:
+            rig = LinkRig(
+                directory,
+                bracelets // 2,
+                mqtt=bracelets - bracelets // 2,
+                broker=Address(broker.host, broker.port),
+                api=upstream.url,
+            )
+            async with running(rig):
+                for _ in range(kills):
+                    await asyncio.sleep(chance.uniform(SHORTEST_S, LONGEST_S))
+                    await asyncio.to_thread(rig.gateway.kill)
+                    await asyncio.to_thread(rig.gateway.start)
+                await rig.all_connected()
+            # what the bracelets no longer hold is in the outbox, and leaves it with the next start
+            await asyncio.to_thread(rig.gateway.start)
+            missing = await _arrived(rig, upstream)
+            await asyncio.to_thread(rig.gateway.stop)
+            return Survived(len(rig.measured), len(missing), upstream.duplicated, kills)
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+async def _arrived(rig: LinkRig, upstream: Upstream) -> set[str]:
+    """Wait until everything has arrived; what has not."""
+    measured = {each.message_id for each in rig.measured}
+    for _ in range(int(_PATIENCE_S / 0.5)):
+        if measured <= upstream.accepted.keys():
+            break
+        await asyncio.sleep(0.5)
+    return measured - upstream.accepted.keys()

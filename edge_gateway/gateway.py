@@ -51,6 +51,7 @@ class _Parts:
     intake: Intake
     uplink: Uplink
     handlers: Mapping[str, Handler]
+    pin: str | None
 
 
 async def run_gateway(config: Config, stop: asyncio.Event) -> None:
@@ -59,7 +60,9 @@ async def run_gateway(config: Config, stop: asyncio.Event) -> None:
     Raises:
         DataDirUnavailable: the data directory cannot be used, or another gateway uses it.
         OutboxUnavailable: the outbox cannot be opened at all.
+        InvalidConfig: the page's PIN cannot be used.
     """
+    pin = config.page.pin if config.page else None
     state = GatewayState(config.gateway_id)
     loop = asyncio.get_running_loop()
 
@@ -69,7 +72,7 @@ async def run_gateway(config: Config, stop: asyncio.Event) -> None:
     with only_one(config.data_dir), Outbox(config.outbox_path, on_trouble=on_trouble) as outbox:
         api = Api(config.api)
         try:
-            await _run(config, _parts(config, state, outbox, api), state, outbox, stop)
+            await _run(config, _parts(config, state, outbox, api, pin), state, outbox, stop)
         finally:
             await api.close()
 
@@ -97,7 +100,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
             await _cancel([listening])
 
 
-def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Parts:
+def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: str | None) -> _Parts:
     sources: list[Source] = []
     records: list[Desk[AlertRecord]] = []
     session = notifier = None
@@ -124,7 +127,7 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api) -> _Pa
     alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
-    return _Parts(sources, session, alarms, told, intake, uplink, handlers)
+    return _Parts(sources, session, alarms, told, intake, uplink, handlers, pin)
 
 
 async def _run(
@@ -168,7 +171,7 @@ async def _serve_page(
     from edge_gateway.page.app import Page
     from edge_gateway.page.server import listen, serve
 
-    access = Access(key_in(config.data_dir / "page.key"), page.pin)
+    access = Access(key_in(config.data_dir / "page.key"), parts.pin)
     ward, prove = parts.people.ward, parts.people.prove
     served = Page(ward, state, outbox, access, config.language, prove, asyncio.Event())
     while True:

@@ -120,8 +120,9 @@ class Adapter:
         async with self._lock:
             if self._scanner is None:
                 raise RadioUnavailable("the radio is away")
-            await self._stop_scanning()
+            self._fault = True  # until it scans again; also where a cancellation comes in between
             try:
+                await self._stop_scanning()
                 yield
             finally:
                 await self._start_scanning()
@@ -148,7 +149,8 @@ class Adapter:
     async def _scans_again(self) -> bool:
         """Start a scanner that would not; as long as links are up, the radio is not given up for it."""
         async with self._lock:
-            await self._start_scanning()
+            if self._fault:
+                await self._start_scanning()
         return not self._fault or self._busy()
 
     def _deaf(self) -> bool:

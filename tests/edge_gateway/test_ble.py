@@ -17,6 +17,7 @@ from edge_gateway.errors import RadioUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.outbox import Outbox
 from edge_gateway.radio import Adapter, open_radio
+from edge_gateway.sightings import Sighting
 from edge_gateway.sources import bracelet_session
 from edge_gateway.sources.ble import BleSource
 from edge_gateway.state import GatewayState
@@ -193,6 +194,29 @@ async def test_radio_that_is_being_opened_can_be_stopped(air: Air, steps: int) -
     running.cancel()
     done, _ = await asyncio.wait([running], timeout=5)
     assert done
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_attempt_that_is_called_off_leaves_the_scanner_running(air: Air, steps: int) -> None:
+    seen: list[Sighting] = []
+    adapter = Adapter("system", seen.append, lambda: False, lambda _: None)
+    running = asyncio.create_task(adapter.run())
+    await air.add()
+    await eventually(lambda: seen)
+
+    async def attempt() -> None:
+        async with adapter.connecting():
+            await asyncio.sleep(0.002)
+
+    called_off = asyncio.create_task(attempt())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    called_off.cancel()
+    await asyncio.wait([called_off])
+    seen.clear()
+    await eventually(lambda: seen, 5)
+    running.cancel()
+    await asyncio.wait([running])
 
 
 def test_unknown_radio_plug_in_is_named() -> None:

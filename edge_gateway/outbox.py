@@ -211,10 +211,6 @@ class Outbox:
         """Keep what somebody did on the page."""
         await self._ask(lambda db: bracelet_store.write_audit(db, who, action, detail, self._now()))
 
-    async def pending(self) -> int:
-        """How many readings wait to be sent."""
-        return (await self.counts()).pending
-
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
         return await self._ask(bracelet_store.read_addresses)

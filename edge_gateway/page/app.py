@@ -23,11 +23,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge_gateway.page import view
+from edge_gateway.config import is_loopback
+from edge_gateway.page import metrics, view
 from edge_gateway.page.access import COOKIE, LASTS_S, Access
 from edge_gateway.page.view import Card, ShownAlarm
 from edge_gateway.page.words import spoken, words
 from edge_gateway.state import GatewayState
+from edge_gateway.store import Counts
 from edge_gateway.ward import Duty, Ward
 from vitals.absence import Language
 from vitals.conditions import Condition
@@ -51,8 +53,8 @@ class Journal(Protocol):
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Keep one action."""
 
-    async def pending(self) -> int:
-        """How many readings wait to be sent."""
+    async def counts(self) -> Counts:
+        """What the outbox has held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Page:
             routes=[
                 Route("/", self._show),
                 Route("/events", self._events),
+                Route("/metrics", self._metrics),
                 Route("/login", self._log_in, methods=["POST"]),
                 Route("/logout", self._log_out, methods=["POST"]),
                 Route("/acknowledge", self._acknowledge, methods=["POST"]),
@@ -102,6 +105,14 @@ class Page:
         self._authorised(request)
         stream = self._stream(self._language(request))
         return StreamingResponse(stream, media_type="text/event-stream")
+
+    async def _metrics(self, request: Request) -> Response:
+        """For Prometheus on this machine; from elsewhere, only with a login."""
+        if request.client is None or not is_loopback(request.client.host):
+            self._authorised(request)
+        counts = await self.journal.counts()
+        text = metrics.exposition(self.state, self.ward, counts)
+        return Response(text, media_type=metrics.CONTENT_TYPE)
 
     async def _stream(self, language: Language) -> AsyncIterator[str]:
         """What has changed since the last event; at least one event a second, so that silence means lost."""
@@ -225,7 +236,7 @@ class Page:
             "cards": cards,
             "conditions": of_gateway,
             "gateway_id": ward.gateway_id,
-            "pending": await self.journal.pending(),
+            "pending": (await self.journal.counts()).pending,
             "down_since_ms": round(down.timestamp() * 1000) if down else 0,
             "duty": _duty(ward.duty),
             "sound": view.sounding(cards, of_gateway),

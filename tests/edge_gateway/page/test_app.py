@@ -126,3 +126,18 @@ async def test_self_test_says_who_was_reached(serving: Serving) -> None:
         assert (await client.post("/self-test", json={})).json() == {
             "lines": ["mother: joint", "nurse: the service did not take the message"]
         }
+
+
+async def test_metrics_are_for_this_machine_and_name_nobody(serving: Serving) -> None:
+    async with serving(PIN) as served, httpx.AsyncClient(base_url=served.url) as client:
+        served.measure(1, spo2=85.0)
+        served.state.link("bracelet-1", "mqtt", "live")
+        served.ward.tick()
+        answer = await client.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        lines = answer.text.splitlines()
+        assert 'kidjamo_gateway_open_alarms{phase="ACTIVE"} 1.0' in lines
+        assert 'kidjamo_gateway_links{state="live"} 1.0' in lines
+        assert "kidjamo_gateway_outbox_filled_ratio 0.0" in lines
+        for name in ("Awa", "patient-001", "bracelet-1"):
+            assert name not in answer.text

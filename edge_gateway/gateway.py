@@ -30,6 +30,7 @@ from edge_gateway.room import Gap
 from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import GatewayState
 from edge_gateway.state_topic import last_will, publish_state
+from edge_gateway.supervisor import Supervisor
 from edge_gateway.uplink import Api, Uplink
 from vitals.rules import AlertRecord
 
@@ -159,7 +160,11 @@ async def _run(
             for source in parts.sources
         }
         log.info("gateway %s runs, sources: %s", config.gateway_id, ", ".join(receiving) or "none")
+        supervisor = Supervisor()
+        supervisor.ready()
+        uplinks.append(tasks.create_task(supervisor.watch(parts.people.ward.ticks), name="watchdog"))
         await stop.wait()
+        supervisor.stopping()
         log.info("stopping: sources first, then what they took is made durable")
         await _stop(parts, receiving, uplinks)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _EVERY_S = 1.0
 _EVERYTHING_EVERY = 60
+_HANGS_AFTER_S = 10.0
 _MOST_CHILDREN = 200
 """A flood of made-up patients must not fill the memory."""
 _GATEWAY = "gateway"
@@ -173,6 +175,7 @@ class Ward:
         self.standing: tuple[Condition, ...] = ()
         self.callers: list[Callable[[Message], None]] = []
         self.version = 0
+        self._ticked = time.monotonic()
 
     async def recall(self) -> None:
         """Take up alarms where they were; before the first reading."""
@@ -215,6 +218,10 @@ class Ward:
         self.version += 1
         return self.conditions.acknowledge(by, self._now(), key)
 
+    def ticks(self) -> bool:
+        """Whether the last tick was a moment ago; a ward that does not tick tells nobody of anything."""
+        return time.monotonic() - self._ticked < _HANGS_AFTER_S
+
     def take_over(self, name: str, note: str) -> None:
         """Somebody watches from now on."""
         self.duty = Duty(name=name, since=self._now(), note=note)
@@ -222,6 +229,7 @@ class Ward:
 
     def tick(self) -> None:
         """What is due because time has passed."""
+        self._ticked = time.monotonic()
         now = self._now()
         for watched in self.children.values():
             for notice in watched.episodes.tick(now):

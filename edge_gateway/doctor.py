@@ -157,7 +157,7 @@ def _secret(what: str, path: Path) -> Finding:
         return Finding(what, Verdict.BAD, f"{path} cannot be read: {error}", "Correct the path or its owner")
     if not text:
         return Finding(what, Verdict.BAD, f"{path} is empty", "Put the secret there")
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+    if mode & (stat.S_IWGRP | stat.S_IRWXO):
         return Finding(what, Verdict.ODD, f"{path} can be read by others", f"chmod 600 {path}")
     return Finding(what, Verdict.OK, str(path))
 

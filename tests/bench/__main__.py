@@ -16,6 +16,16 @@ GOALS: dict[str, dict[str, str]] = {
         "gateway_rss_mb": "≤ 100",
         "lost_readings": "0",
     },
+    "gateway": {
+        "outbox_ratio_to_sqlite": "≥ 0.5",
+        "mqtt_sustained_readings_per_s": "≥ 5000",
+        "drain_readings_per_s": "≥ 2000",
+        "live_p95_s_during_drain": "≤ 2",
+        "reading_to_page_p95_s": "≤ 1",
+        "reading_to_notifier_p95_s": "≤ 2",
+        "gateway_rss_mb": "≤ 100",
+        "lost_readings": "0",
+    },
     "dashboards": {"query_p95_ms": "≤ 100"},
 }
 """Goal of each figure that has one, by area; an area is a module of this package with a `run()`."""

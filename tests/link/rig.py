@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local.ports import free_port
 from deploy.local.process import Service
 from firmware_sim.fleet import Fleet
 from firmware_sim.peripheral import Peripheral
@@ -248,6 +249,8 @@ def _config(radio: str, bracelets: int, mqtt: int, broker: Address, api: str) ->
         f"max_links = {bracelets}",
         "connect_timeout_s = 5",
         "silence_s = 5",
+        "[page]",
+        f"port = {free_port()}",
     ]
     if mqtt:
         lines += ["[mqtt]", f'host = "{broker.host}"', f"port = {broker.port}"]

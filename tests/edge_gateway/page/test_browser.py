@@ -5,35 +5,24 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
+from tests.edge_gateway.page.chromium import launched, program
 from tests.edge_gateway.page.conftest import PIN, Served, Serving
 
 PHONE, TABLET = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
-_QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
-    program = which("chromium") or which("google-chrome") or which("chromium-browser")
-    if program is None:
+    if program() is None:
         pytest.skip("Chromium is not installed: sudo apt-get install chromium")
-    async with async_playwright() as playwright:
-        opened = await playwright.chromium.launch(executable_path=program, args=_QUIET)
+    async with async_playwright() as playwright, launched(playwright) as opened:
         yield opened
-        await opened.close()
 
 
 async def a_page(browser: Browser, served: Served, language: str = "en", **options: Any) -> Page:

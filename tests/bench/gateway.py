@@ -1,0 +1,302 @@
+"""The gateway: appends against raw SQLite, bytes written, an MQTT flood, a backlog, page and contact.
+
+The gateway runs in a process of its own, with its page on. Broker, upstream and contact are real sockets on
+loopback; upstream and contact only remember, so that the figures are the gateway's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from playwright.async_api import async_playwright
+
+from deploy.local.mqtt import MqttBroker
+from deploy.local.ports import free_port
+from deploy.local.process import Service
+from edge_gateway.outbox import Outbox
+from edge_gateway.store import NewReading
+from tests.edge_gateway.page.chromium import launched
+from tests.link.upstream import Upstream, an_upstream
+from vitals.topics import measurements_of
+
+APPENDS, GROUP = 20_000, 1000
+STEADY_S = 30
+FLOOD = 30_000
+BACKLOG = 100_000
+SHOWN, TOLD = 36, 40
+_PATIENCE_S = 300.0
+
+
+def run() -> dict[str, float]:
+    """Measure; the names and goals are those of the contract."""
+    with tempfile.TemporaryDirectory(prefix="kidjamo-bench-") as scratch:
+        for name in ("steady", "flood", "drain", "people"):
+            (Path(scratch) / name).mkdir()
+        return asyncio.run(_measure(Path(scratch)))
+
+
+async def _measure(scratch: Path) -> dict[str, float]:
+    figures = {"outbox_ratio_to_sqlite": round(_appends(scratch) / _raw_appends(scratch), 2)}
+    figures |= await _steady(scratch / "steady")
+    figures |= await _flood(scratch / "flood")
+    figures |= await _drain(scratch / "drain")
+    figures |= await _people(scratch / "people")
+    figures["lost_readings"] = figures.pop("lost_in_flood") + figures.pop("lost_in_drain")
+    return figures
+
+
+def a_body(number: int, at: datetime, device_id: str = "mqtt-001") -> dict[str, Any]:
+    """A reading as a bracelet sends it."""
+    return {
+        "patient_id": f"patient-of-{device_id}",
+        "device_id": device_id,
+        "timestamp": at.isoformat(),
+        "message_id": str(uuid4()),
+        "seq": number,
+        "measurements": {"spo2_pct": 97.2, "freq_card": 82.0, "freq_resp": 18.0, "temp_corp": 36.8},
+    }
+
+
+def _rows(count: int) -> list[tuple[str, str, str]]:
+    bodies = (a_body(number, datetime.now(UTC)) for number in range(count))
+    return [(body["message_id"], body["device_id"], json.dumps(body)) for body in bodies]
+
+
+def _appends(scratch: Path) -> float:
+    """Durable readings a second through the outbox, one reading a call, a thousand under way."""
+    rows = [NewReading(*row) for row in _rows(APPENDS)]  # type: ignore[arg-type]
+    with Outbox(scratch / "appends.sqlite3") as outbox:
+        began = time.perf_counter()
+        under_way = [outbox.append([row]) for row in rows]
+        for future in under_way:
+            future.result()
+        return APPENDS / (time.perf_counter() - began)
+
+
+def _raw_appends(scratch: Path) -> float:
+    """The same into the same table by plain sqlite3, a thousand a transaction."""
+    rows = _rows(APPENDS)
+    with Outbox(scratch / "raw.sqlite3"):
+        pass
+    with closing(sqlite3.connect(scratch / "raw.sqlite3", isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        began = time.perf_counter()
+        for first in range(0, APPENDS, GROUP):
+            db.execute("BEGIN IMMEDIATE")
+            db.executemany(
+                "INSERT INTO readings (message_id, device_id, body, committed_at) VALUES (?, ?, ?, 0)",
+                rows[first : first + GROUP],
+            )
+            db.execute("COMMIT")
+        return APPENDS / (time.perf_counter() - began)
+
+
+class _Bench:
+    """A broker, an upstream and a gateway."""
+
+    def __init__(self, directory: Path, upstream: Upstream, broker: MqttBroker, more: str) -> None:
+        self.upstream = upstream
+        self.page_url = f"http://127.0.0.1:{(port := free_port())}"
+        config = directory / "gateway.toml"
+        config.write_text(
+            f'gateway_id = "gw-bench"\ndata_dir = "data"\naccept_unknown_mqtt = true\n'
+            f'[api]\nurl = "{upstream.url}"\nbatch_size = 500\n'
+            f'[mqtt]\nhost = "{broker.host}"\nport = {broker.port}\n[page]\nport = {port}\n{more}'
+        )
+        command = [sys.executable, "-m", "edge_gateway.cli", "run", "--config", str(config)]
+        quiet = ["--log-level", "error"]
+        self.gateway = Service("gateway", [*command, *quiet], log=directory / "gateway.log")
+        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+        self.client.max_inflight_messages_set(1000)
+        self.client.max_queued_messages_set(0)
+        self.client.connect(broker.host, broker.port)
+        self.client.loop_start()
+
+    def publish(self, body: dict[str, Any]) -> str:
+        """Send one reading; returns its identity."""
+        self.client.publish(measurements_of(body["device_id"]), json.dumps(body), qos=1)
+        return str(body["message_id"])
+
+    async def arrived(self, identities: set[str]) -> set[str]:
+        """Wait until upstream has them; those it has not."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while missing := identities - self.upstream.accepted.keys():
+            if time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.1)
+        return missing
+
+    async def up(self) -> None:
+        """Wait until the gateway passes readings on."""
+        await self.arrived({self.publish(a_body(0, datetime.now(UTC), "warm-up"))})
+
+    def written(self) -> int:
+        """Bytes that the gateway has had written to disk."""
+        lines = Path(f"/proc/{self.gateway.pid}/io").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
+
+    def resident_mb(self) -> float:
+        """Memory of the gateway."""
+        lines = Path(f"/proc/{self.gateway.pid}/status").read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
+
+
+@asynccontextmanager
+async def _bench(directory: Path, more: str = "", *, start: bool = True) -> AsyncIterator[_Bench]:
+    (directory / "broker").mkdir()
+    broker = MqttBroker(directory / "broker")
+    await asyncio.to_thread(broker.start)
+    try:
+        async with an_upstream() as upstream:
+            bench = _Bench(directory, upstream, broker, more)
+            try:
+                if start:
+                    await asyncio.to_thread(bench.gateway.start)
+                    await bench.up()
+                yield bench
+            finally:
+                bench.client.loop_stop()
+                await asyncio.to_thread(bench.gateway.stop)
+    finally:
+        await asyncio.to_thread(broker.stop)
+
+
+async def _steady(directory: Path) -> dict[str, float]:
+    """Twenty bracelets at a reading a second."""
+    async with _bench(directory) as bench:
+        before, sent = bench.written(), set()
+        for second in range(STEADY_S):
+            for device in range(20):
+                sent.add(bench.publish(a_body(second, datetime.now(UTC), f"mqtt-{device:03d}")))
+                await asyncio.sleep(0.05)
+        await bench.arrived(sent)
+        written = bench.written() - before
+        return {
+            "bytes_written_per_reading": round(written / len(sent)),
+            "gateway_rss_mb": round(bench.resident_mb(), 1),
+        }
+
+
+async def _flood(directory: Path) -> dict[str, float]:
+    """As fast as it goes, from a bracelet's publish to upstream."""
+    async with _bench(directory) as bench:
+        began = time.monotonic()
+        sent = set()
+        for number in range(FLOOD):
+            sent.add(bench.publish(a_body(number, datetime.now(UTC), f"mqtt-{number % 20:03d}")))
+            if number % 500 == 0:
+                await asyncio.sleep(0)
+        missing = await bench.arrived(sent)
+        took = time.monotonic() - began
+        return {"mqtt_sustained_readings_per_s": round(FLOOD / took), "lost_in_flood": len(missing)}
+
+
+async def _drain(directory: Path) -> dict[str, float]:
+    """A backlog goes upstream while twenty bracelets go on measuring."""
+    (directory / "data").mkdir()
+    with Outbox(directory / "data" / "outbox.sqlite3") as outbox:
+        began = datetime.now(UTC) - timedelta(hours=20)
+        bodies = [a_body(number, began + timedelta(seconds=number / 2)) for number in range(BACKLOG)]
+        for first in range(0, BACKLOG, GROUP):
+            chunk = bodies[first : first + GROUP]
+            outbox.append(
+                [NewReading(b["message_id"], b["device_id"], json.dumps(b)) for b in chunk]
+            ).result()
+    backlog = {body["message_id"] for body in bodies}
+    async with _bench(directory) as bench:
+        started, live = time.monotonic(), set()
+        already = len(backlog & bench.upstream.accepted.keys())
+        while len(backlog) - len(backlog & bench.upstream.accepted.keys()) > 0:
+            if time.monotonic() - started > _PATIENCE_S:
+                break
+            for device in range(20):
+                live.add(bench.publish(a_body(0, datetime.now(UTC), f"mqtt-{device:03d}")))
+                await asyncio.sleep(0.05)
+        took = time.monotonic() - started
+        missing = await bench.arrived(backlog | live)
+        waits = [_wait(*bench.upstream.accepted[each]) for each in live - missing]
+        return {
+            "drain_readings_per_s": round((BACKLOG - already) / took),
+            "live_p95_s_during_drain": round(_p95(waits), 2),
+            "lost_in_drain": len(missing),
+        }
+
+
+async def _people(directory: Path) -> dict[str, float]:
+    """From a bracelet's publish to a browser's screen, and to a contact's service."""
+    told: dict[str, float] = {}
+
+    async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line
+        )
+        body = json.loads(await reader.readexactly(length))
+        told[body["title"].rpartition(" ")[2]] = time.time()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(service, "127.0.0.1", 0)
+    (directory / "contact.url").write_text(f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, _bench(directory, '[[contact]]\nname = "c"\nurl_file = "contact.url"\n') as bench:
+        shown = await _shown(bench)
+        asked: dict[str, float] = {}
+        for number in range(TOLD):
+            body = a_body(0, datetime.now(UTC), f"ill-{number:03d}")
+            body["measurements"]["spo2_pct"] = 80.0
+            asked[body["patient_id"]] = time.time()
+            bench.publish(body)
+            await asyncio.sleep(0.25)
+        await asyncio.sleep(5)
+    waits = [told[patient] - at for patient, at in asked.items() if patient in told]
+    return {
+        "reading_to_page_p95_s": round(_p95(shown), 2),
+        "reading_to_notifier_p95_s": round(_p95(waits), 2),
+        "notified_of": len(waits),
+    }
+
+
+async def _shown(bench: _Bench) -> list[float]:
+    """Seconds from publishing each of some values to its appearance on the page."""
+    async with async_playwright() as playwright, launched(playwright) as browser:
+        page = await browser.new_page()
+        await page.goto(f"{bench.page_url}/?lang=en")
+        asked: dict[str, float] = {}
+        await page.evaluate(
+            "() => { window.seen = {}; new MutationObserver(() => {"
+            " const shown = document.querySelector('#values-0 .number');"
+            " if (shown) window.seen[shown.textContent] ??= Date.now() / 1000;"
+            "}).observe(document.body, {subtree: true, childList: true, characterData: true}); }"
+        )
+        for number in range(SHOWN):
+            body = a_body(number, datetime.now(UTC), "warm-up")
+            body["measurements"] = {"spo2_pct": 60.0 + number}
+            asked[f"{60 + number}"] = time.time()
+            bench.publish(body)
+            await asyncio.sleep(1.1)
+        seen: dict[str, float] = await page.evaluate("() => window.seen")
+    return [seen[text] - at for text, at in asked.items() if text in seen]
+
+
+def _wait(accepted: float, timestamp: str) -> float:
+    return accepted - datetime.fromisoformat(timestamp).timestamp()
+
+
+def _p95(waits: list[float]) -> float:
+    return statistics.quantiles(waits, n=20)[18]

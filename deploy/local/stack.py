@@ -45,6 +45,9 @@ port = {mqtt_port}
 
 [ble]
 radio = "bumble:tcp-client:{host}:{hci_port}"
+
+[page]
+port = {page_port}
 """
 _BRACELET_TOML = """
 [[bracelet]]
@@ -82,6 +85,7 @@ class Stack:
         self.pseudonym_key = Path(os.environ.get("PSEUDONYM_KEY_FILE") or self.root / "pseudonym.key")
         self.api_port = choose_port(int(os.environ.get("API_PORT", "8001")))
         self.hci_port = choose_port(9544)
+        self.page_port = choose_port(8080)
         self.kafka = KafkaBroker(self.root / "kafka", choose_port(9092))
         self.postgres = PostgresServer(self.root / "postgres", choose_port(5432))
         self.mqtt = MqttBroker(self.root / "mqtt", choose_port(1883))
@@ -213,6 +217,7 @@ class Stack:
             host=LOOPBACK,
             mqtt_port=self.mqtt.port,
             hci_port=self.hci_port,
+            page_port=self.page_port,
         )
         path.write_text(head + "".join(_BRACELET_TOML.format(**worn) for worn in worn_bracelets()))
         return path

@@ -168,6 +168,7 @@ def _places(stack: Stack) -> Panel:
     table = Table(expand=True, box=None, show_header=False)
     example = """{"patient_id":"demo","measurements":{"spo2_pct":85},"timestamp":"'$(date -u +%FT%TZ)'"}"""
     table.add_row("API", f"{stack.api_url}/docs  ·  {stack.api_url}/health")
+    table.add_row("carers' page", f"http://127.0.0.1:{stack.page_port}")
     table.add_row(
         "MQTT", f"mosquitto_pub -p {stack.mqtt.port} -t kidjamo/bracelets/demo-1/measurements -m '{example}'"
     )

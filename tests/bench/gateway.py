@@ -29,6 +29,7 @@ from deploy.local.ports import free_port
 from deploy.local.process import Service
 from edge_gateway.outbox import Outbox
 from edge_gateway.store import NewReading
+from tests.edge_gateway.night import night
 from tests.edge_gateway.page.chromium import launched
 from tests.link.upstream import Upstream, an_upstream
 from vitals.topics import measurements_of
@@ -55,6 +56,7 @@ async def _measure(scratch: Path) -> dict[str, float]:
     figures |= await _flood(scratch / "flood")
     figures |= await _drain(scratch / "drain")
     figures |= await _people(scratch / "people")
+    figures |= await _night()
     figures["lost_readings"] = figures.pop("lost_in_flood") + figures.pop("lost_in_drain")
     return figures
 
@@ -269,6 +271,18 @@ async def _people(directory: Path) -> dict[str, float]:
         "reading_to_page_p95_s": round(_p95(shown), 2),
         "reading_to_notifier_p95_s": round(_p95(waits), 2),
         "notified_of": len(waits),
+    }
+
+
+async def _night() -> dict[str, float]:
+    """Eight hours of three simulated children, with a carer who answers after a minute."""
+    passed = await night(8)
+    return {
+        "night_missed_critical": passed.missed,
+        "night_critical_readings": passed.critical,
+        "night_notifications": len(passed.told),
+        "night_records_per_notification": round(passed.records / max(1, len(passed.told)), 1),
+        "night_time_to_notify_p95_s": round(_p95(passed.delays_s), 2),
     }
 
 

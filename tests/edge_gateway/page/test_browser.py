@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
@@ -17,7 +18,10 @@ from tests.edge_gateway.page.conftest import PIN, Served, Serving
 PHONE, TABLET = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
-@pytest.fixture
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser() -> AsyncIterator[Browser]:
     if program() is None:
         pytest.skip("Chromium is not installed: sudo apt-get install chromium")
@@ -26,7 +30,7 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 async def a_page(browser: Browser, served: Served, language: str = "en", **options: Any) -> Page:
-    page = await browser.new_page(**options)
+    page = await browser.new_page(**options)  # in a context of its own
     await page.goto(f"{served.url}/?lang={language}")
     return page
 

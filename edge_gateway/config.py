@@ -152,6 +152,13 @@ class PageConfig(_Section):
         return pin
 
 
+class GpioConfig(_Section):
+    """Pins of a Raspberry Pi, by their BCM numbers."""
+
+    sounder_pin: Annotated[int, Field(ge=0, le=27)] | None = Field(None, examples=[17])
+    light_pin: Annotated[int, Field(ge=0, le=27)] | None = Field(None, examples=[27])
+
+
 class ChildConfig(_Section):
     """What carers call a child; the page and messages show it, nothing else does."""
 
@@ -181,6 +188,7 @@ class Config(_Section):
     mqtt: MqttConfig | None = None
     ble: BleConfig | None = None
     page: PageConfig | None = None
+    gpio: GpioConfig | None = None
     bracelet: tuple[BraceletConfig, ...] = ()
     child: tuple[ChildConfig, ...] = ()
     contact: tuple[ContactConfig, ...] = ()
@@ -342,6 +350,7 @@ _SECTIONS: dict[str, type[_Section]] = {
     "ble": BleConfig,
     "bracelet": BraceletConfig,
     "page": PageConfig,
+    "gpio": GpioConfig,
     "child": ChildConfig,
     "contact": ContactConfig,
 }

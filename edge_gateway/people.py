@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from edge_gateway import system_clock, watch
-from edge_gateway.config import Config
+from edge_gateway.config import Config, GpioConfig
 from edge_gateway.desk import Desk
 from edge_gateway.message import Message, self_test
 from edge_gateway.notifiers import Contact, MqttNotifier
@@ -31,6 +31,7 @@ class People:
     ward: Ward
     contacts: tuple[Desk[Message], ...]
     desks: tuple[Desk[Message], ...]
+    gpio: GpioConfig | None = None
 
     async def prove(self) -> Mapping[str, str]:
         """Send each contact a test message at once; says why it failed, by name, empty where it arrived."""
@@ -42,6 +43,10 @@ class People:
         """Watch, and serve all desks, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ward.run(), name="ward")
+            if self.gpio:
+                from edge_gateway.gpio import sound  # only where pins are configured
+
+                tasks.create_task(sound(self.gpio, self.ward.urgency), name="gpio")
             for desk in self.desks:
                 tasks.create_task(desk.run(), name=f"notifier {desk.name}")
 
@@ -74,7 +79,7 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
         published = Desk("mqtt", mqtt.publish_message, state.counters)
         ward.callers.append(published.add)
         desks = (*contacts, published)
-    return People(ward, contacts, desks)
+    return People(ward, contacts, desks, config.gpio)
 
 
 def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:

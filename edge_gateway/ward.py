@@ -21,7 +21,7 @@ from edge_gateway import message
 from edge_gateway.message import Message
 from edge_gateway.trend import Trend
 from vitals.conditions import Condition, Conditions, Priority
-from vitals.episodes import Episodes
+from vitals.episodes import Episodes, Phase
 from vitals.limits import VITALS
 from vitals.notices import Group
 from vitals.reading import Reading, UtcTime
@@ -217,6 +217,17 @@ class Ward:
         """Somebody has seen a technical condition; returns whether it stands."""
         self.version += 1
         return self.conditions.acknowledge(by, self._now(), key)
+
+    def urgency(self) -> Priority | None:
+        """The highest priority that stands and is not silenced; None where all is quiet."""
+        now = self._now()
+        active = any(
+            episode.phase is Phase.ACTIVE
+            for child in self.children.values()
+            for episode in child.episodes.open
+        )
+        speaking = [each.priority for each in self.standing if self.conditions.silence(each, now) is None]
+        return max([*speaking, *([Priority.HIGH] if active else [])], default=None)
 
     def ticks(self) -> bool:
         """Whether the last tick was a moment ago; a ward that does not tick tells nobody of anything."""

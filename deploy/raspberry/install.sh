@@ -14,13 +14,14 @@ say "installing system packages"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 # bluez-tools: the agent that answers BlueZ when a bracelet is paired
-apt-get install -y -qq --no-install-recommends python3-venv bluez bluez-tools mosquitto >/dev/null
+# python3-lgpio: the pins of a Raspberry Pi; PyPI has no wheel of it for every Python
+apt-get install -y -qq --no-install-recommends python3-venv bluez bluez-tools mosquitto python3-lgpio >/dev/null
 
 say "installing the gateway into /opt/kidjamo"
 id kidjamo >/dev/null 2>&1 || useradd --system --home-dir /var/lib/kidjamo --shell /usr/sbin/nologin kidjamo
-[ -x /opt/kidjamo/bin/python ] || python3 -m venv /opt/kidjamo
+[ -x /opt/kidjamo/bin/python ] || python3 -m venv --system-site-packages /opt/kidjamo
 /opt/kidjamo/bin/python -m pip install --quiet --upgrade --only-binary :all: --no-binary kidjamo \
-    -c constraints.txt '.[edge]'
+    -c constraints.txt '.[edge,gpio]'
 install -d /opt/kidjamo/share
 install -m 0644 docs/from-box-to-bedroom.md docs/from-box-to-bedroom.fr.md /opt/kidjamo/share/
 

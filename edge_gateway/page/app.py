@@ -239,7 +239,7 @@ class Page:
             "pending": (await self.journal.counts()).pending,
             "down_since_ms": round(down.timestamp() * 1000) if down else 0,
             "duty": _duty(ward.duty),
-            "sound": view.sounding(cards, of_gateway),
+            "sound": urgency.name if (urgency := ward.urgency()) else "",
         }
 
     def _condition(self, condition: Condition, language: Language, now: datetime) -> ShownAlarm:

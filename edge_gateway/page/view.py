@@ -158,13 +158,6 @@ def alarm(episode: Episode, language: Language, now: datetime) -> ShownAlarm:
     )
 
 
-def sounding(cards: Iterable[Card], gateway: Iterable[ShownAlarm]) -> str:
-    """How urgently the page has to sound; empty for not at all."""
-    return _highest(
-        [*gateway, *(alarm for card in cards for alarm in card.alarms if alarm.phase != Phase.LATCHED)]
-    )
-
-
 def _highest(alarms: Iterable[ShownAlarm]) -> str:
     speaking = [Priority[alarm.priority] for alarm in alarms if not alarm.silent_by]
     return max(speaking).name if speaking else ""

@@ -16,6 +16,7 @@ from edge_gateway.config import (
     ChildConfig,
     Config,
     ContactConfig,
+    GpioConfig,
     MqttConfig,
     OutboxConfig,
     PageConfig,
@@ -61,6 +62,7 @@ def test_example_with_every_setting_switched_on_loads_too() -> None:
         MqttConfig,
         BleConfig,
         PageConfig,
+        GpioConfig,
         BraceletConfig,
         ChildConfig,
         ContactConfig,
@@ -68,7 +70,7 @@ def test_example_with_every_setting_switched_on_loads_too() -> None:
 )
 def test_example_documents_every_setting(section: type[BaseModel]) -> None:
     text = example()
-    nested = {"api", "outbox", "mqtt", "ble", "page", "bracelet", "child", "contact"}
+    nested = {"api", "outbox", "mqtt", "ble", "page", "gpio", "bracelet", "child", "contact"}
     undocumented = [name for name in section.model_fields if f"{name} = " not in text and name not in nested]
     assert undocumented == []
 

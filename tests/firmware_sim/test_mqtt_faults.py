@@ -85,7 +85,8 @@ async def test_restarts(mqtt_broker: MqttBroker, kind: EventKind, next_seq: int)
     async with worn_by(f"mqtt-{kind}", mqtt_broker) as (worn, heard):
         for _ in range(2):
             await worn.measure(now_ms())
-        await until(lambda: heard.seqs == [0, 1])
+        # not acknowledged yet, it would rightly be sent again
+        await until(lambda: heard.seqs == [0, 1] and not worn.pending)
         async with befallen(worn, kind):
             await until(lambda: worn.state.boot == BOOT + 1 and worn.connected)
             await worn.measure(now_ms())

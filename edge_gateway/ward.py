@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 _EVERY_S = 1.0
 _EVERYTHING_EVERY = 60
 _HANGS_AFTER_S = 10.0
-_MOST_CHILDREN = 200
+_MOST_STRANGERS = 200
 """A flood of made-up patients must not fill the memory."""
-_GATEWAY = "gateway"
+_GATEWAY, _CHILD = "gateway", "child:"
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -81,6 +81,7 @@ class Child:
         name: as carers call it.
         devices: bracelets it wears.
         watched: what survives a restart.
+        listed: whether the configuration names it; then its silence is an alarm, too.
         values: the latest of each vital, by field.
         trends: the last hours of each vital, by field.
         no_contact_since: since when the sensor has not touched the skin.
@@ -90,6 +91,7 @@ class Child:
     name: str
     devices: set[str]
     watched: Watched
+    listed: bool = True
     values: dict[str, Value] = field(default_factory=dict)
     trends: dict[str, Trend] = field(default_factory=dict)
     no_contact_since: datetime | None = None
@@ -169,6 +171,7 @@ class Ward:
         self._present, self._now = conditions, now
         self.started = now()
         self._kept: dict[str, str] = {}
+        self._recalled: dict[str, str] = {}
         self.children: dict[str, Child] = {}
         self.conditions = Conditions()
         self.duty: Duty | None = None
@@ -182,8 +185,9 @@ class Ward:
         kept = await self._book.alarm_states()
         gateway = _revived(_Gateway, kept.pop(_GATEWAY, None)) or _Gateway()
         self.conditions, self.duty = gateway.conditions, gateway.duty
-        for patient_id in sorted({*self._names, *self._devices.values()}):
-            self._child(patient_id, _revived(Watched, kept.get(patient_id)))
+        self._recalled = {name.removeprefix(_CHILD): state for name, state in kept.items()}
+        for patient_id in sorted(self._listed):
+            self._child(patient_id)
 
     def observe(self, reading: Reading, alerts: Sequence[AlertRecord]) -> None:
         """Take in a reading and what the rules said of it; returns at once."""
@@ -271,7 +275,7 @@ class Ward:
         for child in list(self.children.values()):
             if child.changed or everything:
                 child.changed = False
-                await self._keep(child.patient_id, child.watched.model_dump_json())
+                await self._keep(f"{_CHILD}{child.patient_id}", child.watched.model_dump_json())
         gateway = _Gateway(conditions=self.conditions, duty=self.duty)
         await self._keep(_GATEWAY, gateway.model_dump_json())
 
@@ -291,13 +295,22 @@ class Ward:
         for call in self.callers:
             call(said)
 
-    def _child(self, patient_id: str, kept: Watched | None = None) -> Child | None:
-        child = self.children.get(patient_id)
-        if child is None and len(self.children) < _MOST_CHILDREN:
-            watched = kept or Watched(episodes=Episodes(patient_id=patient_id), since=self._now())
-            devices = {device for device, patient in self._devices.items() if patient == patient_id}
-            child = Child(patient_id, self._names.get(patient_id, patient_id), devices, watched)
-            self.children[patient_id] = child
+    @property
+    def _listed(self) -> set[str]:
+        return {*self._names, *self._devices.values()}
+
+    def _child(self, patient_id: str) -> Child | None:
+        """A child; one who is not on the list only as far as there is room for strangers."""
+        if child := self.children.get(patient_id):
+            return child
+        listed = patient_id in self._listed
+        if not listed and len(self.children) - len(self._listed) >= _MOST_STRANGERS:
+            return None
+        kept = _revived(Watched, self._recalled.pop(patient_id, None))
+        watched = kept or Watched(episodes=Episodes(patient_id=patient_id), since=self._now())
+        devices = {device for device, patient in self._devices.items() if patient == patient_id}
+        name = self._names.get(patient_id, patient_id)
+        child = self.children[patient_id] = Child(patient_id, name, devices, watched, listed)
         return child
 
 

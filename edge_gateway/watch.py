@@ -51,8 +51,9 @@ def of_child(
         started: when the gateway did.
     """
     known = list(links)
-    missing = no_data(child.last_value, now, alarm_open=bool(child.episodes.open))
-    if missing and now - started >= _AFTER_START:
+    alarm_open = bool(child.episodes.open)
+    missing = no_data(child.last_value, now, alarm_open=alarm_open)
+    if missing and now - started >= _AFTER_START and (child.listed or alarm_open):
         yield Condition(ConditionKind.NO_DATA, missing, child.patient_id, reason(child, known))
     elif child.no_contact_since and now - child.no_contact_since >= _SENSOR_OFF_AFTER:
         yield Condition(ConditionKind.SENSOR_OFF, Priority.LOW, child.patient_id)

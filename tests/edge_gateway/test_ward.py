@@ -125,7 +125,7 @@ async def test_alarms_and_silence_survive_a_restart(tmp_path: Path) -> None:
 async def test_state_that_cannot_be_read_is_a_fresh_start() -> None:
     class Broken(Forgetful):
         async def alarm_states(self) -> dict[str, str]:
-            return {"gateway": "{", "patient-001-ss": '{"episodes": 3}'}
+            return {"gateway": "{", "child:patient-001-ss": '{"episodes": 3}'}
 
     ward, told = a_ward(Clock(), Broken())
     await ward.recall()
@@ -209,7 +209,7 @@ async def test_backlog_does_not_make_an_old_value_the_latest() -> None:
 
 
 async def test_flood_of_made_up_patients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_CHILDREN", 3)
+    monkeypatch.setattr(module, "_MOST_STRANGERS", 3)
     ward, _ = a_ward(Clock())
     await ward.recall()
     for number in range(10):
@@ -221,4 +221,48 @@ async def test_flood_of_made_up_patients_is_bounded(monkeypatch: pytest.MonkeyPa
             message_id=uuid4(),
         )
         ward.observe(reading, ())
-    assert len(ward.children) == 3
+    assert list(ward.children) == ["patient-001-ss", "made-up-0", "made-up-1", "made-up-2"]
+
+
+async def test_silence_of_a_child_that_is_not_listed_is_an_alarm_only_while_one_is_open(
+    tmp_path: Path,
+) -> None:
+    clock = Clock()
+    ward, told = a_ward(clock)
+    await ward.recall()
+    for patient_id, spo2 in (("well", 97.0), ("ill", 85.0)):
+        reading = Reading(
+            patient_id=patient_id,
+            device_id=f"bracelet-of-{patient_id}",
+            timestamp=NIGHT,
+            measurements=Measurements(spo2_pct=spo2),
+            message_id=uuid4(),
+        )
+        assert reading.message_id
+        ward.observe(reading, records(reading, reading.message_id))
+    tick_for(ward, clock, 20 * MINUTE)
+    assert {said.patient_id for said in told if said.kind == "NO_DATA"} == {"patient-001-ss", "ill"}
+
+
+async def test_alarm_of_a_child_that_is_not_listed_survives_a_restart(tmp_path: Path) -> None:
+    def ill() -> Reading:
+        return Reading(
+            patient_id="gateway",  # a name like that of the gateway's own state
+            device_id="x",
+            timestamp=NIGHT,
+            measurements=Measurements(spo2_pct=85.0),
+            message_id=uuid4(),
+        )
+
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        ward, told = a_ward(Clock(), outbox)
+        await ward.recall()
+        first, second = ill(), ill()
+        assert first.message_id
+        assert second.message_id
+        ward.observe(first, records(first, first.message_id))
+        await ward.keep()
+        again, told_again = a_ward(Clock(), outbox)
+        await again.recall()
+        again.observe(second, records(second, second.message_id))
+    assert (len(told), len(told_again)) == (1, 0)

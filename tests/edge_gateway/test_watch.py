@@ -18,7 +18,7 @@ DAY_AGO = NOW - timedelta(days=1)
 
 def a_child(silent: timedelta) -> Child:
     watched = Watched(episodes=Episodes(patient_id="p"), since=DAY_AGO, latest=NOW - silent)
-    return Child("p", "Awa", {"bracelet-001"}, watched)
+    return Child("p", "Awa", {"bracelet-001"}, watched, listed=True)
 
 
 @pytest.mark.parametrize(

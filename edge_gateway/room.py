@@ -1,9 +1,9 @@
 """Keeping the outbox within its bound; statements as in `store`.
 
-What has been delivered goes first. Then readings are thinned, oldest first: every second one of each bracelet
-goes, up to an hour ago, then every second one of those left, and so on; only when nothing is left to thin
-are the oldest dropped. A critical reading never goes. What is lost is counted by bracelet and hour, as a gap
-that is reported like a dead letter.
+What has been delivered goes first, then dead letters beyond a tenth. Then readings are thinned, oldest first:
+every second one of each bracelet goes, up to an hour ago, then every second one of those left, and so on; only
+when nothing is left to thin are the oldest dropped. A critical reading never goes. What is lost is counted by
+bracelet and hour, as a gap that is reported like a dead letter.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ FULL_FROM = 0.9
 _UNTOUCHED_S = 3600.0
 """The last hour stays whole as long as possible: it is what matters when the connection comes back."""
 _CHUNK = 5000
+_LETTERS_AT_ONCE = 100
+_LETTERS_SHARE = 0.1
+"""Dead letters may take this share of the bound: a device that sends only garbage must not cost a reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def make_room(db: sqlite3.Connection, bound: int, now: float) -> int:
     """Take one step towards the bound; returns how many rows it removed, 0 where none needs to go."""
     if used_bytes(db) <= FULL_FROM * bound:
         return 0
-    return _forget_delivered(db) or _thin(db, now) or _drop_oldest(db)
+    return _forget_delivered(db) or _drop_letters(db, bound) or _thin(db, now) or _drop_oldest(db)
 
 
 def take_gaps(db: sqlite3.Connection) -> list[Gap]:
@@ -58,11 +61,24 @@ def take_gaps(db: sqlite3.Connection) -> list[Gap]:
 
 
 def _forget_delivered(db: sqlite3.Connection) -> int:
-    return db.execute(
+    gone = db.execute(
         "DELETE FROM readings WHERE id IN (SELECT id FROM readings"
         " WHERE delivered_at IS NOT NULL OR rejected_at IS NOT NULL ORDER BY id LIMIT ?)",
         (_CHUNK,),
     ).rowcount
+    letters = "SELECT id FROM dead_letters WHERE delivered_at IS NOT NULL ORDER BY id LIMIT ?"
+    return gone + db.execute(f"DELETE FROM dead_letters WHERE id IN ({letters})", (_CHUNK,)).rowcount
+
+
+def _drop_letters(db: sqlite3.Connection, bound: int) -> int:
+    """Give up the oldest dead letters where they take more than their share."""
+    (size,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM dead_letters").fetchone()
+    if size <= _LETTERS_SHARE * bound:
+        return 0
+    oldest = "SELECT id FROM dead_letters ORDER BY id LIMIT ?"
+    gone = db.execute(f"DELETE FROM dead_letters WHERE id IN ({oldest})", (_LETTERS_AT_ONCE,)).rowcount
+    store.count(db, "dead_letters_dropped", gone)
+    return gone
 
 
 def _thin(db: sqlite3.Connection, now: float) -> int:

@@ -51,7 +51,8 @@ class Counts:
         committed: distinct readings made durable.
         pending: of those, neither delivered nor rejected nor given up yet.
         thinned: given up to stay within the bound; reported as gaps.
-        dead_letters: of all times, `dead_letters_pending` of them still to be sent.
+        dead_letters: of all times; `dead_letters_pending` of them still to be sent.
+        dead_letters_dropped: given up to stay within the bound.
     """
 
     committed: int = 0
@@ -61,6 +62,7 @@ class Counts:
     thinned: int = 0
     dead_letters: int = 0
     dead_letters_pending: int = 0
+    dead_letters_dropped: int = 0
 
     def to_json(self) -> dict[str, int]:
         """As an object of numbers."""
@@ -171,7 +173,7 @@ def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:
 def counts(db: sqlite3.Connection) -> Counts:
     """What the outbox has held."""
     values: dict[str, int] = dict(db.execute("SELECT name, value FROM counters").fetchall())
-    committed, delivered, rejected, thinned, letters, letters_sent = (
+    committed, delivered, rejected, thinned, letters, sent, dropped = (
         values.get(name, 0)
         for name in (
             "committed",
@@ -180,10 +182,13 @@ def counts(db: sqlite3.Connection) -> Counts:
             "thinned",
             "dead_letters",
             "dead_letters_delivered",
+            "dead_letters_dropped",
         )
     )
     pending = committed - delivered - rejected - thinned
-    return Counts(committed, pending, delivered, rejected, thinned, letters, letters - letters_sent)
+    return Counts(
+        committed, pending, delivered, rejected, thinned, letters, letters - sent - dropped, dropped
+    )
 
 
 def count(db: sqlite3.Connection, name: str, by: int) -> None:

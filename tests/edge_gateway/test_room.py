@@ -182,6 +182,21 @@ async def test_what_is_lost_is_told_by_bracelet_and_hour_once(outbox: Outbox, cl
     assert (await outbox.counts()).dead_letters == 4
 
 
+async def test_flood_of_garbage_costs_no_reading(outbox: Outbox, clock: Clock) -> None:
+    rows = measure(outbox, clock, 200)
+    for number in range(300):
+        outbox.bury(uuid4(), json.dumps({"number": number, "original": "x" * 5000}))
+    bound = await used(outbox)
+    clock.now += timedelta(hours=2)
+    await make_room(outbox, bound)
+    counts = await outbox.counts()
+    assert (counts.pending, counts.thinned) == (len(rows), 0)
+    assert counts.dead_letters == 300
+    assert counts.dead_letters_dropped in (100, 200)
+    newest = json.loads((await outbox.peek_dead_letters(300))[-1].body)
+    assert newest["number"] == 299
+
+
 async def test_backlog_leaves_critical_readings_first_then_the_oldest(outbox: Outbox, clock: Clock) -> None:
     rows = measure(outbox, clock, 5, critical_every=3)
     order: list[Any] = []

@@ -1,9 +1,9 @@
 """Keeping the outbox within its bound; statements as in `store`.
 
 What has been delivered goes first, then dead letters beyond a tenth. Then readings are thinned, oldest first:
-every second one of each bracelet goes, up to an hour ago, then every second one of those left, and so on; only
-when nothing is left to thin are the oldest dropped. A critical reading never goes. What is lost is counted by
-bracelet and hour, as a gap that is reported like a dead letter.
+every second one of each bracelet goes, up to an hour ago, then every second one of those left, and so on;
+only when nothing is left to thin are the oldest dropped. A critical reading never goes. What is lost is
+counted by bracelet and hour, as a gap that is reported like a dead letter.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
 import sqlite3
 import sys
@@ -29,8 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for talkative in ("httpx", "httpcore", "bleak", "bumble", "asyncio"):
+    for talkative in ("httpx", "httpcore", "bleak", "bumble", "asyncio", "uvicorn"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses; what fails, we log ourselves
     try:
         config = load_config(chosen.config)
         return int(chosen.command(config, chosen))
@@ -38,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, USAGE)
     except (GatewayError, sqlite3.Error) as error:
         return _complain(error, FAILURE)
+    except BrokenPipeError:  # whoever reads has seen enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,24 +87,19 @@ def _parser() -> argparse.ArgumentParser:
 def _add_operations(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
 ) -> None:
-    def later(name: str) -> Callable[[Config, argparse.Namespace], int]:
-        def do(config: Config, chosen: argparse.Namespace) -> int:
-            from edge_gateway import (
-                operations,
-            )  # brings the alarms along; `outbox` and `links` need none of it
+    def operate(config: Config, chosen: argparse.Namespace) -> int:
+        from edge_gateway import operations  # brings the alarms along, which other commands do not need
 
-            return int(getattr(operations, name)(config, chosen))
+        return operations.COMMANDS[chosen.operation](config, chosen)
 
-        return do
-
-    for name, do, help_ in (
-        ("status", "status", "say how the running gateway is: parts, outbox, children, open alarms"),
-        ("doctor", "doctor", "check everything the gateway depends on, and say what to do; changes nothing"),
-        ("self-test", "self_test", "send every contact a test message, and say which arrived"),
+    for name, help_ in (
+        ("status", "say how the running gateway is: parts, outbox, children, open alarms"),
+        ("doctor", "check everything the gateway depends on, and say what to do; changes nothing"),
+        ("self-test", "send every contact a test message, and say which could not be sent"),
     ):
         command = commands.add_parser(name, parents=[common], help=help_, description=help_, epilog=_EPILOG)
         command.add_argument("--json", action="store_true", help="as JSON")
-        command.set_defaults(command=later(do))
+        command.set_defaults(command=operate, operation=name)
 
 
 def _add_bracelet_commands(

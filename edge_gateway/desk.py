@@ -44,11 +44,16 @@ class Desk(Generic[T]):
         counters: Counters,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.name, self.failing = name, ""
+        self.name, self.failing, self._failing_since = name, "", 0.0
         self._deliver, self._counters, self._clock = deliver, counters, clock
         self._waiting: deque[tuple[float, T]] = deque()
         self._arrived = asyncio.Event()
         self._backoff = Backoff(1.0, 30.0, random.random)
+
+    @property
+    def failing_s(self) -> float:
+        """For how long every attempt has failed."""
+        return self._clock() - self._failing_since if self.failing else 0.0
 
     def add(self, thing: T) -> None:
         """Pass something on as soon as possible; returns at once."""
@@ -91,7 +96,10 @@ class Desk(Generic[T]):
         await asyncio.sleep(self._backoff.after_failure())
 
     async def _tell(self, thing: T) -> bool:
-        self.failing = await self.try_now(thing)
+        failed = await self.try_now(thing)
+        if failed and not self.failing:
+            self._failing_since = self._clock()
+        self.failing = failed
         if not self.failing:
             self._counters.notified += 1
             return True

@@ -176,7 +176,7 @@ async def _serve_page(
     from edge_gateway.page.app import Page
     from edge_gateway.page.server import listen, serve
 
-    access = Access(key_in(config.data_dir / "page.key"), parts.pin)
+    access = Access(key_in(config.data_dir / "page-cookies.key"), parts.pin)
     ward, prove = parts.people.ward, parts.people.prove
     served = Page(ward, state, outbox, access, config.language, prove, asyncio.Event())
     while True:

@@ -108,3 +108,6 @@ def self_test(config: Config, chosen: argparse.Namespace) -> int:
         for name, failed in answer.items():
             print(f"{'✗' if failed else '✓'} {name}: {failed or 'its service took the message'}")
     return int(any(answer.values()))
+
+
+COMMANDS = {"status": status, "doctor": doctor, "self-test": self_test}

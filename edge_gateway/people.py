@@ -18,6 +18,9 @@ from edge_gateway.state import GatewayState
 from edge_gateway.ward import Ward
 from vitals.conditions import Condition
 
+_FAILS_AFTER_S = 60.0
+"""A contact that could not be reached for so long is an alarm; a single failure is tried again first."""
+
 
 @dataclass(frozen=True, slots=True)
 class People:
@@ -65,7 +68,7 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
             outbox_filled=state.outbox_filled,
             outbox_trouble=outbox.trouble,
             clock_synchronised=system_clock.is_synchronised(),
-            failing=tuple(desk.name for desk in contacts if desk.failing),
+            failing=tuple(desk.name for desk in contacts if desk.failing_s >= _FAILS_AFTER_S),
         )
         yield from watch.of_gateway(parts, now)
         for child in ward.children.values():

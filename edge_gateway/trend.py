@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
-HOURS = 4
-_MINUTES = HOURS * 60
+_MINUTES = 4 * 60
 WIDTH, HEIGHT = _MINUTES, 60
 
 
@@ -55,11 +54,6 @@ class Trend:
                 continue
             x = minute - last + _MINUTES - 1
             stretch += [f"{x} {y(pair[1])}", f"{x} {y(pair[0])}"]
-
-
-def starts(now: datetime) -> datetime:
-    """The moment at the left of a drawing."""
-    return now - timedelta(hours=HOURS)
 
 
 def _minute(at: datetime) -> int:

@@ -44,6 +44,20 @@ async def test_failing_recipient_is_counted_and_tried_again_in_order(error: Exce
     assert (counters.notifier_failures, counters.notified, desk.failing) == (1, 2, "")
 
 
+async def test_time_of_failing_counts_from_the_first_failure_and_ends_with_a_success() -> None:
+    now, scripted = 100.0, Scripted(NotNotified("away"), NotNotified("away"))
+    desk = Desk("test", scripted.deliver, Counters(), lambda: now)
+    task = asyncio.create_task(desk.run())
+    assert desk.failing_s == 0
+    desk.add(1)
+    await eventually(lambda: desk.failing)
+    now = 160.0
+    assert desk.failing_s == 60
+    await eventually(lambda: scripted.told)
+    assert desk.failing_s == 0
+    task.cancel()
+
+
 async def test_hanging_recipient_holds_nobody_up_and_counts_as_failing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -58,5 +60,16 @@ def test_reason_for_missing_values_is_that_of_the_link() -> None:
     assert condition.reason is Absence.SLOT_WAIT
 
 
-def test_machine_says_whether_its_clock_is_synchronised() -> None:
-    assert system_clock.is_synchronised() in (True, False, None)
+@pytest.mark.parametrize(("kernel_says", "synchronised"), [(0, True), (5, False), (-1, None)])
+def test_kernel_says_whether_the_clock_is_synchronised(
+    monkeypatch: pytest.MonkeyPatch, kernel_says: int, synchronised: bool | None
+) -> None:
+    """0 is TIME_OK, 5 is TIME_ERROR (adjtimex(2))."""
+    libc = SimpleNamespace(adjtimex=lambda _timex: kernel_says)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: libc)
+    assert system_clock.is_synchronised() is synchronised
+
+
+def test_kernel_without_that_call_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
+    assert system_clock.is_synchronised() is None

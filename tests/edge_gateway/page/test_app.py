@@ -124,7 +124,7 @@ async def test_self_test_says_who_was_reached(serving: Serving) -> None:
         }
         served.failures = {"mother": "", "nurse": "the service did not take the message"}
         assert (await client.post("/self-test", json={})).json() == {
-            "lines": ["mother: joint", "nurse: the service did not take the message"]
+            "lines": ["mother: envoyé\u00a0; est-il arrivé ?", "nurse: the service did not take the message"]
         }
 
 

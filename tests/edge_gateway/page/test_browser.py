@@ -117,7 +117,7 @@ async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Brow
         await page.get_by_role("button", name="I take over").click()
         await expect(page.locator("#gateway")).to_contain_text("Awa drinks every hour", timeout=2000)
         await page.get_by_role("button", name="Test the alarms").click()
-        await expect(page.locator("#self-test-results")).to_have_text("mother: reached")
+        await expect(page.locator("#self-test-results")).to_have_text("mother: sent; has it arrived?")
 
 
 async def test_sound_needs_a_press_and_says_so(serving: Serving, browser: Browser) -> None:

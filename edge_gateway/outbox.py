@@ -1,8 +1,9 @@
 """Readings on disk until the API has them: one SQLite file, one writer thread, commits shared by who waits.
 
 Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
-`synchronous=FULL`: on disk, not only written). Work gathers for 10 ms before a transaction, and while the one
-before is flushed: a flush costs the same for one reading and for hundreds, in time and in wear of the card.
+`synchronous=FULL`: on disk, not only written). Work gathers for 0.2 s before a transaction, unless somebody is
+in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading and
+for hundreds, in time and in wear of the card.
 
 A full or failing disk is a state (`trouble`): the work waits and is tried again. A corrupt file is set aside
 for a person to look at, and a fresh one takes its place.
@@ -37,7 +38,9 @@ T = TypeVar("T")
 Statement = Callable[[sqlite3.Connection], T]
 
 _MOST_IN_A_GROUP = 1000
-_GATHER_S = 0.01
+_GATHER_S = 0.2
+_ENOUGH = 200
+"""Readings worth a transaction of their own."""
 _TRY_AGAIN_S = 1.0
 _CHECKED_UP_TO = 64 * 2**20
 """Files up to this many bytes are checked page by page at start; larger ones when a page turns out bad."""
@@ -54,12 +57,13 @@ _PASSING = {
 
 
 class _Work(Generic[T]):
-    """One caller's statement and the future it waits on."""
+    """One caller's statement, or readings to append before all statements, and the future it waits on."""
 
-    __slots__ = ("future", "statement")
+    __slots__ = ("future", "readings", "statement")
 
-    def __init__(self, statement: Statement[T]) -> None:
+    def __init__(self, statement: Statement[T], readings: Sequence[NewReading] = ()) -> None:
         self.statement: Statement[T] = statement
+        self.readings = readings
         self.future: Future[T] = Future()
 
 
@@ -86,7 +90,7 @@ class Outbox:
         self.trouble = ""
         self.set_aside: list[Path] = []
         self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
-        self._closing = threading.Event()
+        self._hurry, self._closing = threading.Event(), threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name="outbox", daemon=True)
 
@@ -111,6 +115,7 @@ class Outbox:
             self._closed = True
             self._closing.set()
             self._queue.put(None)
+            self._hurry.set()
             self._thread.join()
 
     def __enter__(self) -> Self:
@@ -121,13 +126,13 @@ class Outbox:
     ) -> None:
         self.close()
 
-    def append(self, readings: Sequence[NewReading]) -> Future[int]:
-        """Make readings durable, in order; the result says how many were new."""
-        return self._submit(lambda db: store.append(db, readings, self._now()))
+    def append(self, readings: Sequence[NewReading]) -> Future[None]:
+        """Make readings durable, in order; one whose identity is known is left out."""
+        return self._submit(_Work(_nothing, readings), hurry=len(readings) >= _ENOUGH)
 
     def bury(self, error_id: UUID, body: str) -> Future[None]:
         """Make a dead letter durable."""
-        return self._submit(lambda db: store.bury(db, error_id, body))
+        return self._submit(_Work(lambda db: store.bury(db, error_id, body)), hurry=False)
 
     async def newest(self) -> int:
         """The newest row; 0 where there is none."""
@@ -173,7 +178,7 @@ class Outbox:
             for row, reason in rejected:
                 store.reject(db, row, reason, now)
 
-        await self._ask(write)
+        await self._ask(write, hurry=len(accepted) >= _ENOUGH)
 
     async def peek_dead_letters(self, limit: int) -> list[Entry]:
         """The oldest dead letters that are still to be sent."""
@@ -181,7 +186,7 @@ class Outbox:
 
     async def acknowledge_dead_letters(self, ids: Sequence[int]) -> None:
         """The API has these dead letters."""
-        await self._ask(lambda db: store.acknowledge_dead_letters(db, ids, self._now()))
+        await self._ask(lambda db: store.acknowledge_dead_letters(db, ids, self._now()), hurry=False)
 
     async def progress(self, device_id: str) -> Progress | None:
         """How far a bracelet's records are committed."""
@@ -231,15 +236,16 @@ class Outbox:
         """What the outbox has held since it was made."""
         return await self._ask(store.counts)
 
-    async def _ask(self, statement: Statement[T]) -> T:
-        return await asyncio.wrap_future(self._submit(statement))
+    async def _ask(self, statement: Statement[T], *, hurry: bool = True) -> T:
+        return await asyncio.wrap_future(self._submit(_Work(statement), hurry=hurry))
 
-    def _submit(self, statement: Statement[T]) -> Future[T]:
-        work = _Work(statement)
+    def _submit(self, work: _Work[T], *, hurry: bool) -> Future[T]:
         if self._closed:
             work.future.set_exception(OutboxUnavailable("the outbox is closed"))
         else:
             self._queue.put(work)
+            if hurry or self._queue.qsize() >= _ENOUGH:
+                self._hurry.set()
         return work.future
 
     def _serve(self) -> None:
@@ -254,7 +260,9 @@ class Outbox:
         group: list[_Work[Any]] = []
         work = self._queue.get()
         if work is not None:
-            self._closing.wait(_GATHER_S)
+            if self._queue.qsize() < _ENOUGH:
+                self._hurry.wait(_GATHER_S)
+            self._hurry.clear()
         while work is not None:
             if work.future.set_running_or_notify_cancel():
                 group.append(work)
@@ -275,7 +283,7 @@ class Outbox:
         while True:
             try:
                 db = db or self._open_checked()
-                results = _transact(db, group)
+                results = _transact(db, group, self._now())
             except sqlite3.Error as error:
                 code = getattr(error, "sqlite_errorcode", 0) & 0xFF
                 _roll_back(db)
@@ -283,20 +291,34 @@ class Outbox:
                     self._close_and_set_aside(db, error)
                     db = None
                 elif code not in _PASSING:
-                    _fail_one_by_one(db, group, error)
+                    self._fail_one_by_one(db, group, error)
                     return db
                 elif not self._wait(str(error)):
                     _fail(group, OutboxUnavailable(f"closed while the disk had trouble: {error}"))
                     return db
             except Exception as error:  # noqa: BLE001 - a caller's statement failed: the caller is told
                 _roll_back(db)
-                _fail_one_by_one(db, group, error)
+                self._fail_one_by_one(db, group, error)
                 return db
             else:
                 self._note("")
                 for work, result in zip(group, results, strict=True):
                     work.future.set_result(result)
                 return db
+
+    def _fail_one_by_one(
+        self, db: sqlite3.Connection | None, group: list[_Work[Any]], error: Exception
+    ) -> None:
+        """One statement of a group failed: let the others through, and tell only its caller."""
+        for work in group:
+            if db is None or len(group) == 1:
+                work.future.set_exception(error)
+                continue
+            try:
+                work.future.set_result(_transact(db, [work], self._now())[0])
+            except Exception as own:  # noqa: BLE001 - told to the caller, whose statement it was
+                _roll_back(db)
+                work.future.set_exception(own)
 
     def _connect_patiently(self) -> sqlite3.Connection | None:
         try:
@@ -374,8 +396,14 @@ def _corrupt(verdict: str) -> sqlite3.DatabaseError:
     return error
 
 
-def _transact(db: sqlite3.Connection, group: Sequence[_Work[Any]]) -> list[Any]:
+def _nothing(_db: sqlite3.Connection) -> None:
+    """What is left to do once the readings are appended."""
+
+
+def _transact(db: sqlite3.Connection, group: Sequence[_Work[Any]], now: float) -> list[Any]:
     db.execute("BEGIN IMMEDIATE")
+    if readings := [new for work in group for new in work.readings]:
+        store.append(db, readings, now)
     results = [work.statement(db) for work in group]
     db.execute("COMMIT")
     return results
@@ -385,19 +413,6 @@ def _roll_back(db: sqlite3.Connection | None) -> None:
     with suppress(sqlite3.Error):
         if db and db.in_transaction:
             db.execute("ROLLBACK")
-
-
-def _fail_one_by_one(db: sqlite3.Connection | None, group: list[_Work[Any]], error: Exception) -> None:
-    """One statement of a group failed: let the others through, and tell only its caller."""
-    for work in group:
-        if db is None or len(group) == 1:
-            work.future.set_exception(error)
-            continue
-        try:
-            work.future.set_result(_transact(db, [work])[0])
-        except Exception as own:  # noqa: BLE001 - told to the caller, whose statement it was
-            _roll_back(db)
-            work.future.set_exception(own)
 
 
 def _fail(group: Sequence[_Work[Any]], error: Exception) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -84,18 +85,26 @@ class Arrival:
 
 
 class Inbox:
-    """Arrivals of one source, in order; iterating waits for the next."""
+    """Arrivals of one source, in order."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Arrival] = asyncio.Queue()
+        self._waiting: deque[Arrival] = deque()
+        self._news = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def put(self, arrival: Arrival) -> None:
         """Add the newest arrival."""
-        self._queue.put_nowait(arrival)
+        self._waiting.append(arrival)
+        self._news.set()
 
-    async def __aiter__(self) -> AsyncIterator[Arrival]:
-        while True:
-            yield await self._queue.get()
+    async def take(self, most: int) -> list[Arrival]:
+        """The oldest arrivals, as many as there are up to `most`; waits for the first."""
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
 
 class Source(Protocol):

@@ -62,7 +62,7 @@ class ApiConfig(_Section):
     url: Annotated[str, AfterValidator(_http_url)] = Field(examples=["http://127.0.0.1:8001"])
     token_file: Path | None = Field(None, examples=["/etc/kidjamo/api.token"])
     ca_file: Path | None = Field(None, examples=["/etc/kidjamo/ca.pem"])
-    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(200, examples=[200])
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(1000, examples=[1000])
     timeout_s: Seconds = Field(30.0, examples=[30])
 
     @property

@@ -249,7 +249,7 @@ def _gap_letter(gateway_id: str, gap: Gap) -> tuple[UUID, str]:
 def _report(path: Path, intake: Intake) -> None:
     """A corrupt outbox is known to the cloud, too: readings may be missing."""
     reason = f"the gateway's outbox was corrupt and is set aside as {path.name}: readings may be missing"
-    intake.take(Arrival(DeadLetter.of(b"", reason, field="outbox")))
+    intake.take([Arrival(DeadLetter.of(b"", reason, field="outbox"))])
 
 
 @contextmanager

@@ -6,9 +6,8 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
@@ -22,62 +21,75 @@ from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
 
-_MOST_UNDER_WAY = 5000
-"""Arrivals handed to the outbox and not durable yet, before sources have to wait."""
+_AT_ONCE = 100
+"""Arrivals handed to the outbox together: they share its costs, and other tasks wait 10 ms at most."""
 
 
 class Intake:
-    """Takes arrivals of all sources; alarms never wait for the disk, confirmations always do."""
+    """Takes arrivals of all sources; alarms never wait for the disk, confirmations always do.
+
+    How much may wait for a failing disk is bounded by the sources: what a broker may send unacknowledged, and
+    the pace of a radio link.
+    """
 
     def __init__(
         self, gateway_id: str, alarms: Alarms, outbox: Outbox, uplink: Uplink, state: GatewayState
     ) -> None:
         self._gateway_id, self._alarms, self._outbox, self._uplink = gateway_id, alarms, outbox, uplink
         self._state = state
-        self._room = asyncio.Semaphore(_MOST_UNDER_WAY)
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._durable: deque[tuple[Future[Any], Callable[[], None]]] = deque()
+        self._durable: deque[tuple[Future[None], Sequence[Callable[[], None]]]] = deque()
         self._loop = asyncio.get_running_loop()
 
     async def serve(self, source: Source) -> None:
         """Take what a source receives until cancelled."""
-        async for arrival in source.inbox:
-            await self._room.acquire()
-            self.take(arrival)
+        while True:
+            self.take(await source.inbox.take(_AT_ONCE))
+            await asyncio.sleep(0)
 
     async def drained(self) -> None:
         """Wait until all that was taken is durable."""
         await self._idle.wait()
 
-    def take(self, arrival: Arrival) -> None:
-        """Judge an arrival, hand it to the outbox, confirm it once it is durable."""
-        self._under_way += 1
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Judge arrivals, hand them to the outbox, confirm each once it is durable."""
+        self._under_way += len(arrivals)
         self._idle.clear()
-        match arrival.content:
-            case Reading() as reading:
-                self._keep(self._reading(reading, arrival.again), arrival.confirm)
-            case DeadLetter() as letter:
-                body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
-                self._keep(self._outbox.bury(letter.error_id, body), arrival.confirm)
+        readings, confirms = [], []
+        for arrival in arrivals:
+            match arrival.content:
+                case Reading() as reading:
+                    readings.append(self._judged(reading, arrival.again))
+                    confirms.append(arrival.confirm)
+                case DeadLetter() as letter:
+                    body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
+                    self._keep(self._outbox.bury(letter.error_id, body), [arrival.confirm])
+        if readings:
+            self._keep(self._outbox.append(readings), confirms)
 
-    def _reading(self, reading: Reading, again: bool) -> Future[int]:
+    def _judged(self, reading: Reading, again: bool) -> NewReading:
+        if reading.message_id is None:
+            raise ValueError("a reading needs a message_id before it is kept")
         stamped = reading.model_copy(update={"gateway_id": self._gateway_id})
         if again:
             self._state.counters.duplicates += 1
         else:
             self._state.counters.received[reading.source.value if reading.source else "unknown"] += 1
-            self._alarms.judge(stamped)
-        if stamped.message_id is None:
-            raise ValueError("a reading needs a message_id before it is kept")
+            self._judge(stamped)
         body = stamped.model_dump_json(exclude_none=True)
-        critical = rules.is_critical(stamped)
-        return self._outbox.append([NewReading(stamped.message_id, stamped.device_id, body, critical)])
+        return NewReading(reading.message_id, stamped.device_id, body, rules.is_critical(stamped))
 
-    def _keep(self, committed: Future[Any], confirm: Callable[[], None]) -> None:
-        def in_writer_thread(done: Future[Any]) -> None:
-            self._durable.append((done, confirm))
+    def _judge(self, reading: Reading) -> None:
+        try:
+            self._alarms.judge(reading)
+        except Exception:  # a fault of ours must cost neither this reading nor those behind it
+            log.exception("a reading could not be judged here; it is kept, and the cloud judges it again")
+
+    def _keep(self, committed: Future[None], confirms: Sequence[Callable[[], None]]) -> None:
+        def in_writer_thread(done: Future[None]) -> None:
+            self._durable.append((done, confirms))
             if len(self._durable) == 1:  # one wake-up for all that a commit made durable
                 self._loop.call_soon_threadsafe(self._confirm)
 
@@ -85,18 +97,22 @@ class Intake:
 
     def _confirm(self) -> None:
         while self._durable:
-            done, confirm = self._durable.popleft()
-            self._under_way -= 1
-            self._room.release()
+            done, confirms = self._durable.popleft()
+            self._under_way -= len(confirms)
             if error := done.exception():
                 level = logging.WARNING if isinstance(error, OutboxUnavailable) else logging.ERROR
                 log.log(level, "not durable, and not confirmed to its sender: %s", error)
                 continue
-            try:
-                confirm()
-            except Exception:
-                log.exception("the sender could not be told that its reading is durable")
+            for confirm in confirms:
+                _tell(confirm)
         self._uplink.news.set()
         self._uplink.dead_letter_news.set()
         if not self._under_way:
             self._idle.set()
+
+
+def _tell(confirm: Callable[[], None]) -> None:
+    try:
+        confirm()
+    except Exception:
+        log.exception("the sender could not be told that its reading is durable")

@@ -1,9 +1,9 @@
 """Readings on disk until the API has them: one SQLite file, one writer thread, commits shared by who waits.
 
 Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
-`synchronous=FULL`: on disk, not only written). Work gathers for 0.2 s before a transaction, unless somebody is
-in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading and
-for hundreds, in time and in wear of the card.
+`synchronous=FULL`: on disk, not only written). Work gathers for 0.2 s before a transaction, unless somebody
+is in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading
+and for hundreds, in time and in wear of the card.
 
 A full or failing disk is a state (`trouble`): the work waits and is tried again. A corrupt file is set aside
 for a person to look at, and a fresh one takes its place.

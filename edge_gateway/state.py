@@ -47,7 +47,7 @@ class Counters:
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LinkInfo:
     """One bracelet as it is seen now.
 
@@ -125,25 +125,27 @@ class GatewayState:
 
     def heard(self, device_id: str, transport: str) -> None:
         """Note that a bracelet said something just now."""
-        known = self._known(device_id, transport)
-        if known.state not in ("live", "fetching"):
+        known = self.links.get(device_id)
+        if known is None or known.state not in ("live", "fetching"):
             self.link(device_id, transport, "live")
-            known = self._known(device_id, transport)
-        if device_id in self.links:  # no change worth telling: it is so all the time
-            self.links[device_id] = replace(known, heard=datetime.now(UTC))
+            known = self.links.get(device_id)
+        if known:  # no change worth telling: it is so all the time
+            known.heard = datetime.now(UTC)
 
     def battery(self, device_id: str, transport: str, battery_pct: int) -> None:
         """Note a bracelet's charge."""
         self._put(device_id, self._known(device_id, transport), battery_pct=battery_pct)
 
-    def rssi(self, device_id: str, transport: str, rssi: int) -> None:
+    def rssi(self, device_id: str, rssi: int) -> None:
         """Note how strongly a bracelet was heard, dBm."""
-        if device_id in self.links:
-            self.links[device_id] = replace(self._known(device_id, transport), rssi=rssi)
+        if known := self.links.get(device_id):
+            known.rssi = rssi
 
     def absence(self, device_id: str, transport: str, absence: Absence | None) -> None:
         """Note why there is no number from a bracelet, or that there is one."""
-        self._put(device_id, self._known(device_id, transport), absence=absence)
+        known = self._known(device_id, transport)
+        if known.absence is not absence:
+            self._put(device_id, known, absence=absence)
 
     def notice(self, device_id: str, transport: str, text: str) -> None:
         """Note something remarkable about a bracelet."""

@@ -93,7 +93,7 @@ class Child:
     watched: Watched
     listed: bool = True
     values: dict[str, Value] = field(default_factory=dict)
-    trends: dict[str, Trend] = field(default_factory=dict)
+    trends: dict[str, Trend] = field(default_factory=lambda: {vital.field: Trend() for vital in VITALS})
     no_contact_since: datetime | None = None
     changed: bool = False
 
@@ -113,13 +113,13 @@ class Child:
         measured = min(reading.timestamp, now)
         for vital in VITALS:
             number = reading.measurements.plausible(vital.field)
-            if number is not None:
-                self.trends.setdefault(vital.field, Trend()).add(number, measured)
-            known = self.values.get(vital.field)
-            if number is None or (known and known.measured > measured):
+            if number is None:
                 continue
-            self.values[vital.field] = Value(number, measured)
-            self.watched.latest = max(self.watched.latest or measured, measured)
+            self.trends[vital.field].add(number, measured)
+            known = self.values.get(vital.field)
+            if known is None or known.measured <= measured:
+                self.values[vital.field] = Value(number, measured)
+                self.watched.latest = max(self.watched.latest or measured, measured)
         off = bool(reading.signal and reading.signal.contact is False)
         self.no_contact_since = (self.no_contact_since or measured) if off else None
 

@@ -99,8 +99,9 @@ class Measurements(_Frozen):
 
     def invalid_fields(self) -> tuple[str, ...]:
         """Fields whose value no body can have, such as the 0 a device reports when its probe is off."""
+        values = ((vital, getattr(self, vital.field)) for vital in VITALS)
         return tuple(
-            field for field, value in self.present().items() if not BY_FIELD[field].is_plausible(value)
+            vital.field for vital, value in values if value is not None and not vital.is_plausible(value)
         )
 
     def plausible(self, field: str) -> float | None:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel, ConfigDict
 
 from vitals import limits
-from vitals.limits import HEART_RATE, SPO2, TEMPERATURE, VITALS
+from vitals.limits import BY_FIELD, HEART_RATE, SPO2, TEMPERATURE
 from vitals.reading import Identifier, Reading, UtcTime
 
 
@@ -168,9 +168,11 @@ def _is_fever_with_low_spo2(spo2: float, temperature: float) -> bool:
 
 
 def _technical(reading: Reading) -> Iterator[Alert]:
-    present = reading.measurements.present()
-    invalid = reading.measurements.invalid_fields()
-    off = [vital for vital in VITALS if present.get(vital.field) == 0]
+    invalid = {
+        BY_FIELD[field]: getattr(reading.measurements, field)
+        for field in reading.measurements.invalid_fields()
+    }
+    off = [vital for vital, value in invalid.items() if value == 0]
     no_contact = reading.signal is not None and reading.signal.contact is False
     if off or no_contact:
         names_en = ", ".join(vital.name_en for vital in off) or "no skin contact"
@@ -182,10 +184,10 @@ def _technical(reading: Reading) -> Iterator[Alert]:
             f"sensor off or not worn: {names_en}",
             f"capteur débranché ou non porté : {names_fr}",
         )
-    impossible = [vital for vital in VITALS if vital.field in invalid and vital not in off]
+    impossible = [vital for vital in invalid if vital not in off]
     if impossible:
         first = impossible[0]
-        value = present[first.field]
+        value = invalid[first]
         yield _alert(
             AlertType.INVALID_VALUE,
             value,

@@ -189,9 +189,9 @@ def _value(child: Child, vital: Vital, critical: set[str], language: Language, n
 
 def _trends(child: Child, language: Language, now: datetime) -> Iterator[ShownTrend]:
     for field, (bottom, top, threshold) in _DRAWN.items():
-        drawn = child.trends.get(field)
-        seen = drawn.range(now) if drawn else None
-        if drawn is None or seen is None:
+        drawn = child.trends[field]
+        seen = drawn.range(now)
+        if seen is None:
             continue
         low, high = (f"{value:.0f}" for value in seen)
         y = trend.HEIGHT * (1 - (threshold - bottom) / (top - bottom)) if threshold else None

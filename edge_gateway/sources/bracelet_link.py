@@ -87,7 +87,7 @@ class BraceletLink:
     def seen(self, sighting: Sighting) -> None:
         """Note an advertisement."""
         self._sighting = sighting
-        self._shared.state.rssi(self._device_id, "ble", sighting.rssi)
+        self._shared.state.rssi(self._device_id, sighting.rssi)
         self._seen.set()
 
     async def run(self) -> None:

@@ -24,7 +24,6 @@ from vitals.reading import (
     NAMESPACE,
     Identifier,
     Reading,
-    Source,
     derived_message_id,
     parse_json,
     parse_reading,
@@ -108,9 +107,9 @@ class MqttSource:
             raise InvalidReading("device_id", "names another bracelet than the topic")
         patient = self._patient(device_id, document)
         reading = parse_reading(document | {"device_id": device_id, "patient_id": patient, "source": "mqtt"})
-        return reading.model_copy(
-            update={"message_id": reading.message_id or _identity(reading, payload), "source": Source.MQTT}
-        )
+        if reading.message_id:
+            return reading
+        return reading.model_copy(update={"message_id": _identity(reading, payload)})
 
     def _patient(self, device_id: str, document: Mapping[str, Any]) -> Any:
         listed, given = self._patients.get(device_id), document.get("patient_id")

@@ -47,7 +47,8 @@ async def states(rig: LinkRig) -> list[str]:
     """State of each link of the running gateway; none while it does not answer."""
     words = [sys.executable, "-m", "edge_gateway.cli", "links", "--json", "--config", str(rig.config)]
     done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True)
-    return [link["state"] for link in json.loads(done.stdout)["links"].values()] if done.stdout else []
+    known = json.loads(done.stdout)["links"] if done.stdout else {}
+    return [link["state"] if link else "never heard" for link in known.values()]
 
 
 async def test_gateway_on_bluez_loses_nothing(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ async def _pass(outbox: Outbox, clock: _Clock, hours: float, bound: int) -> tupl
 
 async def _back_online(outbox: Outbox, clock: _Clock, upstream: Upstream) -> dict[str, object]:
     """Twenty bracelets go on measuring while the backlog drains."""
-    api, state = Api(ApiConfig(url=upstream.url, batch_size=500)), GatewayState("gw")
-    uplink = Uplink(api, outbox, state, 500)
+    api, state = Api(ApiConfig(url=upstream.url)), GatewayState("gw")
+    uplink = Uplink(api, outbox, state, 1000)
     backlog = (await outbox.counts()).pending
     running = asyncio.create_task(uplink.run())
     began, live = time.monotonic(), []

@@ -162,7 +162,8 @@ class Bench:
         self.completed += 1
 
     async def _commit(self) -> None:
-        async for arrival in self.inbox:
+        while True:
+            (arrival,) = await self.inbox.take(1)
             self.arrivals.append(arrival)
             if self.confirm:
                 arrival.confirm()

@@ -48,7 +48,7 @@ def test_example_with_every_setting_switched_on_loads_too() -> None:
     config = parse_config(switched_on, Path("/etc/kidjamo"))
     assert config.mqtt is not None
     assert config.mqtt.password_file == Path("/etc/kidjamo/mqtt.password")
-    assert config.api.batch_size == 200
+    assert config.api.batch_size == 1000
     assert config.names == {"patient-001-ss": "Awa"}
     assert [each.url_file for each in config.contact] == [Path("/etc/kidjamo/mother.url")]
 

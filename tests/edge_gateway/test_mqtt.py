@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
+from edge_gateway import mqtt_session
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
@@ -63,13 +64,19 @@ async def running(session: MqttSession) -> AsyncIterator[None]:
 
 
 async def publish(broker: MqttBroker, topic: str, payload: bytes | str | dict[str, Any]) -> None:
-    raw = json.dumps(payload) if isinstance(payload, dict) else payload
+    await publish_many(broker, topic, [payload])
 
+
+async def publish_many(
+    broker: MqttBroker, topic: str, payloads: Sequence[bytes | str | dict[str, Any]]
+) -> None:
     def send() -> None:
         client = paho.Client(CallbackAPIVersion.VERSION2)
         client.connect(broker.host, broker.port)
         client.loop_start()
-        client.publish(topic, raw, qos=1).wait_for_publish(5)
+        raws = (json.dumps(each) if isinstance(each, dict) else each for each in payloads)
+        for sent in [client.publish(topic, raw, qos=1) for raw in raws]:
+            sent.wait_for_publish(5)
         client.disconnect()
         client.loop_stop()
 
@@ -78,9 +85,8 @@ async def publish(broker: MqttBroker, topic: str, payload: bytes | str | dict[st
 
 async def next_arrival(source: MqttSource, timeout_s: float = 5) -> Arrival:
     async with asyncio.timeout(timeout_s):
-        async for arrival in source.inbox:
-            return arrival
-    raise AssertionError
+        (arrival,) = await source.inbox.take(1)
+    return arrival
 
 
 def read(payload: dict[str, Any] | bytes, device: str = "demo-1", **options: Any) -> Reading:
@@ -196,6 +202,29 @@ async def test_reading_not_confirmed_is_sent_again_and_a_confirmed_one_is_not(
         again.confirm()
         with pytest.raises(TimeoutError):
             await next_arrival(source, 0.5)
+
+
+async def test_no_more_is_read_than_may_be_held_until_some_of_it_is_confirmed(
+    mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mosquitto 2.0 sends more than it was told to once it is acknowledged: memory must not grow with it."""
+    monkeypatch.setattr(mqtt_session, "_MOST_HELD", 20)
+    session, device = a_session(mqtt_broker.port), f"demo-{uuid4()}"
+    source, _ = a_source(session)
+    seen: set[int | None] = set()
+    async with running(session):
+        await eventually(lambda: session.connected)
+        await asyncio.sleep(0.3)  # until the subscription is made
+        await publish_many(mqtt_broker, measurements_of(device), [PAYLOAD | {"seq": n} for n in range(200)])
+        async with asyncio.timeout(20):
+            while len(seen) < 200:
+                held = [(await source.inbox.take(1))[0] for _ in range(10)]
+                assert len(source.inbox) <= 20
+                for arrival in held:
+                    assert isinstance(arrival.content, Reading)
+                    seen.add(arrival.content.seq)
+                    arrival.confirm()
+    assert seen == set(range(200))
 
 
 async def test_broker_away_at_start_and_restarted_is_a_state(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ async def test_bracelet_speaks_for_itself_and_for_nobody_else(broker: SecureBrok
         foreign = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-002"))
         own = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-001"))
         async with asyncio.timeout(5):
-            arrival = await anext(aiter(made.source.inbox))
+            (arrival,) = await made.source.inbox.take(1)
     assert (foreign, own) == (NOT_AUTHORIZED, 0)
     assert isinstance(arrival.content, Reading)
     assert arrival.content.device_id == "mqtt-001"

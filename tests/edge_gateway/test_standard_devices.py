@@ -47,7 +47,7 @@ class Desk:
     async def next(self) -> Arrival:
         """The next arrival; the rules judge it as the gateway would."""
         async with asyncio.timeout(5):
-            arrival = await anext(aiter(self._source.inbox))
+            (arrival,) = await self._source.inbox.take(1)
         if isinstance(arrival.content, Reading):
             self._alarms.judge(arrival.content)
         return arrival

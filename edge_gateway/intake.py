@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from edge_gateway.alarms import Alarms
@@ -22,8 +23,12 @@ from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
 
-_MOST_UNDER_WAY = 5000
-"""Arrivals handed to the outbox and not durable yet, before sources have to wait."""
+_MOST_UNDER_WAY, _MOST_IN_TROUBLE = 5000, 50_000
+"""Arrivals handed to the outbox and not durable yet, before sources have to wait: alarms go on for as long as
+the memory of a small machine allows (some 100 MB) while the disk takes nothing."""
+
+
+_LOOK_AGAIN_S = 1.0
 
 
 class Intake:
@@ -34,8 +39,8 @@ class Intake:
     ) -> None:
         self._gateway_id, self._alarms, self._outbox, self._uplink = gateway_id, alarms, outbox, uplink
         self._state = state
-        self._room = asyncio.Semaphore(_MOST_UNDER_WAY)
         self._under_way = 0
+        self._less = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._durable: deque[tuple[Future[Any], Callable[[], None]]] = deque()
@@ -44,7 +49,11 @@ class Intake:
     async def serve(self, source: Source) -> None:
         """Take what a source receives until cancelled."""
         async for arrival in source.inbox:
-            await self._room.acquire()
+            while self._under_way >= (_MOST_IN_TROUBLE if self._outbox.trouble else _MOST_UNDER_WAY):
+                self._less.clear()
+                with suppress(TimeoutError):  # the outbox may be in trouble by now
+                    async with asyncio.timeout(_LOOK_AGAIN_S):
+                        await self._less.wait()
             self.take(arrival)
 
     async def drained(self) -> None:
@@ -62,7 +71,7 @@ class Intake:
                 body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
                 self._keep(self._outbox.bury(letter.error_id, body), arrival.confirm)
 
-    def _reading(self, reading: Reading, again: bool) -> Future[int]:
+    def _reading(self, reading: Reading, again: bool) -> Future[None]:
         stamped = reading.model_copy(update={"gateway_id": self._gateway_id})
         if again:
             self._state.counters.duplicates += 1
@@ -87,7 +96,6 @@ class Intake:
         while self._durable:
             done, confirm = self._durable.popleft()
             self._under_way -= 1
-            self._room.release()
             if error := done.exception():
                 level = logging.WARNING if isinstance(error, OutboxUnavailable) else logging.ERROR
                 log.log(level, "not durable, and not confirmed to its sender: %s", error)
@@ -96,6 +104,7 @@ class Intake:
                 confirm()
             except Exception:
                 log.exception("the sender could not be told that its reading is durable")
+        self._less.set()
         self._uplink.news.set()
         self._uplink.dead_letter_news.set()
         if not self._under_way:

@@ -40,8 +40,9 @@ _PUBACK_S = 10.0
 _STABLE_S = 10.0
 _SESSION_KEPT_S = 0xFFFFFFFF
 """The broker keeps the session for good."""
-_UNDER_WAY = 1000
-"""Messages the broker may send before the first of them is acknowledged."""
+_UNDER_WAY = 10_000
+"""Messages the broker may send before the first of them is acknowledged: what comes after them is not judged
+while the disk takes nothing."""
 _PACKETS_A_TURN = 64
 """Packets read before other tasks get a turn."""
 

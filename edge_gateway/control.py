@@ -7,6 +7,7 @@ serve, so a socket that a crash has left behind is simply replaced.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_gateway.errors import CommandFailed, GatewayError, NotRunning
+from edge_gateway.state import GatewayState
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ Handler = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 
 _LONGEST_REQUEST = 4096
 _LONGEST_ANSWER = 1024 * 1024
-_REQUEST_S = 5.0
+_REQUEST_S, _AGAIN_S = 5.0, 10.0
 
 
 @asynccontextmanager
@@ -57,7 +59,20 @@ async def serving(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[
         async with server:
             yield
     finally:
-        path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
+        with suppress(OSError):  # a socket nobody serves says as much
+            path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
+
+
+async def serve_commands(path: Path, handlers: Mapping[str, Handler], state: GatewayState) -> None:
+    """Answer commands until cancelled; where the disk has no place for the socket, try again."""
+    while True:
+        try:
+            async with serving(path, handlers):
+                state.part("commands", "up")
+                await asyncio.Event().wait()
+        except OSError as error:
+            state.part("commands", f"away: no socket in {path.parent}: {error.strerror}")
+            await asyncio.sleep(_AGAIN_S)
 
 
 async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answer:
@@ -71,6 +86,11 @@ async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answe
         try:
             reader, writer = await asyncio.open_unix_connection(name, limit=_LONGEST_ANSWER)
         except OSError as error:
+            if is_held(path.parent):
+                raise CommandFailed(
+                    f"the gateway on {path.parent} takes no commands: it is just starting, or its disk fails;"
+                    " see its page or its log"
+                ) from error
             raise NotRunning(
                 f"no gateway runs on {path.parent}: start one with kidjamo-gateway run"
             ) from error
@@ -86,6 +106,18 @@ async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answe
     if "error" in answer:
         raise CommandFailed(answer["error"])
     return answer
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a gateway holds this data directory."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(held)
+    return False
 
 
 async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler]) -> Answer:

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from edge_gateway import operations
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
-from edge_gateway.control import Handler, serving
+from edge_gateway.control import Handler, serve_commands
 from edge_gateway.desk import Desk
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.intake import Intake
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 _UPKEEP_EVERY_S, _AGAIN_S = 10.0, 1.0
 _DRAIN_S = 10.0
 _AGAIN_LATER_S = 10.0
+_LOCK_ATTEMPTS, _LOCK_AGAIN_S = 5, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +140,9 @@ async def _run(
         _report(path, parts.intake)
     reported = len(outbox.set_aside)
     await parts.people.ward.recall()
-    async with serving(config.control_path, parts.handlers), asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         uplinks = [
+            tasks.create_task(serve_commands(config.control_path, parts.handlers, state), name="commands"),
             tasks.create_task(parts.uplink.run(), name="uplink"),
             tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
             tasks.create_task(parts.alarms.run(), name="alarms"),
@@ -254,20 +257,34 @@ def _report(path: Path, intake: Intake) -> None:
 
 @contextmanager
 def only_one(directory: Path) -> Iterator[None]:
-    """Hold the data directory; the lock goes with the process, however it ends."""
+    """Hold the data directory; the lock goes with the process, however it ends, and needs no room on a disk.
+
+    Raises:
+        DataDirUnavailable: it is not there and cannot be made, or another gateway holds it.
+    """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory / "gateway.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
-        raise DataDirUnavailable(f"the data directory {directory} cannot be used: {error}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
         raise DataDirUnavailable(
-            f"another gateway uses {directory}; stop it, or choose another data_dir"
-        ) from None
+            f"the data directory {directory} cannot be used: {error};"
+            f" make it (sudo install -d -o $USER {directory}), or choose another data_dir"
+        ) from error
     try:
+        if not _locked(lock):
+            raise DataDirUnavailable(f"another gateway uses {directory}; stop it, or choose another data_dir")
         yield
     finally:
         os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    """Whether the lock is ours; a command that looks whether a gateway runs holds it for a moment."""
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_AGAIN_S)
+        else:
+            return True
+    return False

@@ -5,14 +5,17 @@ Callers hand over a piece of work and get a future that is done once the work is
 is in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading
 and for hundreds, in time and in wear of the card.
 
-A full or failing disk is a state (`trouble`): the work waits and is tried again. A corrupt file is set aside
+A full or failing disk is a state (`trouble`), at start as well: the work waits and is tried again. What only
+looks never waits for the writer, so that alarms go on with what was known before. A corrupt file is set aside
 for a person to look at, and a fresh one takes its place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import sqlite3
 import threading
 import time
@@ -42,6 +45,8 @@ _GATHER_S = 0.2
 _ENOUGH = 200
 """Readings worth a transaction of their own."""
 _TRY_AGAIN_S = 1.0
+_PATIENCE_S = 5.0
+"""Longest a link to a bracelet waits for something to be noted, before it goes on without."""
 _CHECKED_UP_TO = 64 * 2**20
 """Files up to this many bytes are checked page by page at start; larger ones when a page turns out bad."""
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -54,6 +59,7 @@ _PASSING = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOMEM,
 }
+_DISK_TROUBLE = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
 
 
 class _Work(Generic[T]):
@@ -95,17 +101,22 @@ class Outbox:
         self._thread = threading.Thread(target=self._serve, name="outbox", daemon=True)
 
     def open(self) -> Self:
-        """Open the file and start writing; a corrupt file is set aside first.
+        """Open the file and start writing; a corrupt file is set aside first, a failing disk is waited for.
 
         Raises:
-            OutboxUnavailable: the directory cannot be made or the file not be opened.
+            OutboxUnavailable: the directory cannot be made, or is not ours to write to; or the file is none
+                that this version understands.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not _is_ours(self.path.parent):
+                raise PermissionError(f"{self.path.parent} is not ours to write to; correct its owner")
             with closing(self._open_checked()):
                 pass
         except (OSError, sqlite3.Error) as error:
-            raise OutboxUnavailable(f"the outbox {self.path} cannot be opened: {error}") from error
+            if not _passes(error):
+                raise OutboxUnavailable(f"the outbox {self.path} cannot be opened: {error}") from error
+            self._note(str(error))
         self._thread.start()
         return self
 
@@ -190,43 +201,60 @@ class Outbox:
 
     async def progress(self, device_id: str) -> Progress | None:
         """How far a bracelet's records are committed."""
-        return await self._ask(lambda db: bracelet_store.read_progress(db, device_id))
+        return await self._look(lambda db: bracelet_store.read_progress(db, device_id))
 
     async def remember(self, device_id: str, progress: Progress) -> None:
-        """Note how far a bracelet's records are committed."""
-        await self._ask(lambda db: bracelet_store.write_progress(db, device_id, progress))
+        """Note how far a bracelet's records are committed.
+
+        Raises:
+            OutboxUnavailable: not within a few seconds.
+        """
+        await self._ask_soon(lambda db: bracelet_store.write_progress(db, device_id, progress))
 
     async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
         """Times at which a bracelet's clock was set, oldest first."""
-        return await self._ask(lambda db: bracelet_store.read_eras(db, device_id))
+        return await self._look(lambda db: bracelet_store.read_eras(db, device_id))
 
     async def begin_era(self, device_id: str, era: ClockEra) -> None:
-        """Note that a bracelet's clock is being set."""
-        await self._ask(lambda db: bracelet_store.write_era(db, device_id, era))
+        """Note that a bracelet's clock is being set.
+
+        Raises:
+            OutboxUnavailable: not within a few seconds.
+        """
+        await self._ask_soon(lambda db: bracelet_store.write_era(db, device_id, era))
 
     async def alarm_states(self) -> dict[str, str]:
         """What was kept of alarms, by name."""
-        return await self._ask(bracelet_store.read_alarm_states)
+        return await self._look(bracelet_store.read_alarm_states)
 
     async def keep_alarm_state(self, name: str, state: str) -> None:
         """Keep the state of a child's alarms, or of the gateway's conditions."""
         await self._ask(lambda db: bracelet_store.write_alarm_state(db, name, state))
 
     async def audit(self, who: str, action: str, detail: str) -> None:
-        """Keep what somebody did on the page."""
-        await self._ask(lambda db: bracelet_store.write_audit(db, who, action, detail, self._now()))
+        """Keep what somebody did on the page, as soon as the disk takes it; nobody waits for it."""
+        now = self._now()
+        self._submit(_Work(lambda db: bracelet_store.write_audit(db, who, action, detail, now)), hurry=True)
 
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
-        return await self._ask(bracelet_store.read_addresses)
+        return await self._look(bracelet_store.read_addresses)
 
     async def know(self, device_id: str, address: str) -> None:
-        """Know a bracelet by this Bluetooth address from now on."""
-        await self._ask(lambda db: bracelet_store.write_address(db, device_id, address, self._now()))
+        """Know a bracelet by this Bluetooth address from now on.
+
+        Raises:
+            OutboxUnavailable: not within a few seconds.
+        """
+        await self._ask_soon(lambda db: bracelet_store.write_address(db, device_id, address, self._now()))
 
     async def forget(self, device_id: str) -> bool:
-        """Know a bracelet no longer; returns whether it was known."""
-        return await self._ask(lambda db: bracelet_store.delete_address(db, device_id))
+        """Know a bracelet no longer; returns whether it was known.
+
+        Raises:
+            OutboxUnavailable: not within a few seconds.
+        """
+        return await self._ask_soon(lambda db: bracelet_store.delete_address(db, device_id))
 
     async def purge(self, history_s: float) -> int:
         """Delete a portion of what is older than the history; returns how many rows."""
@@ -234,7 +262,28 @@ class Outbox:
 
     async def counts(self) -> Counts:
         """What the outbox has held since it was made."""
-        return await self._ask(store.counts)
+        return await self._look(store.counts)
+
+    async def _look(self, statement: Statement[T]) -> T:
+        """What is committed, without the writer; where nothing can be read, as if nothing had been kept."""
+
+        def look() -> T:
+            try:
+                with closing(_connect_to_read(self.path)) as db:
+                    return statement(db)
+            except sqlite3.Error as error:
+                log.error("outbox cannot be read: %s", error)
+                with closing(_nothing_kept()) as db:
+                    return statement(db)
+
+        return await asyncio.to_thread(look)
+
+    async def _ask_soon(self, statement: Statement[T]) -> T:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                return await self._ask(statement)
+        except TimeoutError:
+            raise OutboxUnavailable(f"the disk takes nothing at the moment: {self.trouble}") from None
 
     async def _ask(self, statement: Statement[T], *, hurry: bool = True) -> T:
         return await asyncio.wrap_future(self._submit(_Work(statement), hurry=hurry))
@@ -284,17 +333,17 @@ class Outbox:
             try:
                 db = db or self._open_checked()
                 results = _transact(db, group, self._now())
-            except sqlite3.Error as error:
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            except (OSError, sqlite3.Error) as error:
                 _roll_back(db)
-                if code in _CORRUPT:
-                    self._close_and_set_aside(db, error)
+                trouble = str(error)
+                if _code(error) in _CORRUPT:
+                    trouble = self._close_and_set_aside(db, error)
                     db = None
-                elif code not in _PASSING:
+                elif not _passes(error):
                     self._fail_one_by_one(db, group, error)
                     return db
-                elif not self._wait(str(error)):
-                    _fail(group, OutboxUnavailable(f"closed while the disk had trouble: {error}"))
+                if trouble and not self._wait(trouble):
+                    _fail(group, OutboxUnavailable(f"closed while the disk had trouble: {trouble}"))
                     return db
             except Exception as error:  # noqa: BLE001 - a caller's statement failed: the caller is told
                 _roll_back(db)
@@ -323,7 +372,7 @@ class Outbox:
     def _connect_patiently(self) -> sqlite3.Connection | None:
         try:
             return self._open_checked()
-        except sqlite3.Error:
+        except (OSError, sqlite3.Error):
             return None  # tried again with the first group
 
     def _wait(self, trouble: str) -> bool:
@@ -337,20 +386,36 @@ class Outbox:
             log.error("outbox cannot write: %s", trouble) if trouble else log.warning("outbox writes again")
             self._on_trouble(trouble)
 
-    def _close_and_set_aside(self, db: sqlite3.Connection | None, error: sqlite3.Error) -> None:
+    def _close_and_set_aside(self, db: sqlite3.Connection | None, error: Exception) -> str:
+        """Put a corrupt file out of the way; why that cannot be done, empty where it was."""
         if db:
             with suppress(sqlite3.Error):
                 db.close()
-        self._set_aside(str(error))
+        try:
+            self._set_aside(str(error))
+        except OSError as trouble:
+            return f"corrupt ({error}), and cannot be set aside: {trouble}"
+        return ""
 
     def _open_checked(self) -> sqlite3.Connection:
         try:
-            return _connect(self.path)
+            db = _connect(self.path)
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _CORRUPT:
+            if _code(error) not in _CORRUPT:
                 raise
             self._set_aside(str(error))
-            return _connect(self.path)
+            db = _connect(self.path)
+        if self.set_aside:
+            self._number_on(db)
+        return db
+
+    def _number_on(self, db: sqlite3.Connection) -> None:
+        """Rows of a fresh file come after all of the file before: who delivers knows how far those went."""
+        db.execute(
+            "INSERT INTO sqlite_sequence (name, seq) SELECT 'readings', ?"
+            " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'readings')",
+            (round(self._now() * 1000),),
+        )
 
     def _set_aside(self, reason: str) -> None:
         stamp = datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
@@ -388,6 +453,44 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing, not even beside the file; to an empty outbox where there is none.
+
+    A file that was closed in good order on a disk that is read-only now can be read only as one that nobody
+    changes: sharing it needs a second file.
+    """
+    for how in ("mode=ro", "immutable=1"):
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10)
+        try:
+            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'counters'").fetchone():
+                return db
+        except sqlite3.OperationalError as error:
+            log.debug("%s: %s", how, error)
+        db.close()
+    return _nothing_kept()
+
+
+def _nothing_kept() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:")
+    schema.prepare(db)
+    return db
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether we may write there, but for a disk that is read-only at the moment."""
+    read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
+    return read_only or os.access(directory, os.W_OK | os.X_OK)
+
+
+def _code(error: Exception) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it is the disk's trouble, which may pass."""
+    return _code(error) in _PASSING or (isinstance(error, OSError) and error.errno in _DISK_TROUBLE)
 
 
 def _corrupt(verdict: str) -> sqlite3.DatabaseError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from edge_gateway.errors import DataDirUnavailable
+log = logging.getLogger(__name__)
 
 COOKIE = "kidjamo_page"
 LASTS_S = 30 * 24 * 3600
@@ -71,14 +72,16 @@ class Access:
 def key_in(path: Path) -> bytes:
     """The key in a file that only its owner may read; made where there is none.
 
-    Raises:
-        DataDirUnavailable: it can be neither read nor made.
+    Where the disk takes no new one, it is for this run only: people then log in again after a restart.
     """
+    key = secrets.token_bytes(_KEY_BYTES)
     try:
-        if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-        return path.read_bytes()
+        if path.exists() and len(kept := path.read_bytes()) == _KEY_BYTES:
+            return kept
+        path.unlink(missing_ok=True)  # a full disk left half a one
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key)
     except OSError as error:
-        raise DataDirUnavailable(f"the page's key {path} cannot be used: {error}") from error
+        log.warning("the page's key is not kept: %s", error)
+    return key

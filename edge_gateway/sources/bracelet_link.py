@@ -16,7 +16,13 @@ from bleak import BleakClient
 from edge_gateway import absence
 from edge_gateway.arrival import Inbox
 from edge_gateway.config import BleConfig
-from edge_gateway.errors import LinkLost, RadioUnavailable, RequestRefused, WrongBracelet
+from edge_gateway.errors import (
+    LinkLost,
+    OutboxUnavailable,
+    RadioUnavailable,
+    RequestRefused,
+    WrongBracelet,
+)
 from edge_gateway.link import Link, LinkState
 from edge_gateway.peripheral import BlePeripheral, Peripheral, serial_number
 from edge_gateway.radio import RADIO_ERRORS, Adapter, reason_of
@@ -180,7 +186,10 @@ class BraceletLink:
                 f"the device at {sighting.address} uses its name and has another serial number"
             )
         if sighting.has_lasting_address:
-            await self._shared.book.know(self._device_id, sighting.address)
+            try:
+                await self._shared.book.know(self._device_id, sighting.address)
+            except OutboxUnavailable as error:  # known until the next start, and then by its name again
+                log.warning("%s: its address is not kept: %s", self._device_id, error)
             self.address = sighting.address
 
     @asynccontextmanager

@@ -16,7 +16,7 @@ from uuid import UUID
 from edge_gateway import absence
 from edge_gateway.arrival import Arrival, Inbox
 from edge_gateway.bracelet_store import Progress
-from edge_gateway.errors import LinkLost
+from edge_gateway.errors import LinkLost, OutboxUnavailable
 from edge_gateway.malformed import malformed
 from edge_gateway.peripheral import Peripheral
 from edge_gateway.records import reading_of
@@ -171,7 +171,11 @@ class BraceletSession:
         progress = self._sequence.progress
         if progress is None or progress == self._released:
             return
-        await self._book.remember(self._wearer.device_id, progress)
+        try:
+            await self._book.remember(self._wearer.device_id, progress)
+        except OutboxUnavailable as error:  # it keeps its records for longer; live ones are taken meanwhile
+            log.debug("%s: nothing is released: %s", self._wearer.device_id, error)
+            return
         if self._restarted:
             return  # these numbers are not those of what is in its flash now
         outcome = await self._ask(Request.release_up_to(progress.seq))

@@ -7,9 +7,10 @@ from typing import Protocol
 
 from edge_gateway.bracelet_store import ClockEra
 from edge_gateway.clock import BraceletClock, described
-from edge_gateway.errors import RequestRefused
+from edge_gateway.errors import OutboxUnavailable, RequestRefused
 from edge_gateway.peripheral import Peripheral
 from edge_gateway.state import GatewayState
+from edge_gateway.system_clock import is_synchronised
 from vitals.absence import Absence
 from vitals.gatt.bracelet import STATUS, BraceletRecord, BraceletStatus
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
@@ -35,7 +36,7 @@ class ClockKeeper:
     def __init__(self, device_id: str, peripheral: Peripheral, book: EraBook, state: GatewayState) -> None:
         self._device_id, self._peripheral, self._book, self._state = device_id, peripheral, book, state
         self._eras: tuple[ClockEra, ...] = ()
-        self._settable, self._doubted = True, False
+        self._settable, self._doubted, self._left_because = True, False, ""
         self.clock: BraceletClock
 
     async def look(self) -> BraceletStatus:
@@ -83,7 +84,21 @@ class ClockKeeper:
 
     @property
     def _must_set(self) -> bool:
-        return self._settable and self.clock.needs_setting
+        if not (self._settable and self.clock.needs_setting):
+            return False
+        if self.clock.is_set and is_synchronised() is False:  # it may know the time better than we do
+            self._leave("this gateway's own clock is not synchronised")
+            return False
+        return True
+
+    def _leave(self, why: str) -> None:
+        """The clock stays as it is for now; said once a connection."""
+        if why != self._left_because:
+            self._left_because = why
+            off = f"{described(self.clock.offset_ms)} of the gateway's" if self.clock.is_set else "not set"
+            self._state.notice(
+                self._device_id, "ble", f"its clock is {off} and is left so, times are corrected: {why}"
+            )
 
     async def _read_status(self) -> BraceletStatus:
         asked = datetime.now(UTC)
@@ -93,7 +108,11 @@ class ClockKeeper:
     async def _set(self) -> BraceletStatus:
         """Set the clock; noted first, so that what it stamped before can be dated while it is kept."""
         before = self.clock
-        await self._book.begin_era(self._device_id, before.ending_era)
+        try:
+            await self._book.begin_era(self._device_id, before.ending_era)
+        except OutboxUnavailable:
+            self._leave("this cannot be noted on the disk now")
+            return before.status
         self._eras = await self._book.eras(self._device_id)
         now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
         try:

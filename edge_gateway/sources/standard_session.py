@@ -21,6 +21,7 @@ from edge_gateway.peripheral import Peripheral
 from edge_gateway.sources.bracelet_session import Wearer
 from edge_gateway.standard_records import DECODERS, Observation
 from edge_gateway.state import GatewayState
+from edge_gateway.system_clock import is_synchronised
 from vitals.errors import MalformedRecord
 from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
@@ -111,8 +112,13 @@ class StandardSession:
                     self._bury(data, error)
 
     async def _set_clock(self) -> None:
-        """Tell it the time, where it wants to know."""
+        """Tell it the time, where it wants to know and we do: its own may be the better one."""
         if CURRENT_TIME_SERVICE in self._peripheral.services:
+            if is_synchronised() is False:
+                self._state.notice(
+                    self._wearer.device_id, "ble", "its clock is left: this gateway's own is not synchronised"
+                )
+                return
             now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
             with suppress(RequestRefused):
                 await self._peripheral.write(CURRENT_TIME, bytes(now))

@@ -14,9 +14,10 @@ import pytest
 
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
 from edge_gateway.bracelet_store import ClockEra, Progress
-from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
 from edge_gateway.peripheral import OnData
 from edge_gateway.sources import bracelet_session as module
+from edge_gateway.sources import clock_keeper
 from edge_gateway.sources.bracelet_session import BraceletSession, Wearer
 from edge_gateway.state import GatewayState
 from tests.edge_gateway.helpers import eventually
@@ -411,6 +412,56 @@ async def test_clock_that_cannot_be_set_is_corrected_and_tried_once() -> None:
     notice = bench.state.links["ble-001"].notice
     assert notice == "its clock was 365 days behind: it cannot be set, times are corrected"
     assert len(bench.book.noted_eras) == 1
+
+
+async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clock_keeper, "is_synchronised", lambda: False)
+    bracelet = FakeBracelet(ahead_ms=YEAR_MS)
+    bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bench.arrivals)
+    assert bracelet.ahead_ms == YEAR_MS
+    assert bench.book.noted_eras == []
+    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 60}
+    assert bench.state.links["ble-001"].notice == (
+        "its clock is 365 days ahead of the gateway's and is left so, times are corrected:"
+        " this gateway's own clock is not synchronised"
+    )
+
+
+@pytest.mark.parametrize(("synchronised", "ahead_ms"), [(False, None), (None, YEAR_MS)])
+async def test_clock_is_set_where_it_was_not_or_nobody_knows_of_ours(
+    monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead_ms: int | None
+) -> None:
+    monkeypatch.setattr(clock_keeper, "is_synchronised", lambda: synchronised)
+    bracelet = FakeBracelet(ahead_ms=ahead_ms, started_ms=time.time_ns() // 1_000_000 - 60_000)
+    bench = Bench(bracelet)
+    async with bench.at_work():
+        await eventually(lambda: bracelet.ahead_ms is not None and abs(bracelet.ahead_ms) < 100)
+
+
+async def test_disk_that_takes_nothing_leaves_the_clock_and_keeps_the_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def refuse(*_: object) -> None:
+        raise OutboxUnavailable("the disk takes nothing at the moment")
+
+    bracelet = FakeBracelet(ahead_ms=YEAR_MS)
+    bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
+    bench = Bench(bracelet)
+    monkeypatch.setattr(bench.book, "begin_era", refuse)
+    monkeypatch.setattr(bench.book, "remember", refuse)
+    async with bench.at_work():
+        await eventually(lambda: bench.arrivals)
+        bench.arrivals[0].confirm()
+        bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
+        await eventually(lambda: len(bench.arrivals) == 2)
+    assert bracelet.ahead_ms == YEAR_MS
+    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 60, 1: 0}
+    assert bench.state.links["ble-001"].notice.endswith("this cannot be noted on the disk now")
 
 
 async def test_clock_that_jumps_in_a_live_stream_is_set_again() -> None:

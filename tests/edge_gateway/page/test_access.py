@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from edge_gateway.errors import DataDirUnavailable
 from edge_gateway.page.access import Access, key_in
 
 
@@ -37,6 +34,12 @@ def test_key_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None
     assert (tmp_path / "page.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_key_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataDirUnavailable, match=r"page\.key"):
-        key_in(tmp_path / "missing" / "page.key")
+def test_key_that_the_disk_does_not_take_is_for_this_run_only(tmp_path: Path) -> None:
+    first, second = (key_in(tmp_path / "missing" / "page.key") for _ in range(2))
+    assert (len(first), len(second), first == second) == (32, 32, False)
+
+
+def test_key_cut_short_by_a_full_disk_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "page.key").write_bytes(b"")
+    key = key_in(tmp_path / "page.key")
+    assert (len(key), key_in(tmp_path / "page.key")) == (32, key)

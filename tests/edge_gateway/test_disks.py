@@ -1,0 +1,334 @@
+"""Disks that are full, read-only or corrupt under a real gateway: it watches on, says so, loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from deploy.local.mqtt import MqttBroker
+from deploy.local.ports import free_port
+from deploy.local.process import Service
+from edge_gateway.errors import OutboxUnavailable
+from edge_gateway.outbox import Outbox
+from edge_gateway.store import Counts
+from tests.edge_gateway.helpers import a_row, eventually
+from tests.edge_gateway.small_disk import a_small_disk, an_image, mounted
+from tests.edge_gateway.test_commands import Shell
+from tests.link.upstream import Upstream, an_upstream
+
+_CONFIG = """
+gateway_id = "gw-disk"
+data_dir = "{data}"
+[api]
+url = "{api}"
+[mqtt]
+port = {mqtt}
+[page]
+port = {page}
+[[bracelet]]
+device_id = "mqtt-001"
+patient_id = "patient-001-ss"
+"""
+_SLOW_S = 30.0
+
+
+@dataclass
+class Rig:
+    """A gateway in a process of its own, its broker and its API."""
+
+    gateway: Service
+    shell: Shell
+    broker: MqttBroker
+    upstream: Upstream
+    page: str
+    sent: set[str] = field(default_factory=set)
+
+    async def measure(self, number: int, **values: float) -> None:
+        """Publish readings; the broker has them all when this returns."""
+        payloads = [self._payload(values or {"spo2_pct": 97.0}) for _ in range(number)]
+
+        def send() -> None:
+            client = paho.Client(CallbackAPIVersion.VERSION2)
+            client.max_inflight_messages_set(number)
+            client.connect(self.broker.host, self.broker.port)
+            client.loop_start()
+            topic = "kidjamo/bracelets/mqtt-001/measurements"
+            for message in [client.publish(topic, payload, qos=1) for payload in payloads]:
+                message.wait_for_publish(10)
+            client.disconnect()
+            client.loop_stop()
+
+        await asyncio.to_thread(send)
+
+    def _payload(self, values: dict[str, float]) -> str:
+        identity = str(uuid4())
+        self.sent.add(identity)
+        document = {
+            "message_id": identity,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "measurements": values,
+        }
+        return json.dumps(document)
+
+    async def start(self) -> None:
+        """Start the gateway, and wait until it listens to bracelets."""
+        self.gateway.log.unlink(missing_ok=True)
+        await asyncio.to_thread(self.gateway.start)
+        await eventually(self._listens, _SLOW_S)
+        await asyncio.sleep(0.2)  # it has subscribed by then
+
+    async def _listens(self) -> bool:
+        up = "kidjamo_gateway" in await self.metrics()
+        return up and ": connected" in self.gateway.log.read_text()
+
+    async def status(self) -> dict[str, Any]:
+        """What `status --json` says; empty where nothing answers."""
+        _, printed, _ = await self.shell.run("status", "--json")
+        return json.loads(printed) if printed else {}
+
+    async def conditions(self) -> dict[str, str]:
+        """Technical conditions that stand, and their priority."""
+        return {each["kind"]: each["priority"] for each in (await self.status()).get("conditions", [])}
+
+    async def metrics(self) -> str:
+        """What the page tells Prometheus; empty where there is none."""
+        async with httpx.AsyncClient() as client:
+            try:
+                return (await client.get(f"{self.page}/metrics")).text
+            except httpx.HTTPError:
+                return ""
+
+    async def all_arrives(self) -> None:
+        """Wait until the API has every reading."""
+        await eventually(lambda: self.sent <= self.upstream.accepted.keys(), _SLOW_S)
+
+
+@asynccontextmanager
+async def a_rig(directory: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Rig]:
+    page, config = free_port(), directory / "gateway.toml"
+    broker = MqttBroker(directory / "broker")
+    await asyncio.to_thread(broker.start)
+    async with an_upstream() as upstream:
+        config.write_text(_CONFIG.format(data=data, api=upstream.url, mqtt=broker.port, page=page))
+        command = [sys.executable, "-m", "edge_gateway.cli", "run", "--config", str(config)]
+        gateway = Service("gateway", command, log=directory / "gateway.log")
+        rig = Rig(gateway, Shell(config, capsys), broker, upstream, f"http://127.0.0.1:{page}")
+        try:
+            yield rig
+        finally:
+            await asyncio.to_thread(gateway.stop)
+            await asyncio.to_thread(broker.stop)
+
+
+async def failing(rig: Rig) -> bool:
+    return (await rig.conditions()).get("OUTBOX_FAILING") == "HIGH"
+
+
+async def alarmed(rig: Rig) -> bool:
+    children = (await rig.status()).get("children", [])
+    return any(child["alarms"] == {"SPO2": "ACTIVE"} for child in children)
+
+
+async def test_full_disk_under_a_running_gateway_costs_no_reading_and_no_alarm(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+            await rig.start()
+            await rig.measure(20)
+            await rig.all_arrives()
+            disk.fill()
+            await rig.measure(1500)
+            await eventually(lambda: failing(rig), _SLOW_S)
+            await rig.measure(1, spo2_pct=80.0)
+            await eventually(lambda: alarmed(rig), _SLOW_S)
+            async with httpx.AsyncClient() as client:  # the page shows values, and an alarm can be taken
+                assert "80" in (await client.get(rig.page)).text
+                answer = await client.post(
+                    f"{rig.page}/acknowledge", json={"patient_id": "patient-001-ss", "group": "SPO2"}
+                )
+            assert answer.json() == {"acknowledged": ["SPO2"]}
+            assert (await rig.status())["outbox"]["committed"] < len(rig.sent)
+            disk.free()
+            await rig.all_arrives()
+            await eventually(lambda: _is_over(rig), _SLOW_S)
+            assert rig.gateway.running
+
+
+async def test_gateway_killed_on_a_full_disk_gets_from_the_broker_what_it_had_not_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+            await rig.start()
+            disk.fill()
+            await rig.measure(1500)
+            await eventually(lambda: failing(rig), _SLOW_S)
+            await asyncio.to_thread(rig.gateway.kill)
+            disk.free()
+            await rig.start()
+            await rig.all_arrives()
+
+
+async def test_gateway_started_on_a_full_disk_judges_and_writes_once_there_is_room(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        (disk.path / "data").mkdir()
+        disk.fill()
+        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+            await rig.start()
+            await eventually(lambda: failing(rig), _SLOW_S)
+            await rig.measure(3, spo2_pct=80.0)
+            await eventually(lambda: alarmed(rig), _SLOW_S)
+            assert not rig.upstream.accepted
+            disk.free()
+            await rig.all_arrives()
+            await eventually(lambda: _is_over(rig), _SLOW_S)
+
+
+async def _page_tells_of_the_outbox(rig: Rig) -> bool:
+    wanted = 'kidjamo_gateway_conditions{kind="OUTBOX_FAILING",priority="HIGH"} 1'
+    return wanted in await rig.metrics()
+
+
+async def _is_over(rig: Rig) -> bool:
+    return bool(await rig.status()) and not await failing(rig)
+
+
+async def test_gateway_started_on_a_read_only_disk_knows_its_alarms_and_writes_once_it_may(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+            await rig.start()
+            await rig.measure(3, spo2_pct=80.0)
+            await eventually(lambda: alarmed(rig), _SLOW_S)
+            await asyncio.to_thread(rig.gateway.stop)
+            disk.remount("ro")
+            await rig.start()
+            # there is no place for the socket that commands go through: the page tells
+            await eventually(lambda: _page_tells_of_the_outbox(rig), _SLOW_S)
+            _, _, complaint = await rig.shell.run("status")
+            assert "takes no commands" in complaint
+            await rig.measure(1)
+            disk.remount("rw")
+            await rig.all_arrives()
+            await eventually(lambda: _is_over(rig), _SLOW_S)
+            assert await alarmed(rig)
+
+
+async def test_disk_that_turns_read_only_under_a_running_gateway_costs_no_reading(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = an_image(tmp_path / "image")
+    async with a_rig(tmp_path, tmp_path / "disk" / "data", capsys) as rig:
+        with mounted(image, tmp_path / "disk") as disk:
+            await rig.start()
+            await rig.measure(20)
+            await rig.all_arrives()
+            disk.break_down()
+            await rig.measure(50)
+            await rig.measure(3, spo2_pct=80.0)
+            await eventually(lambda: failing(rig), _SLOW_S)
+            await eventually(lambda: alarmed(rig), _SLOW_S)
+            await asyncio.to_thread(rig.gateway.kill)
+        with mounted(image, tmp_path / "disk"):
+            await rig.start()
+            await rig.all_arrives()
+            await asyncio.to_thread(rig.gateway.stop)
+
+
+async def test_corrupt_pages_under_a_running_gateway_are_set_aside_and_the_cloud_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    async with a_rig(tmp_path, data, capsys) as rig:
+        await rig.start()
+        await rig.measure(500)
+        await rig.all_arrives()
+        with closing(sqlite3.connect(data / "outbox.sqlite3")) as other:
+            other.execute("INSERT INTO counters VALUES ('other', 1)")  # the gateway looks at the file anew
+            other.commit()
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with (data / "outbox.sqlite3").open("r+b") as file:
+            size = file.seek(0, 2)
+            file.seek(4096)
+            file.write(random.Random(1).randbytes(size - 4096))
+        await rig.measure(20)
+        await eventually(lambda: list(data.glob("*.corrupt-*")), _SLOW_S)
+        await rig.all_arrives()
+        await eventually(lambda: rig.upstream.errors, _SLOW_S)
+        assert "corrupt" in rig.upstream.errors[0]["reason"]
+        assert rig.gateway.running
+
+
+async def test_outbox_on_a_full_disk_opens_reads_and_waits(tmp_path: Path) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        path = disk.path / "outbox.sqlite3"
+        disk.fill()
+        with Outbox(path) as outbox:
+            assert outbox.trouble
+            assert await outbox.counts() == Counts()
+            assert await outbox.alarm_states() == {}
+            waiting = outbox.append([a_row() for _ in range(50)])
+            with pytest.raises(TimeoutError):
+                waiting.result(1.5)
+            disk.free()
+            await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
+            assert await outbox.counts() == Counts(committed=50, pending=50)
+            assert outbox.trouble == ""
+
+
+async def test_outbox_on_a_read_only_disk_gives_what_was_kept(tmp_path: Path) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        path = disk.path / "outbox.sqlite3"
+        with Outbox(path) as outbox:
+            await outbox.keep_alarm_state("child:a", "{}")
+            await outbox.know("ble-001", "F0:1B:DC:4B:00:01")
+        disk.remount("ro")
+        with Outbox(path) as outbox:
+            assert await outbox.alarm_states() == {"child:a": "{}"}
+            assert await outbox.addresses() == {"ble-001": "F0:1B:DC:4B:00:01"}
+            waiting = outbox.append([a_row()])
+            await eventually(lambda: "readonly" in outbox.trouble or "unable to open" in outbox.trouble)
+            disk.remount("rw")
+            await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
+
+
+async def test_corrupt_file_on_a_read_only_disk_waits_until_it_can_be_set_aside(tmp_path: Path) -> None:
+    with a_small_disk(tmp_path / "disk") as disk:
+        path = disk.path / "outbox.sqlite3"
+        path.write_bytes(b"no database" * 1000)
+        disk.remount("ro")
+        with Outbox(path) as outbox:
+            assert outbox.trouble
+            waiting = outbox.append([a_row()])
+            with pytest.raises(TimeoutError):
+                waiting.result(1.5)
+            disk.remount("rw")
+            await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
+            assert len(outbox.set_aside) == 1
+
+
+async def test_directory_that_is_not_ours_is_an_error_with_its_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_gateway.outbox.os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(OutboxUnavailable, match="correct its owner"):
+        Outbox(tmp_path / "outbox.sqlite3").open()

@@ -51,23 +51,13 @@ def make_room(db: sqlite3.Connection, bound: int, now: float) -> int:
     """Take one step towards the bound; returns how many rows it removed, 0 where none needs to go."""
     if used_bytes(db) <= FULL_FROM * bound:
         return 0
-    return _forget_delivered(db) or _drop_letters(db, bound) or _thin(db, now) or _drop_oldest(db)
+    return store.forget_settled(db, _CHUNK) or _drop_letters(db, bound) or _thin(db, now) or _drop_oldest(db)
 
 
 def take_gaps(db: sqlite3.Connection) -> list[Gap]:
     """All gaps that were not reported yet; they are forgotten here."""
     found = db.execute("DELETE FROM gaps RETURNING device_id, lost, first, last").fetchall()
     return [Gap(*row) for row in found]
-
-
-def _forget_delivered(db: sqlite3.Connection) -> int:
-    gone = db.execute(
-        "DELETE FROM readings WHERE id IN (SELECT id FROM readings"
-        " WHERE delivered_at IS NOT NULL OR rejected_at IS NOT NULL ORDER BY id LIMIT ?)",
-        (_CHUNK,),
-    ).rowcount
-    letters = "SELECT id FROM dead_letters WHERE delivered_at IS NOT NULL ORDER BY id LIMIT ?"
-    return gone + db.execute(f"DELETE FROM dead_letters WHERE id IN ({letters})", (_CHUNK,)).rowcount
 
 
 def _drop_letters(db: sqlite3.Connection, bound: int) -> int:

@@ -20,6 +20,8 @@ CREATE INDEX IF NOT EXISTS pending_readings ON readings (id)
     WHERE delivered_at IS NULL AND rejected_at IS NULL;
 CREATE INDEX IF NOT EXISTS pending_criticals ON readings (id)
     WHERE delivered_at IS NULL AND rejected_at IS NULL AND critical = 1;
+CREATE INDEX IF NOT EXISTS delivered_readings ON readings (delivered_at) WHERE delivered_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS rejected_readings ON readings (rejected_at) WHERE rejected_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS gaps (
     device_id TEXT NOT NULL,
     hour TEXT NOT NULL,
@@ -35,6 +37,7 @@ CREATE TABLE IF NOT EXISTS dead_letters (
     delivered_at REAL
 );
 CREATE INDEX IF NOT EXISTS pending_dead_letters ON dead_letters (id) WHERE delivered_at IS NULL;
+CREATE INDEX IF NOT EXISTS sent_dead_letters ON dead_letters (delivered_at) WHERE delivered_at IS NOT NULL;
 CREATE TABLE IF NOT EXISTS progress (
     device_id TEXT PRIMARY KEY,
     boot INTEGER NOT NULL,

@@ -13,6 +13,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from uuid import UUID
 
 REJECTED_KEPT_S = 30 * 24 * 3600.0
@@ -167,18 +168,20 @@ def acknowledge_dead_letters(db: sqlite3.Connection, ids: Sequence[int], now: fl
 
 def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:
     """Delete some of what was delivered before the history, or rejected a month ago. Returns how much."""
-    cutoffs = {"delivered": now - history_s, "rejected": now - REJECTED_KEPT_S, "most": _PURGE_CHUNK}
-    gone = db.execute(
-        "DELETE FROM readings WHERE id IN (SELECT id FROM readings"
-        " WHERE delivered_at < :delivered OR rejected_at < :rejected ORDER BY id LIMIT :most)",
-        cutoffs,
-    ).rowcount
-    gone += db.execute(
-        "DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters"
-        " WHERE delivered_at < :delivered ORDER BY id LIMIT :most)",
-        cutoffs,
-    ).rowcount
-    return gone
+    return (
+        _delete_oldest(db, "readings", "delivered_at", now - history_s, _PURGE_CHUNK)
+        + _delete_oldest(db, "readings", "rejected_at", now - REJECTED_KEPT_S, _PURGE_CHUNK)
+        + _delete_oldest(db, "dead_letters", "delivered_at", now - history_s, _PURGE_CHUNK)
+    )
+
+
+def forget_settled(db: sqlite3.Connection, most: int) -> int:
+    """Delete the oldest of what was delivered or rejected, however young. Returns how much."""
+    return (
+        _delete_oldest(db, "readings", "delivered_at", inf, most)
+        or _delete_oldest(db, "readings", "rejected_at", inf, most)
+        or _delete_oldest(db, "dead_letters", "delivered_at", inf, most)
+    )
 
 
 def counts(db: sqlite3.Connection) -> Counts:
@@ -200,6 +203,12 @@ def counts(db: sqlite3.Connection) -> Counts:
     return Counts(
         committed, pending, delivered, rejected, thinned, letters, letters - sent - dropped, dropped
     )
+
+
+def _delete_oldest(db: sqlite3.Connection, table: str, column: str, before: float, most: int) -> int:
+    """Delete the oldest rows that were settled before a moment; each such column has an index."""
+    oldest = f"SELECT id FROM {table} WHERE {column} < ? ORDER BY {column} LIMIT ?"
+    return db.execute(f"DELETE FROM {table} WHERE id IN ({oldest})", (before, most)).rowcount
 
 
 def _entries(db: sqlite3.Connection, query: str, values: tuple[int, ...]) -> list[Entry]:

@@ -73,21 +73,18 @@ async def _pass(outbox: Outbox, clock: _Clock, hours: float, bound: int) -> tupl
     chance = random.Random(_SEED)
     start = datetime.now(UTC) - timedelta(hours=hours)
     criticals, committed = [], 0
-    for second in range(int(hours * 3600)):
-        at = start + timedelta(seconds=second)
-        clock.now = at.timestamp()
+    for first in range(0, int(hours * 3600), _UPKEEP_EVERY_S):
         rows = []
-        for device in range(BRACELETS):
-            critical = chance.random() < _CRITICAL_SHARE
-            rows.append(_row(f"ble-{device:03d}", second, at, critical))
-            if critical:
-                criticals.append(rows[-1].message_id)
-        last = outbox.append(rows)
+        for second in range(first, first + _UPKEEP_EVERY_S):
+            at = start + timedelta(seconds=second)
+            for device in range(BRACELETS):
+                rows.append(_row(f"ble-{device:03d}", second, at, chance.random() < _CRITICAL_SHARE))
+        clock.now = at.timestamp()
+        criticals += [row.message_id for row in rows if row.critical]
         committed += len(rows)
-        if second % _UPKEEP_EVERY_S == 0:
-            await asyncio.wrap_future(last)
-            while await outbox.make_room(bound):
-                pass
+        await asyncio.wrap_future(outbox.append(rows))
+        while await outbox.make_room(bound):
+            pass
     return committed, criticals
 
 

@@ -2,8 +2,8 @@
 
 Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
 `synchronous=FULL`: on disk, not only written). Work gathers for 0.2 s before a transaction, unless somebody
-is in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading and
-for hundreds, in time and in wear of the card.
+is in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading
+and for hundreds, in time and in wear of the card.
 
 A full or failing disk is a state (`trouble`), at start as well: the work waits and is tried again. What only
 looks never waits for the writer, so that alarms go on with what was known before. A corrupt file is set aside
@@ -156,6 +156,10 @@ class Outbox:
     async def peek_backlog(self, up_to: int, limit: int) -> list[Entry]:
         """The oldest pending readings up to a row, critical ones first."""
         return await self._ask(lambda db: store.peek_backlog(db, up_to, limit))
+
+    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
+        """The newest readings before a row that were committed since then, delivered or not, in order."""
+        return await self._look(lambda db: store.recent(db, before, since, limit))
 
     async def filled(self, bound: int) -> float:
         """Share of a bound, in bytes, that is in use."""

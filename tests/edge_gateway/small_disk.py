@@ -41,7 +41,7 @@ class SmallDisk:
         _run("mount", "-o", f"remount,{how}", str(self.path))
 
     def break_down(self) -> None:
-        """The kernel finds an error and takes no more writes, whatever is open: what a worn SD card ends in."""
+        """The kernel finds an error and takes no more writes, whatever is open: how a worn SD card ends."""
         device = next(
             line.split()[0]
             for line in Path("/proc/mounts").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or corrupt, under a real gateway: it watches on, says so, and loses nothing."""
+"""Disks that are full, read-only or corrupt, under a real gateway: it watches on, says so, loses nothing."""
 
 from __future__ import annotations
 

@@ -147,7 +147,7 @@ async def _until_signal(config: Config) -> None:
 
 def _check(config: Config, _chosen: argparse.Namespace) -> int:
     if config.page:
-        config.page.pin  # noqa: B018 - reading it checks it
+        config.page.check()
     for warning in config.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     sources = [name for name in ("mqtt", "ble") if getattr(config, name)]

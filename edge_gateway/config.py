@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import tomllib
 from difflib import get_close_matches
 from importlib.resources import files
@@ -152,6 +153,31 @@ class PageConfig(_Section):
         if len(pin) < _SHORTEST_PIN:
             raise InvalidConfig("page.pin_file", "holds no PIN worth the name", "Use at least 4 characters")
         return pin
+
+    def check(self) -> None:
+        """Look at the files it names.
+
+        Raises:
+            InvalidConfig: PIN, certificate or key cannot be used.
+        """
+        self.pin  # noqa: B018 - reading it checks it
+        if self.certificate_file is None:
+            return
+        for name, file in (("certificate_file", self.certificate_file), ("key_file", self.key_file)):
+            try:
+                Path(file or "").read_bytes()
+            except OSError as error:
+                raise InvalidConfig(
+                    f"page.{name}", f"cannot be read: {error}", "Correct the path, or the file's owner"
+                ) from None
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate_file, self.key_file)
+        except OSError as error:
+            raise InvalidConfig(
+                "page.certificate_file",
+                f"cannot be used with its key: {error}",
+                "Both must be PEM, belong together and have no passphrase",
+            ) from None
 
 
 class GpioConfig(_Section):

@@ -83,17 +83,18 @@ Serving = Callable[..., AbstractAsyncContextManager[Served]]
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    """Serve the page inside; `pin=None` needs none."""
+    """Serve the page inside; `pin=None` needs none, `tls` is a certificate and its key."""
 
     @asynccontextmanager
-    async def start(pin: str | None = None) -> AsyncIterator[Served]:
+    async def start(pin: str | None = None, tls: tuple[Path, Path] | None = None) -> AsyncIterator[Served]:
+        certificate_file, key_file = tls or (None, None)
         config = PageConfig.model_construct(
-            host="127.0.0.1", port=0, pin_file=None, certificate_file=None, key_file=None
+            host="127.0.0.1", port=0, pin_file=None, certificate_file=certificate_file, key_file=key_file
         )
         with Outbox(tmp_path / "outbox.sqlite3") as outbox, listen(config) as listening:
             served = Served(outbox, pin)
             await served.ward.recall()
-            served.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            served.url = f"{config.scheme}://127.0.0.1:{listening.getsockname()[1]}"
             tasks = [
                 asyncio.create_task(serve(served.page, config, listening)),
                 asyncio.create_task(served.ward.run()),

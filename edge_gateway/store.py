@@ -49,6 +49,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A reading the API refused for good.
+
+    Attributes:
+        at: when, seconds since 1970.
+    """
+
+    message_id: str
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What an outbox has held since it was made.
 
@@ -174,6 +187,22 @@ def acknowledge_dead_letters(db: sqlite3.Connection, ids: Sequence[int], now: fl
         (now, json.dumps(ids)),
     ).rowcount
     count(db, "dead_letters_delivered", done)
+
+
+def oldest_pending(db: sqlite3.Connection) -> float | None:
+    """When the oldest reading that still waits was committed, seconds since 1970; None where none waits."""
+    found = db.execute(f"SELECT committed_at FROM readings WHERE {_PENDING} ORDER BY id LIMIT 1").fetchone()
+    return float(found[0]) if found else None
+
+
+def rejected(db: sqlite3.Connection, limit: int) -> list[Rejected]:
+    """The readings that were refused last, newest first."""
+    found = db.execute(
+        "SELECT message_id, rejected_at, rejected_reason FROM readings"
+        " WHERE rejected_at IS NOT NULL ORDER BY rejected_at DESC LIMIT ?",
+        (limit,),
+    ).fetchall()
+    return [Rejected(*row) for row in found]
 
 
 def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:

@@ -33,11 +33,13 @@ class Served:
 
     Attributes:
         failures: what the self-test finds, by contact.
+        outbox_trouble: why the disk takes nothing; empty while it does.
     """
 
     def __init__(self, outbox: Outbox, pin: str | None) -> None:
         self.outbox, self.state = outbox, GatewayState("gw-test")
         self.failures: dict[str, str] = {}
+        self.outbox_trouble = ""
         self.ward = Ward("gw-test", NAMES, DEVICES, outbox, self._conditions)
         self.access = Access(b"k" * 32, pin)
         self.page = Page(self.ward, self.state, outbox, self.access, "fr", self._self_test, asyncio.Event())
@@ -67,7 +69,10 @@ class Served:
         self.ward.observe(reading, records(reading, reading.message_id))
 
     def _conditions(self, _ward: Ward, now: datetime) -> Iterator[Condition]:
-        yield from watch.of_gateway(watch.Parts(uplink_down_since=self.state.undelivered_since), now)
+        parts = watch.Parts(
+            uplink_down_since=self.state.undelivered_since, outbox_trouble=self.outbox_trouble
+        )
+        yield from watch.of_gateway(parts, now)
 
     async def _self_test(self) -> dict[str, str]:
         return self.failures

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -14,9 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_gateway import commands as bracelet_commands
+from edge_gateway import outbox_commands
 from edge_gateway.config import Config, load_config
 from edge_gateway.errors import GatewayError, InvalidConfig
-from edge_gateway.outbox import read_counts
 
 OK, FAILURE, USAGE = 0, 1, 2
 
@@ -77,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(command=_check)
     outbox_help = "say how many readings were kept, delivered and are pending; also while the gateway runs"
     outbox = commands.add_parser("outbox", parents=[common], help=outbox_help, description=outbox_help)
-    outbox.add_argument("--json", action="store_true", help="as one JSON object")
+    outbox.add_argument(
+        "what", nargs="?", choices=["rejected"], help="rejected: the readings the API refused last, and why"
+    )
+    outbox.add_argument("--json", action="store_true", help="as JSON")
     outbox.set_defaults(command=_outbox)
     _add_operations(commands, common)
     _add_bracelet_commands(commands, common)
@@ -147,7 +149,7 @@ async def _until_signal(config: Config) -> None:
 
 def _check(config: Config, _chosen: argparse.Namespace) -> int:
     if config.page:
-        config.page.pin  # noqa: B018 - reading it checks it
+        config.page.check()
     for warning in config.warnings():
         print(f"warning: {warning}", file=sys.stderr)
     sources = [name for name in ("mqtt", "ble") if getattr(config, name)]
@@ -157,13 +159,7 @@ def _check(config: Config, _chosen: argparse.Namespace) -> int:
 
 
 def _outbox(config: Config, chosen: argparse.Namespace) -> int:
-    counts = read_counts(config.outbox_path).to_json()
-    if chosen.json:
-        print(json.dumps(counts))
-    else:
-        for name, value in counts.items():
-            print(f"{name.replace('_', ' '):22}{value:>12}")
-    return OK
+    return (outbox_commands.rejected if chosen.what else outbox_commands.show)(config, as_json=chosen.json)
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 import tomllib
 from difflib import get_close_matches
 from importlib.resources import files
@@ -12,8 +13,10 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from edge_gateway.errors import InvalidConfig
+from edge_gateway.toml_lines import line_of
 from vitals.reading import Identifier
 
 EXAMPLE = "gateway.example.toml"
@@ -151,6 +154,31 @@ class PageConfig(_Section):
             raise InvalidConfig("page.pin_file", "holds no PIN worth the name", "Use at least 4 characters")
         return pin
 
+    def check(self) -> None:
+        """Look at the files it names.
+
+        Raises:
+            InvalidConfig: PIN, certificate or key cannot be used.
+        """
+        self.pin  # noqa: B018 - reading it checks it
+        if self.certificate_file is None:
+            return
+        for name, file in (("certificate_file", self.certificate_file), ("key_file", self.key_file)):
+            try:
+                Path(file or "").read_bytes()
+            except OSError as error:
+                raise InvalidConfig(
+                    f"page.{name}", f"cannot be read: {error}", "Correct the path, or the file's owner"
+                ) from None
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate_file, self.key_file)
+        except OSError as error:
+            raise InvalidConfig(
+                "page.certificate_file",
+                f"cannot be used with its key: {error}",
+                "Both must be PEM, belong together and have no passphrase",
+            ) from None
+
 
 class GpioConfig(_Section):
     """Pins of a Raspberry Pi, by their BCM numbers."""
@@ -271,7 +299,7 @@ def load_config(path: Path) -> Config:
     """Read and check a configuration file; relative paths in it count from the file's directory.
 
     Raises:
-        InvalidConfig: names the setting, the reason and the remedy.
+        InvalidConfig: names file, line, setting, reason and remedy of everything that is wrong.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -281,26 +309,30 @@ def load_config(path: Path) -> Config:
         raise InvalidConfig(
             "", f"{path} cannot be read: {error}", "Check its permissions and UTF-8"
         ) from None
-    return parse_config(text, path.parent)
+    return parse_config(text, path.parent, path.name)
 
 
-def parse_config(text: str, directory: Path = Path()) -> Config:
+def parse_config(text: str, directory: Path = Path(), name: str = "") -> Config:
     """Check the text of a configuration file.
 
     Args:
         directory: where relative paths count from.
+        name: what to call the file in messages.
 
     Raises:
-        InvalidConfig: names the setting, the reason and the remedy.
+        InvalidConfig: names line, setting, reason and remedy of everything that is wrong.
     """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InvalidConfig("", f"not TOML: {error}", "Texts need quotes; compare with the example") from None
+        remedy = "Texts need quotes; compare with the example"
+        raise InvalidConfig("", f"not TOML: {error}", remedy, place=name) from None
     try:
         return _resolved(Config.model_validate(document), directory)
     except ValidationError as error:
-        raise _invalid_config(error) from None
+        *others, last = reversed(error.errors(include_url=False, include_input=False))
+        also = tuple(_invalid_config(each, text, name) for each in reversed(others))
+        raise _invalid_config(last, text, name, also) from None
 
 
 def example() -> str:
@@ -319,28 +351,31 @@ def _resolved(config: Config, directory: Path) -> Config:
     return config.model_copy(update={**at_home(config), **moved, "contact": contacts})
 
 
-def _invalid_config(error: ValidationError) -> InvalidConfig:
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = [part for part in first["loc"] if not isinstance(part, int)]
-    field = ".".join(map(str, first["loc"]))
-    section = _section_of([str(part) for part in where[:-1]])
-    name = str(where[-1]) if where else ""
-    reason = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
+def _invalid_config(
+    error: ErrorDetails, text: str, file: str, also: tuple[InvalidConfig, ...] = ()
+) -> InvalidConfig:
+    line = line_of(text, error["loc"])
+    place = ":".join(filter(None, [file, str(line or "")]))
+    reason, remedy = _explained(error)
+    return InvalidConfig(".".join(map(str, error["loc"])), reason, remedy, place=place, also=also)
+
+
+def _explained(error: ErrorDetails) -> tuple[str, str]:
+    """Reason and remedy."""
+    where = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    section, name = _section_of(where[:-1]), where[-1] if where else ""
+    reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
         near = get_close_matches(name, section.model_fields, 1)
-        return InvalidConfig(
-            field,
-            "unknown setting",
-            f"Did you mean {near[0]}?" if near else "Remove it, or check its section",
-        )
+        return "unknown setting", f"Did you mean {near[0]}?" if near else "Remove it, or check its section"
     known = section.model_fields.get(name)
     if known is None or not known.examples:
-        return InvalidConfig(field, reason, f"Compare with the example ({EXAMPLE})")
+        return reason, f"Compare with the example ({EXAMPLE})"
     shown = known.examples[0]
     quoted = f'"{shown}"' if isinstance(shown, str) and shown not in ("true", "false") else shown
-    if first["type"] == "missing":
+    if error["type"] == "missing":
         reason = "is missing"
-    return InvalidConfig(field, reason, f"Write for example: {name} = {quoted}")
+    return reason, f"Write for example: {name} = {quoted}"
 
 
 _SECTIONS: dict[str, type[_Section]] = {

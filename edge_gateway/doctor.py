@@ -165,9 +165,9 @@ def _secret(what: str, path: Path) -> Finding:
 def _page(config: Config) -> Finding:
     assert config.page is not None
     try:
-        config.page.pin  # noqa: B018 - reading it checks it
+        config.page.check()
     except InvalidConfig as error:
-        return Finding("page", Verdict.BAD, error.reason, error.remedy)
+        return Finding("page", Verdict.BAD, f"{error.field} {error.reason}", error.remedy)
     if config.page.pin_file:
         return _secret("page", config.page.pin_file)
     return Finding("page", Verdict.OK, "for this machine only, without a PIN")

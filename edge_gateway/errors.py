@@ -32,11 +32,22 @@ class InvalidConfig(GatewayError):
         field: dotted path of the setting, empty when the whole file is at fault.
         reason: what is wrong.
         remedy: what to do about it.
+        place: file and line, "gateway.toml:12"; empty where there is none.
+        also: what else is wrong with the same configuration.
     """
 
-    def __init__(self, field: str, reason: str, remedy: str) -> None:
-        super().__init__(f"{field}: {reason}. {remedy}" if field else f"{reason}. {remedy}")
-        self.field, self.reason, self.remedy = field, reason, remedy
+    def __init__(
+        self,
+        field: str,
+        reason: str,
+        remedy: str,
+        *,
+        place: str = "",
+        also: tuple[InvalidConfig, ...] = (),
+    ) -> None:
+        told = ": ".join(filter(None, [place, field, f"{reason}. {remedy}"]))
+        super().__init__("\n".join([told, *map(str, also)]))
+        self.field, self.reason, self.remedy, self.place, self.also = field, reason, remedy, place, also
 
 
 class DataDirUnavailable(GatewayError):

@@ -27,6 +27,7 @@ from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
 from edge_gateway.outbox import Outbox
 from edge_gateway.people import People, people
+from edge_gateway.recollection import recollect
 from edge_gateway.room import Gap
 from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import GatewayState
@@ -147,6 +148,7 @@ async def _run(
             tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
             tasks.create_task(parts.alarms.run(), name="alarms"),
             tasks.create_task(parts.people.run(), name="people"),
+            tasks.create_task(recollect(parts.people.ward, outbox), name="recollection"),
             tasks.create_task(_upkeep(config, parts, state, outbox, reported), name="upkeep"),
         ]
         if config.page:

@@ -19,9 +19,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -157,6 +157,10 @@ class Outbox:
         """The oldest pending readings up to a row, critical ones first."""
         return await self._ask(lambda db: store.peek_backlog(db, up_to, limit))
 
+    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
+        """The newest readings before a row that were committed since then, delivered or not, in order."""
+        return await self._look(lambda db: store.recent(db, before, since, limit))
+
     async def filled(self, bound: int) -> float:
         """Share of a bound, in bytes, that is in use."""
         return await self._ask(room.used_bytes) / bound
@@ -269,9 +273,9 @@ class Outbox:
 
         def look() -> T:
             try:
-                with closing(_connect_to_read(self.path)) as db:
+                with reading(self.path) as db:
                     return statement(db)
-            except sqlite3.Error as error:
+            except (OSError, sqlite3.Error) as error:
                 log.error("outbox cannot be read: %s", error)
                 with closing(_nothing_kept()) as db:
                     return statement(db)
@@ -433,10 +437,19 @@ def read_counts(path: Path) -> Counts:
     Raises:
         sqlite3.Error: the file cannot be read.
     """
-    if not path.exists():
-        return Counts()
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as db:
+    with reading(path) as db:
         return store.counts(db)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """An outbox to look into, also while a gateway writes it; an empty one where there is no file.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    with closing(_connect_to_read(path)) as db:
+        yield db
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -461,15 +474,26 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     A file that was closed in good order on a disk that is read-only now can be read only as one that nobody
     changes: sharing it needs a second file.
     """
-    for how in ("mode=ro", "immutable=1"):
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10)
-        try:
-            if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'counters'").fetchone():
-                return db
-        except sqlite3.OperationalError as error:
-            log.debug("%s: %s", how, error)
-        db.close()
+    if not path.exists():
+        return _nothing_kept()
+    try:
+        db = _connect_as(path, "mode=ro")
+    except sqlite3.OperationalError:
+        db = _connect_as(path, "immutable=1")
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'counters'").fetchone():
+        return db
+    db.close()
     return _nothing_kept()
+
+
+def _connect_as(path: Path, how: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10)
+    try:
+        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
 
 
 def _nothing_kept() -> sqlite3.Connection:

@@ -50,6 +50,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Rejected:
+    """A reading the API refused for good.
+
+    Attributes:
+        at: when, seconds since 1970.
+    """
+
+    message_id: str
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What an outbox has held since it was made.
 
@@ -146,6 +159,17 @@ def bury(db: sqlite3.Connection, error_id: UUID, body: str) -> None:
     count(db, "dead_letters", added)
 
 
+def recent(db: sqlite3.Connection, before: int, since: float, limit: int) -> list[Entry]:
+    """The newest readings before a row that were committed since then, delivered or not, in that order."""
+    return _entries(
+        db,
+        "SELECT id, message_id AS identity, body FROM"
+        " (SELECT id, message_id, body, committed_at FROM readings WHERE id < ? ORDER BY id DESC LIMIT ?)"
+        " WHERE committed_at >= ?",
+        (before, limit, since),
+    )
+
+
 def peek_dead_letters(db: sqlite3.Connection, limit: int) -> list[Entry]:
     """The oldest dead letters that are still to be sent."""
     return _entries(
@@ -164,6 +188,22 @@ def acknowledge_dead_letters(db: sqlite3.Connection, ids: Sequence[int], now: fl
         (now, json.dumps(ids)),
     ).rowcount
     count(db, "dead_letters_delivered", done)
+
+
+def oldest_pending(db: sqlite3.Connection) -> float | None:
+    """When the oldest reading that still waits was committed, seconds since 1970; None where none waits."""
+    found = db.execute(f"SELECT committed_at FROM readings WHERE {_PENDING} ORDER BY id LIMIT 1").fetchone()
+    return float(found[0]) if found else None
+
+
+def rejected(db: sqlite3.Connection, limit: int) -> list[Rejected]:
+    """The readings that were refused last, newest first."""
+    found = db.execute(
+        "SELECT message_id, rejected_at, rejected_reason FROM readings"
+        " WHERE rejected_at IS NOT NULL ORDER BY rejected_at DESC LIMIT ?",
+        (limit,),
+    ).fetchall()
+    return [Rejected(*row) for row in found]
 
 
 def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:
@@ -211,7 +251,7 @@ def _delete_oldest(db: sqlite3.Connection, table: str, column: str, before: floa
     return db.execute(f"DELETE FROM {table} WHERE id IN ({oldest})", (before, most)).rowcount
 
 
-def _entries(db: sqlite3.Connection, query: str, values: tuple[int, ...]) -> list[Entry]:
+def _entries(db: sqlite3.Connection, query: str, values: tuple[float, ...]) -> list[Entry]:
     """What a query finds, by row."""
     (found,) = db.execute(
         f"SELECT json_group_array(json_array(id, identity, body)) FROM ({query})", values

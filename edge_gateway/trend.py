@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 _MINUTES = 4 * 60
+HOURS = _MINUTES / 60
 WIDTH, HEIGHT = _MINUTES, 60
 
 

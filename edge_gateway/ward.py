@@ -108,7 +108,13 @@ class Child:
         return self.watched.latest or self.watched.since
 
     def note(self, reading: Reading, now: datetime) -> None:
-        """Remember the values of a reading, as far as they are newer than those known."""
+        """Take in a reading that came just now."""
+        measured = self.remember(reading, now)
+        off = bool(reading.signal and reading.signal.contact is False)
+        self.no_contact_since = (self.no_contact_since or measured) if off else None
+
+    def remember(self, reading: Reading, now: datetime) -> datetime:
+        """Remember the values of a reading, as far as they are newer than those known; returns its time."""
         self.devices.add(reading.device_id)
         measured = min(reading.timestamp, now)
         for vital in VITALS:
@@ -120,8 +126,7 @@ class Child:
             if known is None or known.measured <= measured:
                 self.values[vital.field] = Value(number, measured)
                 self.watched.latest = max(self.watched.latest or measured, measured)
-        off = bool(reading.signal and reading.signal.contact is False)
-        self.no_contact_since = (self.no_contact_since or measured) if off else None
+        return measured
 
 
 class Duty(BaseModel):
@@ -201,6 +206,12 @@ class Ward:
         for notice in notices:
             self._say(message.of_notice(notice, child.name))
         self.version += 1
+
+    def recollect(self, reading: Reading) -> None:
+        """Take in a reading of before the start: its values are shown, no alarm is decided by it."""
+        if child := self._child(reading.patient_id):
+            child.remember(reading, self._now())
+            self.version += 1
 
     def acknowledge(
         self, patient_id: str, by: str, group: Group | None = None, silence: timedelta | None = None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from edge_gateway.config import PageConfig
-from edge_gateway.errors import PageUnavailable
+from edge_gateway.errors import InvalidConfig, PageUnavailable
 from edge_gateway.page.app import Page
 
 
@@ -43,8 +43,12 @@ def listen(config: PageConfig) -> socket.socket:
     """A socket for the page.
 
     Raises:
-        PageUnavailable: the address cannot be had.
+        PageUnavailable: the address cannot be had, or there is no certificate to serve it with.
     """
+    try:
+        config.check()
+    except InvalidConfig as error:  # never in the clear instead
+        raise PageUnavailable(str(error)) from error
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     try:

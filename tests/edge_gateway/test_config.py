@@ -103,6 +103,29 @@ def test_config_error_names_field_and_remedy(text: str, field: str, says: str) -
     assert says in str(refused.value)
 
 
+def test_everything_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        HEAD + "histroy_hours = 3\n" + API + MQTT + "port = 99999\n" + bracelet("a") + bracelet("a/b")
+    )
+    with pytest.raises(InvalidConfig) as refused:
+        load_config(path)
+    lines = str(refused.value).splitlines()
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["gateway.toml:6", "mqtt.port"],
+        ["gateway.toml:11", "bracelet.1.device_id"],
+        ["gateway.toml:2", "histroy_hours"],
+    ]
+    assert lines[2].endswith("unknown setting. Did you mean history_hours?")
+
+
+def test_syntax_error_names_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(HEAD + "data_dir = data\n")
+    with pytest.raises(InvalidConfig, match=r"^gateway\.toml: not TOML: .*at line 2"):
+        load_config(path)
+
+
 def test_missing_file_shows_an_example(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"there is no configuration file .*gateway\.toml") as refused:
         load_config(tmp_path / "gateway.toml")

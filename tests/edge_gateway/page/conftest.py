@@ -33,11 +33,13 @@ class Served:
 
     Attributes:
         failures: what the self-test finds, by contact.
+        outbox_trouble: why the disk takes nothing; empty while it does.
     """
 
     def __init__(self, outbox: Outbox, pin: str | None) -> None:
         self.outbox, self.state = outbox, GatewayState("gw-test")
         self.failures: dict[str, str] = {}
+        self.outbox_trouble = ""
         self.ward = Ward("gw-test", NAMES, DEVICES, outbox, self._conditions)
         self.access = Access(b"k" * 32, pin)
         self.page = Page(self.ward, self.state, outbox, self.access, "fr", self._self_test, asyncio.Event())
@@ -67,7 +69,10 @@ class Served:
         self.ward.observe(reading, records(reading, reading.message_id))
 
     def _conditions(self, _ward: Ward, now: datetime) -> Iterator[Condition]:
-        yield from watch.of_gateway(watch.Parts(uplink_down_since=self.state.undelivered_since), now)
+        parts = watch.Parts(
+            uplink_down_since=self.state.undelivered_since, outbox_trouble=self.outbox_trouble
+        )
+        yield from watch.of_gateway(parts, now)
 
     async def _self_test(self) -> dict[str, str]:
         return self.failures
@@ -83,17 +88,18 @@ Serving = Callable[..., AbstractAsyncContextManager[Served]]
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    """Serve the page inside; `pin=None` needs none."""
+    """Serve the page inside; `pin=None` needs none, `tls` is a certificate and its key."""
 
     @asynccontextmanager
-    async def start(pin: str | None = None) -> AsyncIterator[Served]:
+    async def start(pin: str | None = None, tls: tuple[Path, Path] | None = None) -> AsyncIterator[Served]:
+        certificate_file, key_file = tls or (None, None)
         config = PageConfig.model_construct(
-            host="127.0.0.1", port=0, pin_file=None, certificate_file=None, key_file=None
+            host="127.0.0.1", port=0, pin_file=None, certificate_file=certificate_file, key_file=key_file
         )
         with Outbox(tmp_path / "outbox.sqlite3") as outbox, listen(config) as listening:
             served = Served(outbox, pin)
             await served.ward.recall()
-            served.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            served.url = f"{config.scheme}://127.0.0.1:{listening.getsockname()[1]}"
             tasks = [
                 asyncio.create_task(serve(served.page, config, listening)),
                 asyncio.create_task(served.ward.run()),

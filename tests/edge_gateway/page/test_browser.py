@@ -120,6 +120,19 @@ async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Brow
         await expect(page.locator("#self-test-results")).to_have_text("mother: sent; has it arrived?")
 
 
+@pytest.mark.parametrize("size", [PHONE, TABLET])
+async def test_urgent_trouble_of_the_gateway_itself_is_seen_without_scrolling(
+    serving: Serving, browser: Browser, size: dict[str, int]
+) -> None:
+    async with serving() as served:
+        page = await a_page(browser, served, viewport=size)
+        alarm = page.locator("#gateway .alarm.HIGH")
+        served.outbox_trouble = "database or disk is full"
+        await expect(alarm).to_be_in_viewport(timeout=3000)
+        served.outbox_trouble = ""
+        await expect(alarm).to_have_count(0, timeout=3000)
+
+
 async def test_sound_needs_a_press_and_says_so(serving: Serving, browser: Browser) -> None:
     async with serving() as served:
         page = await a_page(browser, served)

@@ -1,0 +1,54 @@
+"""What a person asks of a gateway's outbox; nothing is changed, and a gateway may run meanwhile."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from edge_gateway import room, store
+from edge_gateway.commands import ago, table
+from edge_gateway.config import Config
+from edge_gateway.outbox import reading
+
+_MOST_SHOWN = 200
+
+
+def show(config: Config, *, as_json: bool) -> int:
+    """Print what the outbox holds, how full it is, and which corrupt files were set aside."""
+    path, bound = config.outbox_path, config.outbox.max_bytes
+    with reading(path) as db:
+        counts, used, oldest = store.counts(db), room.used_bytes(db), store.oldest_pending(db)
+    aside = sorted(
+        each.name for each in path.parent.glob(f"{path.name}.corrupt-*") if each.name.endswith("Z")
+    )
+    since = _iso(oldest) if oldest is not None else None
+    if as_json:
+        more = {"bytes": used, "filled": round(used / bound, 4), "oldest_pending": since, "set_aside": aside}
+        print(json.dumps(counts.to_json() | more))
+        return 0
+    rows = [(name.replace("_", " "), str(value)) for name, value in counts.to_json().items()]
+    rows.append(("size", f"{used / 2**20:.1f} of {bound / 2**20:.0f} MiB ({used / bound:.1%})"))
+    rows.append(("oldest pending", f"{ago(since, datetime.now(UTC))} old" if since else "none"))
+    rows.append(("set aside as corrupt", ", ".join(aside) or "none"))
+    for name, value in rows:
+        print(f"{name:22}{value:>12}")
+    return 0
+
+
+def rejected(config: Config, *, as_json: bool) -> int:
+    """Print the readings the API refused last, newest first, by their `message_id`."""
+    with reading(config.outbox_path) as db:
+        found = store.rejected(db, _MOST_SHOWN)
+    if as_json:
+        print(json.dumps([asdict(each) | {"at": _iso(each.at)} for each in found]))
+    elif found:
+        rows: list[tuple[str, ...]] = [(each.message_id, _iso(each.at), each.reason) for each in found]
+        print(table(("message_id", "refused", "why"), rows))
+    else:
+        print("no reading was refused")
+    return 0
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -33,7 +33,7 @@ def test_add_prints_the_secret_alone_on_standard_output(
     registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
     found = registry.authenticate("gw-1", secret)
     assert found is not None
-    assert found.devices == {"bracelet-001", "bracelet-002"}
+    assert found.devices == frozenset({"bracelet-001", "bracelet-002"})
     assert sorted(found.scopes) == ["errors:write", "readings:write"]
     assert (
         audit(variables)[-1].items()

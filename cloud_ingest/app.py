@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cloud_ingest import API_VERSION
-from cloud_ingest.auth import Tokens
+from cloud_ingest.audit import Action, Audit
 from cloud_ingest.csv import MetricsCsv
 from cloud_ingest.database import DatabaseProbe
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
-from cloud_ingest.errors import NotDurable, Unacceptable
+from cloud_ingest.errors import NotDurable, OAuthRefused, Unacceptable
+from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Ingestion
 from cloud_ingest.intake import Intake
 from cloud_ingest.kafka_watch import KafkaProbe
@@ -28,11 +29,15 @@ from cloud_ingest.metrics import Metrics
 from cloud_ingest.probes import Probe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
-from cloud_ingest.routes import health, measurements, metrics
+from cloud_ingest.registry import Registry
+from cloud_ingest.routes import health, measurements, metrics, oauth
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
+from cloud_ingest.routes.security import secured
 from cloud_ingest.settings import Settings
+from cloud_ingest.signing_keys import SigningKeys
 from cloud_ingest.spool import Spool
+from cloud_ingest.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
@@ -51,26 +56,40 @@ def create_app(settings: Settings) -> FastAPI:
     """The application of some settings.
 
     Raises:
-        InvalidSettings: the token file or the pseudonym key cannot be used.
+        InvalidSettings: the registry of gateways, a signing key or the pseudonym key cannot be used.
     """
-    tokens, hidden = Tokens.load(settings.token_file), pseudonyms(settings)
+    guard, hidden = _guard(settings), pseudonyms(settings)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with _parts(settings, tokens, hidden) as parts:
+        async with _parts(settings, guard, hidden) as parts:
             app.state.parts = parts
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    for module in (measurements, health, metrics):
-        app.include_router(module.router)
+    routers = [measurements.router, health.router, metrics.router]
+    for router in [*routers, oauth.router] if guard else routers:
+        app.include_router(router)
     _refuse_in_one_form(app)
-    _describe(app)
+    _describe(app, guarded=routers if guard else [])
     return app
 
 
+def _guard(settings: Settings) -> Guard | None:
+    """The door, where there is one."""
+    if settings.auth == "off":
+        return None
+    registry, keys = Registry.open(settings.gateways_file), SigningKeys.of(settings)
+    audit = Audit(settings.audit_file)
+    if not keys.all():
+        audit.write(Action.KEY_MADE, kid=keys.make().kid)
+    if not registry.all():
+        log.warning("no gateway is registered yet: kidjamo-ingest gateway add")
+    return Guard(registry, Tokens(keys, settings.token_lifetime_s), audit, settings.rate_limit)
+
+
 @contextlib.asynccontextmanager
-async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> AsyncIterator[Parts]:
+async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) -> AsyncIterator[Parts]:
     spool = Spool(settings.spool_path, settings.spool_max_mb * 2**20)
     publisher = Publisher(settings.kafka)
     csv = MetricsCsv(settings.metrics_csv, settings.metrics_csv_max_mb * 2**20)
@@ -81,10 +100,10 @@ async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> Asyn
         probe.start()
     await asyncio.to_thread(kafka.wait_for_answer, KAFKA_AT_START_S)
     delivery = Delivery(publisher, spool, kafka.silence)
-    ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv)
+    ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv, guard)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        yield Parts(ingestion, spool, tokens, kafka, database)
+        yield Parts(ingestion, spool, guard, kafka, database)
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -98,8 +117,11 @@ async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> Asyn
 def _refuse_in_one_form(app: FastAPI) -> None:
     @app.exception_handler(Unacceptable)
     async def unacceptable(_request: Request, error: Unacceptable) -> Response:
-        headers = {"Connection": "close"} if error.status == 413 else None
-        return refusal(error.status, error.code, str(error), headers)
+        return refusal(error.status, error.code, str(error), dict(error.headers))
+
+    @app.exception_handler(OAuthRefused)
+    async def no_token(_request: Request, error: OAuthRefused) -> Response:
+        return oauth.refused(error)
 
     @app.exception_handler(NotDurable)
     async def not_durable(_request: Request, error: NotDurable) -> Response:
@@ -108,7 +130,7 @@ def _refuse_in_one_form(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:
-        codes = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 408: "timeout"}
+        codes = {404: "not_found", 405: "method_not_allowed", 408: "timeout"}
         code = codes.get(error.status_code, "refused")
         return refusal(error.status_code, code, str(error.detail), dict(error.headers or {}))
 
@@ -121,8 +143,8 @@ def _refuse_in_one_form(app: FastAPI) -> None:
         return refusal(500, "internal", "an error of ours; keep the reading and send it again")
 
 
-def _describe(app: FastAPI) -> None:
-    """Add the schemas of the bodies that routes parse themselves."""
+def _describe(app: FastAPI, *, guarded: Sequence[APIRouter]) -> None:
+    """Add the schemas of the bodies that routes parse themselves, and how to get in."""
     generated = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -130,6 +152,9 @@ def _describe(app: FastAPI) -> None:
             schemas = generated()["components"]["schemas"]
             for name, schema in component_schemas().items():
                 schemas.setdefault(name, schema)
+            if guarded and app.openapi_schema:
+                routes = [route for router in guarded for route in router.routes]
+                app.openapi_schema |= secured(app.openapi_schema, routes)
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -15,23 +15,24 @@ _GZIP = 16 + zlib.MAX_WBITS
 _ZSTD_WINDOW = 8 * 2**20
 
 
-async def read_bounded(chunks: AsyncIterable[bytes], declared: str | None) -> bytes:
+async def read_bounded(chunks: AsyncIterable[bytes], declared: str | None, most: int = MAX_BODY) -> bytes:
     """Collect a body.
 
     Args:
         chunks: the body as it arrives.
         declared: the Content-Length header, where there is one.
+        most: bytes that are accepted, 8 MiB where nothing is said.
 
     Raises:
-        BodyTooLarge: more than 8 MiB, declared or sent.
+        BodyTooLarge: more than that, declared or sent.
     """
-    if declared and declared.isdecimal() and int(declared) > MAX_BODY:
-        raise BodyTooLarge(f"the body has {declared} bytes, at most {MAX_BODY} are accepted")
+    if declared and declared.isdecimal() and int(declared) > most:
+        raise BodyTooLarge(f"the body has {declared} bytes, at most {most} are accepted")
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-        if len(body) > MAX_BODY:
-            raise BodyTooLarge(f"the body has more than {MAX_BODY} bytes; send smaller batches")
+        if len(body) > most:
+            raise BodyTooLarge(f"the body has more than {most} bytes; send smaller batches")
     return bytes(body)
 
 

@@ -3,9 +3,15 @@
 KidjamoError (vitals.errors)
  ├─ InvalidSettings      an environment the service refuses to start with
  ├─ Unacceptable         a request refused before any reading is looked at
+ │   ├─ Unauthorized         401, no valid token
+ │   ├─ Forbidden            403, a token that does not open this
+ │   ├─ TooMany              429, with the time to wait
  │   ├─ BodyTooLarge         413
  │   ├─ UnknownEncoding      415
  │   └─ MalformedBody        422, keeps the bytes
+ ├─ NotAllowed           (an InvalidReading) a reading its sender may not speak for: 403
+ ├─ OAuthRefused         a request for a token that is not granted: RFC 6749, section 5.2
+ ├─ NotRegistered        a command about a gateway that is not registered, or is already
  ├─ SpoolUnavailable     the spool is full, broken or held by another process
  ├─ NotDurable           neither Kafka nor the spool took the records: 503
  ├─ KafkaAway            Kafka does not answer, or not as it should
@@ -15,7 +21,10 @@ KidjamoError (vitals.errors)
 
 from __future__ import annotations
 
-from vitals.errors import KidjamoError
+import math
+from collections.abc import Mapping
+
+from vitals.errors import InvalidReading, KidjamoError
 
 
 class InvalidSettings(KidjamoError, ValueError):
@@ -27,6 +36,41 @@ class Unacceptable(KidjamoError, ValueError):
 
     status = 400
     code = "bad_request"
+    headers: Mapping[str, str] = {}
+
+
+class Unauthorized(Unacceptable):
+    """No token, or none that is valid; the headers say which, as RFC 6750 wants it."""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self, reason: str, *, invalid: bool) -> None:
+        super().__init__(reason)
+        challenge = f'Bearer error="invalid_token", error_description="{reason}"' if invalid else "Bearer"
+        self.headers = {"WWW-Authenticate": challenge}
+
+
+class Forbidden(Unacceptable):
+    """A valid token that does not open this."""
+
+    status = 403
+    code = "forbidden"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token lacks the scope {scope}")
+        self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
+
+
+class TooMany(Unacceptable):
+    """More than a client may do; says when to come back."""
+
+    status = 429
+    code = "too_many"
+
+    def __init__(self, what: str, wait_s: float) -> None:
+        super().__init__(f"too many {what}; try again in {math.ceil(wait_s)} s")
+        self.headers = {"Retry-After": str(math.ceil(wait_s))}
 
 
 class BodyTooLarge(Unacceptable):
@@ -34,6 +78,7 @@ class BodyTooLarge(Unacceptable):
 
     status = 413
     code = "too_large"
+    headers: Mapping[str, str] = {"Connection": "close"}
 
 
 class UnknownEncoding(Unacceptable):
@@ -57,6 +102,35 @@ class MalformedBody(Unacceptable):
     def __init__(self, reason: str, original: bytes, field: str = "") -> None:
         super().__init__(reason)
         self.reason, self.original, self.field = reason, original, field
+
+
+class NotAllowed(InvalidReading):
+    """A reading its sender may not speak for.
+
+    Attributes:
+        claimed: the device or gateway it named.
+    """
+
+    def __init__(self, field: str, reason: str, claimed: str | None) -> None:
+        super().__init__(field, reason)
+        self.claimed = claimed or ""
+
+
+class OAuthRefused(KidjamoError):
+    """A request for a token that is not granted.
+
+    Attributes:
+        code: the error of RFC 6749, section 5.2.
+        status: 401 where the client is not known, else 400.
+    """
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.status = code, 401 if code == "invalid_client" else 400
+
+
+class NotRegistered(KidjamoError):
+    """A command about a gateway that is not registered, or one to register it a second time."""
 
 
 class SpoolUnavailable(KidjamoError):

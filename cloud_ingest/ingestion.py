@@ -11,10 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cloud_ingest.access import Caller
 from cloud_ingest.csv import MetricsCsv, Row
 from cloud_ingest.dead_letter import GatewayError, of_gateway, original_of
 from cloud_ingest.delivery import Delivery
-from cloud_ingest.errors import BodyTooLarge
+from cloud_ingest.errors import BodyTooLarge, NotAllowed
+from cloud_ingest.guard import Guard
 from cloud_ingest.intake import Intake, Outcome
 from cloud_ingest.metrics import Metrics
 from cloud_ingest.record import Record, utc_text
@@ -64,16 +66,19 @@ class Ingestion:
     delivery: Delivery
     metrics: Metrics
     csv: MetricsCsv
+    guard: Guard | None = None
 
-    async def single(self, document: object, original: bytes, arrival: Arrival) -> Answer:
+    async def single(self, document: object, original: bytes, arrival: Arrival, caller: Caller) -> Answer:
         """Take one reading."""
-        return await self._finish(self.intake.take(document, arrival.at, original), arrival)
+        outcome = self.intake.take(document, arrival.at, original, caller)
+        self._note(caller, [outcome])
+        return await self._finish(outcome, arrival)
 
     async def malformed(self, error: InvalidReading, original: bytes, arrival: Arrival) -> Answer:
         """Keep a body that holds no reading at all."""
         return await self._finish(self.intake.refuse(error, arrival.at, original), arrival)
 
-    async def batch(self, documents: Sequence[object], arrival: Arrival) -> Answer:
+    async def batch(self, documents: Sequence[object], arrival: Arrival, caller: Caller) -> Answer:
         """Take many readings; each stands for itself, answers keep the order.
 
         Raises:
@@ -83,26 +88,31 @@ class Ingestion:
         outcomes: list[Outcome] = []
         for start in range(0, len(documents), _SLICE):
             part = documents[start : start + _SLICE]
-            outcomes += [self.intake.take(document, arrival.at) for document in part]
+            outcomes += [self.intake.take(document, arrival.at, None, caller) for document in part]
             await asyncio.sleep(0)
+        self._note(caller, outcomes)
         await self.delivery.deliver([record for outcome in outcomes for record in outcome.records])
         self._count(outcomes, arrival)
         accepted = sum(outcome.error is None for outcome in outcomes)
         results = [_result(outcome) for outcome in outcomes]
         return Answer(200, {"accepted": accepted, "rejected": len(outcomes) - accepted, "results": results})
 
-    async def gateway_errors(self, documents: Sequence[object], arrival: Arrival) -> Answer:
-        """Keep a gateway's dead letters; one that is itself malformed is kept as a dead letter of the API."""
+    async def gateway_errors(self, documents: Sequence[object], arrival: Arrival, caller: Caller) -> Answer:
+        """Keep a gateway's dead letters; a malformed one, or another gateway's, is kept as one of the API."""
         _check_count(documents)
         records: list[Record] = []
         accepted = 0
         for document in documents:
             try:
-                records.append(of_gateway(GatewayError.model_validate(document), self.intake.pseudonyms))
+                letter = GatewayError.model_validate(document)
+                caller.speak_as(letter.gateway_id)
+                records.append(of_gateway(letter, self.intake.pseudonyms))
                 accepted += 1
-            except ValidationError as error:
-                original = original_of(document)
-                records += self.intake.refuse(invalid_reading(error), arrival.at, original, document).records
+            except (ValidationError, NotAllowed) as error:
+                reason = invalid_reading(error) if isinstance(error, ValidationError) else error
+                outcome = self.intake.refuse(reason, arrival.at, original_of(document), document)
+                self._note(caller, [outcome])
+                records += outcome.records
         await self.delivery.deliver(records)
         return Answer(200, {"accepted": accepted, "rejected": len(records) - accepted})
 
@@ -114,8 +124,14 @@ class Ingestion:
         if outcome.error is None:
             answer = {"status": "accepted", "message_id": message_id, "alerts": alerts}
             return Answer(200, answer | {"stored": sorted(set(stores))})
-        refusal = {"error": "invalid", "field": outcome.error.field, "reason": outcome.error.reason}
-        return Answer(422, refusal | {"message_id": message_id, "alerts": alerts})
+        status, kind = (403, "forbidden") if isinstance(outcome.error, NotAllowed) else (422, "invalid")
+        refusal = {"error": kind, "field": outcome.error.field, "reason": outcome.error.reason}
+        return Answer(status, refusal | {"message_id": message_id, "alerts": alerts})
+
+    def _note(self, caller: Caller, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if self.guard and isinstance(outcome.error, NotAllowed):
+                self.guard.note(caller, outcome.error)
 
     def _count(self, outcomes: Sequence[Outcome], arrival: Arrival) -> None:
         now = time.monotonic()

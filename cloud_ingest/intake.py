@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from cloud_ingest import API_VERSION
+from cloud_ingest.access import ANYONE, Caller
 from cloud_ingest.dead_letter import dead_letter
 from cloud_ingest.device_status import DeviceStatusGate, device_status
 from cloud_ingest.pseudonym_key import Pseudonyms
@@ -61,15 +62,18 @@ class Intake:
     gate: DeviceStatusGate
     new_id: Callable[[], UUID] = uuid4
 
-    def take(self, document: object, received: datetime, original: bytes | None = None) -> Outcome:
+    def take(
+        self, document: object, received: datetime, original: bytes | None = None, caller: Caller = ANYONE
+    ) -> Outcome:
         """What becomes of one decoded document.
 
         Args:
             received: the server's time of arrival, UTC.
             original: the bytes it was decoded from; encoded again where absent, as for the parts of a batch.
+            caller: who sent it, and whose devices it may speak for.
         """
         try:
-            reading = parse_reading(document)
+            reading = caller.vouch(parse_reading(document))
         except InvalidReading as error:
             return self.refuse(error, received, original, document)
         message_id = reading.message_id or self.new_id()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-import stat
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
 from cloud_ingest.errors import InvalidSettings
+from cloud_ingest.secret_file import create_secret, read_secret
 from cloud_ingest.settings import Settings
 from vitals.errors import InvalidPseudonymKey
 from vitals.pseudonym import ClearIdentifiers, Pseudonymiser, new_key, parse_keys
 
 log = logging.getLogger(__name__)
+
+VARIABLE = "PSEUDONYM_KEY_FILE"
 
 
 class Pseudonyms(Protocol):
@@ -48,16 +48,9 @@ def load_key(path: Path) -> Pseudonymiser:
         InvalidSettings: it is missing, readable by others, or does not hold a good key.
     """
     try:
-        with path.open() as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            if mode & 0o077:
-                raise InvalidSettings(f"{path}: mode {mode:04o} lets others read the key; chmod 600 {path}")
-            return parse_keys(file.read())
-    except OSError as error:
-        raise InvalidSettings(f"PSEUDONYM_KEY_FILE {path}: {error.strerror}") from None
-    except (InvalidPseudonymKey, UnicodeDecodeError) as error:
-        reason = error if isinstance(error, InvalidPseudonymKey) else "not a text file"
-        raise InvalidSettings(f"PSEUDONYM_KEY_FILE {path}: {reason}") from None
+        return parse_keys(read_secret(path, VARIABLE))
+    except InvalidPseudonymKey as error:
+        raise InvalidSettings(f"{VARIABLE} {path}: {error}") from None
 
 
 def make_key(path: Path) -> None:
@@ -67,21 +60,7 @@ def make_key(path: Path) -> None:
         InvalidSettings: the directory cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".pseudonym-")  # mode 0600
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(new_key())
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(name, path)
-        finally:
-            os.unlink(name)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)  # the pseudonyms made with it outlive a power cut, so must the key
-        finally:
-            os.close(directory)
+        create_secret(path, new_key())  # the pseudonyms made with it outlive a power cut, so must the key
         log.warning(
             "made a pseudonym key in %s: keep a copy, without it no pseudonym can be made again", path
         )

@@ -13,6 +13,7 @@ import uvicorn
 from cloud_ingest.app import create_app
 from cloud_ingest.errors import PortBusy
 from cloud_ingest.settings import Settings
+from cloud_ingest.tls import server_context
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,12 @@ def serve(settings: Settings) -> bool:
         InvalidSettings: the settings cannot be used.
         PortBusy: the port is taken, and those after it where falling back is allowed.
     """
-    app = create_app(settings)
+    app, tls = create_app(settings), server_context(settings)
     listener = listen(settings)
-    print(f"kidjamo-ingest listens on {url_of(settings.host, listener)}", flush=True)
-    log.info("listening on %s, documentation under /docs", url_of(settings.host, listener))
+    print(f"kidjamo-ingest listens on {url_of(settings, listener)}", flush=True)
+    log.info("listening on %s, documentation under /docs", url_of(settings, listener))
+    if tls is None and not settings.on_loopback:
+        log.warning("without TLS here: a proxy in front has to end it, or secrets cross the network in clear")
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -42,6 +45,7 @@ def serve(settings: Settings) -> bool:
         timeout_keep_alive=30,
         limit_concurrency=512,
         timeout_graceful_shutdown=DRAIN_S,
+        ssl_context_factory=(lambda *_: tls) if tls else None,
     )
     server = uvicorn.Server(config)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,10 +83,11 @@ def listen(settings: Settings) -> socket.socket:
     raise PortBusy(f"{settings.host}:{settings.port} is busy{hint}")
 
 
-def url_of(host: str, listener: socket.socket) -> str:
+def url_of(settings: Settings, listener: socket.socket) -> str:
     """The address of a listening socket as a URL."""
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if settings.tls_cert_file else "http"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
 
 
 def _already_handled(_number: int, _frame: FrameType | None) -> None:

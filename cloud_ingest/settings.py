@@ -11,6 +11,20 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, m
 
 from cloud_ingest.errors import InvalidSettings
 
+SHORTEST_PASSWORD = 8
+DEFAULT_PASSWORDS = frozenset(
+    {
+        "changeme",
+        "change-me",
+        "password",
+        "passw0rd",
+        "postgres",
+        "postgresql",
+        "kidjamo-db",
+        "12345678",
+        "default1",
+    }
+)
 DEFAULT_KEY_FILE = Path("data/pseudonym.key")
 
 
@@ -22,7 +36,15 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", alias="API_HOST")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8001, alias="API_PORT")
     port_autofallback: bool = Field(False, alias="API_PORT_AUTOFALLBACK")
-    token_file: Path | None = Field(None, alias="API_TOKEN_FILE")
+    tls_cert_file: Path | None = Field(None, alias="API_TLS_CERT_FILE")
+    tls_key_file: Path | None = Field(None, alias="API_TLS_KEY_FILE")
+
+    auth: Literal["on", "off"] = Field("off", alias="API_AUTH")
+    gateways_file: Path = Field(Path("data/gateways.json"), alias="API_GATEWAYS_FILE")
+    keys_dir: Path = Field(Path("data/token-keys"), alias="API_KEYS_DIR")
+    token_lifetime_s: Annotated[int, Field(ge=5, le=3600)] = Field(600, alias="API_TOKEN_LIFETIME_S")
+    rate_limit: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(10_000, alias="API_RATE_LIMIT")
+    audit_file: Path = Field(Path("data/audit.jsonl"), alias="API_AUDIT_FILE")
 
     kafka: str = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
     kafka_starting_offsets: Literal["earliest", "latest"] = Field("earliest", alias="KAFKA_STARTING_OFFSETS")
@@ -74,12 +96,32 @@ class Settings(BaseModel):
         return self.pseudonym_key_file or DEFAULT_KEY_FILE
 
     @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("API_TLS_CERT_FILE and API_TLS_KEY_FILE go together: set both, or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _no_default_password(self) -> Self:
+        local = self.pg_host is None or self.pg_host.startswith("/") or is_loopback(self.pg_host)
+        password = self.pg_password.get_secret_value() if self.pg_password else ""
+        weak = password and (len(password) < SHORTEST_PASSWORD or password.lower() in DEFAULT_PASSWORDS)
+        if weak and not (local and self.on_loopback):
+            raise ValueError(
+                "PGPASSWORD is a default or shorter than 8 characters, and other machines reach the database"
+                " or the API: give the role another password"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _safe_beyond_loopback(self) -> Self:
         if self.on_loopback:
             return self
         outside = f"API_HOST={self.host} listens beyond this machine"
-        if self.token_file is None:
-            raise ValueError(f"{outside}: API_TOKEN_FILE must name the bearer tokens")
+        if self.auth == "off":
+            raise ValueError(
+                f"{outside}: set API_AUTH=on, and register each gateway with kidjamo-ingest gateway add"
+            )
         if self.pseudonymisation == "off":
             raise ValueError(
                 f"PSEUDONYMISATION=off is for made-up patients on this machine, not for API_HOST={self.host}"

@@ -54,6 +54,10 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _on_this_machine(url: str) -> bool:
+    return is_loopback(urlsplit(url).hostname or "")
+
+
 _SHORTEST_PIN = 4
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -63,15 +67,33 @@ class ApiConfig(_Section):
     """Where readings are delivered."""
 
     url: Annotated[str, AfterValidator(_http_url)] = Field(examples=["http://127.0.0.1:8001"])
-    token_file: Path | None = Field(None, examples=["/etc/kidjamo/api.token"])
+    client_id: Identifier | None = Field(None, examples=["gw-home"])
+    client_secret_file: Path | None = Field(None, examples=["/etc/kidjamo/api.secret"])
+    token_url: Annotated[str, AfterValidator(_http_url)] | None = Field(
+        None, examples=["https://api.example.org/oauth/token"]
+    )
     ca_file: Path | None = Field(None, examples=["/etc/kidjamo/ca.pem"])
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = Field(1000, examples=[1000])
     timeout_s: Seconds = Field(30.0, examples=[30])
 
+    @model_validator(mode="after")
+    def _secret_stays_one(self) -> Self:
+        if (self.client_id is None) != (self.client_secret_file is None):
+            raise ValueError("client_id and client_secret_file go together: set both, or neither")
+        for name, url in (("url", self.url), ("token_url", self.token_address)):
+            if self.client_id and url.startswith("http:") and not _on_this_machine(url):
+                raise ValueError(f"{name} would send the secret or the token in the clear; use https://")
+        return self
+
+    @property
+    def token_address(self) -> str:
+        """Where tokens are fetched."""
+        return self.token_url or f"{self.url}/oauth/token"
+
     @property
     def loopback(self) -> bool:
         """Whether the API is on this machine."""
-        return is_loopback(urlsplit(self.url).hostname or "")
+        return _on_this_machine(self.url)
 
 
 class OutboxConfig(_Section):
@@ -228,6 +250,14 @@ class Config(_Section):
         for named in (devices, addresses):
             if twice := sorted({each for each in named if named.count(each) > 1}):
                 raise ValueError(f"[[bracelet]] names {', '.join(twice)} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _one_gateway(self) -> Self:
+        if self.api.client_id not in (None, self.gateway_id):
+            raise ValueError(
+                "api.client_id must be the gateway_id: the API takes no gateway's readings from another"
+            )
         return self
 
     @model_validator(mode="after")

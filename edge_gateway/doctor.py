@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edge_gateway import system_clock
 from edge_gateway.config import Config
-from edge_gateway.errors import InvalidConfig
+from edge_gateway.errors import DeliveryFailed, InvalidConfig
 
 _WITHIN_S = 5.0
 _ADAPTERS = Path("/sys/class/bluetooth")
@@ -114,18 +114,24 @@ def _clock() -> Finding:
 def _api(config: Config) -> Finding:
     import httpx  # the other commands need none of it
 
+    from edge_gateway.token import credentials_of
+
     what = "ingestion API"
     verify = httpx.create_ssl_context(verify=str(config.api.ca_file)) if config.api.ca_file else True
     try:
-        answer = httpx.get(f"{config.api.url}/health", timeout=_WITHIN_S, verify=verify)
+        answer = httpx.get(
+            f"{config.api.url}/health", timeout=_WITHIN_S, verify=verify, auth=credentials_of(config.api)
+        )
+    except DeliveryFailed as error:
+        return Finding(what, Verdict.BAD, str(error), "Check client_id and client_secret_file in [api]")
     except (httpx.HTTPError, OSError) as error:
         return Finding(
             what, Verdict.BAD, f"{config.api.url} does not answer: {error}", "Check the network and api.url"
         )
     if answer.status_code != httpx.codes.OK:
         return Finding(what, Verdict.BAD, f"/health answers {answer.status_code}", "Check api.url")
-    if config.api.token_file:
-        return _secret("API token", config.api.token_file)
+    if config.api.client_secret_file:
+        return _secret(what, config.api.client_secret_file)
     return Finding(what, Verdict.OK, config.api.url)
 
 

@@ -19,6 +19,7 @@ from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.store import Entry
+from edge_gateway.token import credentials_of, retry_after
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Api:
             verify=httpx.create_ssl_context(verify=str(config.ca_file)) if config.ca_file else True,
             timeout=httpx.Timeout(config.timeout_s, connect=min(_CONNECT_S, config.timeout_s)),
             headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+            auth=credentials_of(config),
             trust_env=not config.loopback,
             transport=transport,
         )
@@ -85,7 +87,7 @@ class Api:
         packed = gzip.compress(body.encode(), compresslevel=3)
         try:
             async with asyncio.timeout(self._config.timeout_s + _CONNECT_S):
-                answer = await self._client.post(path, content=packed, headers=self._authorization())
+                answer = await self._client.post(path, content=packed)
         except TimeoutError:
             raise DeliveryFailed(f"no answer within {self._config.timeout_s:g} s") from None
         except httpx.TimeoutException as error:
@@ -96,21 +98,10 @@ class Api:
             raise _refusal(answer)
         return answer
 
-    def _authorization(self) -> dict[str, str]:
-        """Read anew each time, so that a token can be replaced while the gateway runs."""
-        if self._config.token_file is None:
-            return {}
-        try:
-            return {"Authorization": f"Bearer {self._config.token_file.read_text().strip()}"}
-        except (OSError, UnicodeDecodeError) as error:
-            raise DeliveryFailed(f"token file: {error}") from error
-
 
 def _refusal(answer: httpx.Response) -> DeliveryFailed:
-    wait = answer.headers.get("Retry-After", "")
-    retry_after = float(wait) if wait.isdecimal() else None
     return DeliveryFailed(
-        f"HTTP {answer.status_code}", retry_after, splittable=answer.status_code in _SPLITTABLE
+        f"HTTP {answer.status_code}", retry_after(answer), splittable=answer.status_code in _SPLITTABLE
     )
 
 

@@ -133,13 +133,18 @@ def _target(options: argparse.Namespace) -> Target:
 
     chosen: list[Target] = []
     if options.target in ("api", "both"):
-        token = options.token_file.read_text().strip() if options.token_file else None
-        chosen.append(ApiTarget(options.url, token))
+        chosen.append(ApiTarget(options.url, _credentials(options)))
     if options.target in ("kafka", "both"):
         chosen.append(KafkaTarget(options.bootstrap, _pseudonyms()))
     if options.target == "mqtt":
         chosen.append(MqttTarget(options.mqtt_broker.host, options.mqtt_broker.port))
     return Several([Persistent(target) for target in chosen])
+
+
+def _credentials(options: argparse.Namespace) -> tuple[str, str] | None:
+    if options.client_id is None or options.client_secret_file is None:
+        return None
+    return options.client_id, options.client_secret_file.read_text().strip()
 
 
 def _pseudonyms() -> Pseudonymiser | ClearIdentifiers:

@@ -119,7 +119,12 @@ def _add_readings(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument(
         "--url", default="http://127.0.0.1:8001", help="base address of the API (%(default)s)"
     )
-    parser.add_argument("--token-file", type=Path, metavar="PATH", help="file with the API's bearer token")
+    parser.add_argument(
+        "--client-id", metavar="ID", help="name the API knows the simulator by, where it wants one"
+    )
+    parser.add_argument(
+        "--client-secret-file", type=Path, metavar="PATH", help="file with the secret of that name"
+    )
     parser.add_argument(
         "--bootstrap",
         default=os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),

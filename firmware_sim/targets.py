@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import uuid4
@@ -48,18 +48,45 @@ class Target(Protocol):
         """Release connections."""
 
 
+class _ClientCredentials(httpx.Auth):
+    """Fetches an access token whenever the API wants one (RFC 6749, section 4.4)."""
+
+    requires_response_body = True
+
+    def __init__(self, url: str, client_id: str, secret: str) -> None:
+        self._url, self._form = url, {"grant_type": "client_credentials", "client_id": client_id}
+        self._form["client_secret"] = secret
+        self._token = ""
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """See httpx.Auth."""
+        for _ in range(2):
+            if not self._token:
+                granted = yield httpx.Request(
+                    "POST", self._url, data=self._form, extensions=request.extensions
+                )
+                if granted.status_code != httpx.codes.OK:
+                    return
+                self._token = granted.json()["access_token"]
+            request.headers["Authorization"] = f"Bearer {self._token}"
+            answer = yield request
+            if answer.status_code != httpx.codes.UNAUTHORIZED:
+                return
+            self._token = ""
+
+
 class ApiTarget:
     """The ingestion API, in batches.
 
     Args:
         url: its base address.
-        token: bearer token; none where it listens on loopback without.
+        credentials: name and secret it is registered under; none where the API listens on loopback without.
     """
 
-    def __init__(self, url: str, token: str | None = None) -> None:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    def __init__(self, url: str, credentials: tuple[str, str] | None = None) -> None:
         self._url = url
-        self._client = httpx.AsyncClient(base_url=url, headers=headers, timeout=_API_TIMEOUT_S)
+        auth = _ClientCredentials(f"{url}/oauth/token", *credentials) if credentials else None
+        self._client = httpx.AsyncClient(base_url=url, auth=auth, timeout=_API_TIMEOUT_S)
 
     async def send(self, readings: Sequence[Reading]) -> None:
         """POST one batch."""

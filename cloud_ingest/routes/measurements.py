@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from cloud_ingest.access import Caller, Scope
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingestion import Answer, Arrival, Ingestion
 from cloud_ingest.intake import unflatten
 from cloud_ingest.routes import documents as doc
-from cloud_ingest.routes.parts import TheParts, answer_of, authenticated, body_of
+from cloud_ingest.routes.parts import Needs, Parts, TheParts, answer_of, body_of
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
 
@@ -21,13 +22,21 @@ _KEPT: dict[int | str, dict[str, Any]] = {200: {"model": doc.ErrorsAccepted, "de
 
 Prepare = Callable[[object, datetime], object]
 
-router = APIRouter(dependencies=[Depends(authenticated)], tags=["ingestion"])
+ReadingsWriter = Annotated[Caller, Depends(Needs(Scope.READINGS_WRITE))]
+ErrorsWriter = Annotated[Caller, Depends(Needs(Scope.ERRORS_WRITE))]
+
+router = APIRouter(tags=["ingestion"])
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": doc.Refused, "description": "No valid bearer token"},
+    403: {
+        "model": doc.ReadingRefused,
+        "description": "A token without the scope, or another gateway's device (kept on the errors topic)",
+    },
     413: {"model": doc.Refused, "description": "More than 8 MiB, 32 MiB decompressed, or 10,000 readings"},
     415: {"model": doc.Refused, "description": "A Content-Encoding other than gzip and zstd"},
     422: {"model": doc.ReadingRefused, "description": "Malformed; kept on the errors topic with its bytes"},
+    429: {"model": doc.Refused, "description": "Too much; come back after `Retry-After`"},
     503: {"model": doc.Refused, "description": "Cannot be made durable now; try again after `Retry-After`"},
 }
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -44,13 +53,13 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
         {"one reading": doc.READING, "a batch": {"readings": [doc.READING, doc.BACKLOG_READING]}},
     ),
 )
-async def post_measurements(request: Request, parts: TheParts) -> Response:
+async def post_measurements(request: Request, parts: TheParts, caller: ReadingsWriter) -> Response:
     """Take one reading, or `{"readings": […]}`; 200 means durable.
 
     A batch answers for each reading in the order sent: one bad reading never sinks the others. The same
     `message_id` twice is one reading, so a sender that supplies it can safely send again.
     """
-    return answer_of(await _ingest(request, parts.ingestion, _as_sent))
+    return answer_of(await _ingest(request, parts, caller, _as_sent))
 
 
 @router.post(
@@ -61,9 +70,9 @@ async def post_measurements(request: Request, parts: TheParts) -> Response:
         ["FlatReading", "Reading", "Batch"], {"flat": doc.FLAT, "nested": doc.READING}
     ),
 )
-async def post_ingest(request: Request, parts: TheParts) -> Response:
+async def post_ingest(request: Request, parts: TheParts, caller: ReadingsWriter) -> Response:
     """Take a reading with its values beside the patient; time and device may be left out there."""
-    return answer_of(await _ingest(request, parts.ingestion, unflatten))
+    return answer_of(await _ingest(request, parts, caller, unflatten))
 
 
 @router.post(
@@ -72,23 +81,23 @@ async def post_ingest(request: Request, parts: TheParts) -> Response:
     responses=_KEPT | _REFUSALS,
     openapi_extra=doc.request_body(["GatewayErrors"], {"one error": {"errors": [doc.GATEWAY_ERROR]}}),
 )
-async def post_errors(request: Request, parts: TheParts) -> Response:
+async def post_errors(request: Request, parts: TheParts, caller: ErrorsWriter) -> Response:
     """Keep what a gateway could not read, with its original bytes."""
     arrival, ingestion = Arrival.now(), parts.ingestion
     try:
-        body = await body_of(request)
+        body = await body_of(request, caller)
         document = _decode(body)
         if not isinstance(document, dict) or not isinstance(document.get("errors"), list):
             raise MalformedBody("must be a list", body, "errors")
     except MalformedBody as error:
         return answer_of(await _keep(error, ingestion, arrival))
-    return answer_of(await ingestion.gateway_errors(document["errors"], arrival))
+    return answer_of(await ingestion.gateway_errors(document["errors"], arrival, caller))
 
 
-async def _ingest(request: Request, ingestion: Ingestion, prepare: Prepare) -> Answer:
-    arrival = Arrival.now()
+async def _ingest(request: Request, parts: Parts, caller: Caller, prepare: Prepare) -> Answer:
+    arrival, ingestion = Arrival.now(), parts.ingestion
     try:
-        body = await body_of(request)
+        body = await body_of(request, caller)
         document = _decode(body)
         batch = document.get("readings") if isinstance(document, dict) else None
         if isinstance(document, dict) and "readings" in document and not isinstance(batch, list):
@@ -96,8 +105,8 @@ async def _ingest(request: Request, ingestion: Ingestion, prepare: Prepare) -> A
     except MalformedBody as error:
         return await _keep(error, ingestion, arrival)
     if isinstance(batch, list):
-        return await ingestion.batch([prepare(each, arrival.at) for each in batch], arrival)
-    return await ingestion.single(prepare(document, arrival.at), body, arrival)
+        return await ingestion.batch([prepare(each, arrival.at) for each in batch], arrival, caller)
+    return await ingestion.single(prepare(document, arrival.at), body, arrival, caller)
 
 
 def _as_sent(document: object, _received: datetime) -> object:

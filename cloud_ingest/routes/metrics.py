@@ -8,11 +8,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from cloud_ingest.access import Scope
 from cloud_ingest.prometheus import CONTENT_TYPE, exposition, wants_prometheus
-from cloud_ingest.routes.parts import Parts, TheParts, authenticated, json_response
+from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 from vitals.topics import KAFKA_TOPICS
 
-router = APIRouter(dependencies=[Depends(authenticated)], tags=["operation"])
+router = APIRouter(dependencies=[Depends(Needs(Scope.METRICS_READ))], tags=["operation"])
 
 _EXAMPLE = {
     "processed_messages": 1200,

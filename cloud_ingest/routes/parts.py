@@ -10,8 +10,9 @@ from typing import Annotated, Any, cast
 from fastapi import Depends, HTTPException, Request
 from starlette.responses import Response
 
-from cloud_ingest.auth import Tokens
+from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.body import decompress, read_bounded
+from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.probes import Probe
 from cloud_ingest.spool import Spool
@@ -25,12 +26,13 @@ class Parts:
     """What the application made at start.
 
     Attributes:
+        guard: None where authentication is off.
         database: None where no database is configured.
     """
 
     ingestion: Ingestion
     spool: Spool
-    tokens: Tokens
+    guard: Guard | None
     kafka: Probe
     database: Probe | None
 
@@ -40,20 +42,31 @@ def parts_of(request: Request) -> Parts:
     return cast(Parts, request.app.state.parts)
 
 
-def authenticated(request: Request) -> None:
-    """Let only bearers of a token in."""
-    if not parts_of(request).tokens.allow(request.headers.get("authorization")):
-        raise HTTPException(
-            401, "a bearer token of this service is needed", headers={"WWW-Authenticate": "Bearer"}
-        )
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """A dependency that lets only bearers of a token with this scope in."""
+
+    scope: Scope
+
+    async def __call__(self, request: Request) -> Caller:
+        """Who calls."""
+        guard = parts_of(request).guard
+        if guard is None:
+            return ANYONE
+        return guard.admit(request.headers.get("authorization"), address_of(request), self.scope)
+
+
+def address_of(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else "?"
 
 
 TheParts = Annotated[Parts, Depends(parts_of)]
 
 
-async def body_of(request: Request) -> bytes:
-    """The decompressed body, within bounds of size and time."""
-    headers = request.headers
+async def body_of(request: Request, caller: Caller) -> bytes:
+    """The decompressed body, within bounds of size and time, charged to the caller."""
+    headers, guard = request.headers, parts_of(request).guard
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             body = await read_bounded(request.stream(), headers.get("content-length"))
@@ -61,8 +74,12 @@ async def body_of(request: Request) -> bytes:
         raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
     encoding = headers.get("content-encoding")
     if encoding and len(body) > _BIG:
-        return await asyncio.to_thread(decompress, body, encoding)
-    return decompress(body, encoding)
+        body = await asyncio.to_thread(decompress, body, encoding)
+    else:
+        body = decompress(body, encoding)
+    if guard:
+        guard.charge(caller, len(body))
+    return body
 
 
 def answer_of(answer: Answer) -> Response:

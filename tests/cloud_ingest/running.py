@@ -15,7 +15,9 @@ from typing import Any
 import httpx
 import uvicorn
 
+from cloud_ingest.access import GATEWAY_SCOPES, Scope
 from cloud_ingest.app import create_app
+from cloud_ingest.registry import Registry
 from cloud_ingest.server import listen, url_of
 from cloud_ingest.settings import Settings
 
@@ -35,8 +37,22 @@ def environment(directory: Path, bootstrap: str, **more: str) -> dict[str, str]:
         "SPOOL_PATH": str(directory / "spool"),
         "METRICS_CSV": str(directory / "metrics.csv"),
         "PSEUDONYM_KEY_FILE": str(key),
+        "API_GATEWAYS_FILE": str(directory / "gateways.json"),
+        "API_KEYS_DIR": str(directory / "token-keys"),
+        "API_AUDIT_FILE": str(directory / "audit.jsonl"),
         **more,
     }
+
+
+def register(
+    variables: dict[str, str],
+    gateway_id: str,
+    *devices: str,
+    scopes: frozenset[Scope] = GATEWAY_SCOPES,
+) -> str:
+    """The secret of a newly registered gateway; no devices mean all of them."""
+    registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
+    return registry.add(gateway_id, scopes, frozenset(devices) or None)[1]
 
 
 class RunningApi:
@@ -50,7 +66,7 @@ class RunningApi:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()
-        self.http = httpx.Client(base_url=url_of(self.settings.host, listener), timeout=10)
+        self.http = httpx.Client(base_url=url_of(self.settings, listener), timeout=10)
         wait_until(lambda: self._server.started or not self._thread.is_alive(), 10)
 
     def __enter__(self) -> RunningApi:

@@ -36,7 +36,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("command", ["serve", "recorder", "migrate", "topics"])
+@pytest.mark.parametrize("command", ["serve", "recorder", "migrate", "topics", "gateway", "keys"])
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -53,7 +53,7 @@ def test_wrong_usage_ends_with_2() -> None:
 def test_unsafe_settings_end_with_2(outside: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
     outside(API_HOST="0.0.0.0")
     assert main(["serve"]) == 2
-    assert "API_TOKEN_FILE" in capsys.readouterr().err
+    assert "API_AUTH=on" in capsys.readouterr().err
 
 
 def test_servers_that_are_away_end_with_1(

@@ -8,7 +8,6 @@ import gzip
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +15,7 @@ import pytest
 import zstandard
 
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.running import RunningApi, environment, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading
 from tests.cloud_ingest.topic_reader import of_device, read_topic
 
@@ -346,16 +345,3 @@ def _references(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
-
-
-def test_tokens_guard_readings_and_metrics_but_not_health(tmp_path: Path) -> None:
-    (tmp_path / "tokens").write_text("open-sesame\n")
-    variables = environment(tmp_path, NOWHERE, API_TOKEN_FILE=str(tmp_path / "tokens"))
-    with RunningApi(variables) as guarded:
-        refused = guarded.post(reading())
-        assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
-        assert refused.headers["www-authenticate"] == "Bearer"
-        assert guarded.http.get("/metrics").status_code == 401
-        assert guarded.http.get("/health").status_code == 200
-        guarded.http.headers["Authorization"] = "Bearer open-sesame"
-        assert guarded.post(reading()).status_code == 200

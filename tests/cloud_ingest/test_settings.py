@@ -7,7 +7,7 @@ import cloud_ingest
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.settings import Settings, is_loopback
 
-SAFE_OUTSIDE = {"API_HOST": "0.0.0.0", "API_TOKEN_FILE": "tokens", "PSEUDONYM_KEY_FILE": "key"}
+SAFE_OUTSIDE = {"API_HOST": "0.0.0.0", "API_AUTH": "on", "PSEUDONYM_KEY_FILE": "key"}
 
 
 def test_settings_of_an_empty_environment_are_the_contracts() -> None:
@@ -20,7 +20,9 @@ def test_settings_of_an_empty_environment_are_the_contracts() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"API_TOKEN_FILE": ""}, "API_TOKEN_FILE"),
+        ({"API_AUTH": ""}, "API_AUTH=on"),
+        ({"API_AUTH": "off"}, "API_AUTH=on"),
+        ({"PGPASSWORD": "changeme"}, "PGPASSWORD"),
         ({"PSEUDONYMISATION": "off"}, "PSEUDONYMISATION=off"),
         ({"PSEUDONYM_KEY_FILE": ""}, "PSEUDONYM_KEY_FILE"),
     ],
@@ -31,6 +33,20 @@ def test_settings_beyond_loopback_refuse_what_exposes_data(change: dict[str, str
         Settings.from_environment(SAFE_OUTSIDE | change)
 
 
+@pytest.mark.parametrize("password", ["changeme", "ChangeMe", "secret", "postgres", "password", "x"])
+def test_settings_refuse_a_default_password_of_a_database_others_reach(password: str) -> None:
+    with pytest.raises(InvalidSettings, match="PGPASSWORD"):
+        Settings.from_environment({"PGHOST": "db.example.org", "PGPASSWORD": password})
+    for local in ("127.0.0.1", "/var/run/postgresql"):
+        assert Settings.from_environment({"PGHOST": local, "PGPASSWORD": password}).pg_host == local
+
+
+@pytest.mark.parametrize("alone", ["API_TLS_CERT_FILE", "API_TLS_KEY_FILE"])
+def test_settings_refuse_half_of_tls(alone: str) -> None:
+    with pytest.raises(InvalidSettings, match="go together"):
+        Settings.from_environment({alone: "file.pem"})
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -38,6 +54,10 @@ def test_settings_beyond_loopback_refuse_what_exposes_data(change: dict[str, str
         ("API_PORT", "70000"),
         ("SPOOL_MAX_MB", "0"),
         ("PSEUDONYMISATION", "maybe"),
+        ("API_AUTH", "maybe"),
+        ("API_RATE_LIMIT", "0"),
+        ("API_RATE_LIMIT", "inf"),
+        ("API_TOKEN_LIFETIME_S", "86400"),
         ("KAFKA_STARTING_OFFSETS", "yesterday"),
     ],
 )
@@ -65,4 +85,6 @@ def test_every_setting_is_documented_with_its_default() -> None:
     documented = set(re.findall(r"^\| `([A-Z_]+)` \|", text, re.M))
     assert documented == set(Settings.variables())
     assert "| `API_PORT` | `8001` |" in text
+    assert "| `API_TOKEN_LIFETIME_S` | `600` |" in text
+    assert "| `API_RATE_LIMIT` | `10000` |" in text
     assert "| `SPOOL_MAX_MB` | `512` |" in text

@@ -28,6 +28,7 @@ from edge_gateway.errors import InvalidConfig
 
 HEAD = 'gateway_id = "gw"\n'
 API = '[api]\nurl = "http://127.0.0.1:8001"\n'
+SECRET = 'client_id = "gw"\nclient_secret_file = "s"\n'
 MQTT = "[mqtt]\n"
 
 
@@ -133,13 +134,42 @@ def test_missing_file_shows_an_example(tmp_path: Path) -> None:
 
 
 def test_paths_count_from_the_file(tmp_path: Path) -> None:
-    (tmp_path / "gateway.toml").write_text(HEAD + 'data_dir = "data"\n' + API + 'token_file = "t"\n' + MQTT)
+    (tmp_path / "gateway.toml").write_text(HEAD + 'data_dir = "data"\n' + API + SECRET + MQTT)
     config = load_config(tmp_path / "gateway.toml")
     assert config.outbox_path == tmp_path / "data" / "outbox.sqlite3"
-    assert config.api.token_file == tmp_path / "t"
+    assert config.api.client_secret_file == tmp_path / "s"
 
 
 def test_plain_http_beyond_this_machine_is_warned_of() -> None:
     text = HEAD + '[api]\nurl = "http://api.example.org"\n' + MQTT
     assert any("in the clear" in warning for warning in parse_config(text).warnings())
     assert not any("in the clear" in warning for warning in parse_config(HEAD + API + MQTT).warnings())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('url = "http://api.example.org"\n' + SECRET, "url would send the secret"),
+        (
+            'url = "http://127.0.0.1:1"\ntoken_url = "http://id.example.org/t"\n' + SECRET,
+            "token_url would send",
+        ),
+        (
+            'url = "https://api.example.org"\ntoken_url = "http://id.example.org/t"\n' + SECRET,
+            "token_url would",
+        ),
+        ('url = "https://api.example.org"\nclient_id = "gw"\n', "go together"),
+        ('url = "https://api.example.org"\nclient_secret_file = "s"\n', "go together"),
+        ('url = "https://a.org"\nclient_id = "gw-2"\nclient_secret_file = "s"\n', "must be the gateway_id"),
+    ],
+)
+def test_config_refuses_to_give_its_secret_away(text: str, says: str) -> None:
+    with pytest.raises(InvalidConfig, match=says):
+        parse_config(HEAD + "[api]\n" + text + MQTT)
+
+
+def test_tokens_come_from_the_api_unless_another_address_is_named() -> None:
+    https = HEAD + '[api]\nurl = "https://api.example.org/"\n' + SECRET
+    assert parse_config(https + MQTT).api.token_address == "https://api.example.org/oauth/token"
+    named = https + 'token_url = "https://id.example.org/token"\n'
+    assert parse_config(named + MQTT).api.token_address == "https://id.example.org/token"

@@ -187,22 +187,21 @@ async def test_dead_letters_go_to_their_own_route_once(outbox: Outbox) -> None:
     assert received == letters
 
 
-async def test_token_is_sent_and_read_anew(outbox: Outbox, tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("first\n")
-    seen: list[str] = []
+async def test_too_many_requests_wait_as_long_as_asked_and_lose_nothing(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BACKOFF_CAP_S", 60.0)
+    times: list[float] = []
 
     def handler(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers["Authorization"])
-        if request.headers["Authorization"] == "Bearer second":
-            return accept(request)
-        token.write_text("second\n")
-        return httpx.Response(401)
+        times.append(asyncio.get_running_loop().time())
+        return httpx.Response(429, headers={"Retry-After": "2"}) if len(times) == 1 else accept(request)
 
-    outbox.append([a_row()]).result()
-    async with uplink_to(handler, outbox, token_file=token):
-        await eventually(counted(outbox, delivered=1))
-    assert seen == ["Bearer first", "Bearer second"]
+    outbox.append([a_row() for _ in range(5)]).result()
+    async with uplink_to(handler, outbox) as (_, state):
+        await eventually(lambda: state.parts.get("api") == "away: HTTP 429")
+        await eventually(counted(outbox, delivered=5, rejected=0))
+    assert times[1] - times[0] >= 2
 
 
 class Misbehaving:

@@ -18,7 +18,7 @@ from firmware_sim.errors import TargetAway, TargetRefused
 from firmware_sim.feed import readings
 from firmware_sim.targets import ApiTarget, KafkaTarget, MqttTarget, Several
 from firmware_sim.timeline import milliseconds
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.topic_reader import Seen, read_topic
 from tests.firmware_sim.air import until
 from tests.firmware_sim.test_mqtt_bracelet import subscriber
@@ -61,15 +61,21 @@ async def test_api_target_away() -> None:
     await target.close()
 
 
-async def test_api_target_wrong_token_is_refused(tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens"
-    tokens.write_text("right-token-of-sufficient-length-0123456789\n")
-    tokens.chmod(0o600)
-    with RunningApi(environment(tmp_path, NOWHERE, API_TOKEN_FILE=str(tokens))) as api:
-        wrong = ApiTarget(str(api.http.base_url), "wrong")
-        with pytest.raises(TargetRefused, match="401"):
-            await wrong.send(some(1, 3))
-        await wrong.close()
+async def test_api_target_fetches_a_token_with_the_right_secret_only(tmp_path: Path) -> None:
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on")
+    secret = register(variables, "simulator")
+    with RunningApi(variables) as api:
+        url = str(api.http.base_url)
+        right, wrong = ApiTarget(url, ("simulator", secret)), ApiTarget(url, ("simulator", "wrong"))
+        await right.send(some(1, 3))
+        right._client.auth._token = "expired"  # type: ignore[union-attr]
+        await right.send(some(1, 3))
+        assert api.app.state.parts.ingestion.metrics.accepted == 2
+        for refused in (wrong, ApiTarget(url)):
+            with pytest.raises(TargetRefused, match="401"):
+                await refused.send(some(1, 3))
+            await refused.close()
+        await right.close()
 
 
 async def test_api_target_unavailable_is_away() -> None:

@@ -1,0 +1,64 @@
+"""Who calls, and what they may do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cloud_ingest.errors import NotAllowed
+from vitals.reading import Reading
+
+
+class Scope(StrEnum):
+    """What a token opens."""
+
+    READINGS_WRITE = "readings:write"
+    ERRORS_WRITE = "errors:write"
+    METRICS_READ = "metrics:read"
+
+
+GATEWAY_SCOPES = frozenset({Scope.READINGS_WRITE, Scope.ERRORS_WRITE})
+"""What a gateway needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whoever sent a request.
+
+    Attributes:
+        gateway_id: the gateway it is registered as; None where authentication is off.
+        scopes: what it may do.
+        devices: the devices it may speak for; None for all.
+    """
+
+    gateway_id: str | None
+    scopes: frozenset[Scope]
+    devices: frozenset[str] | None
+
+    def vouch(self, reading: Reading) -> Reading:
+        """The reading under the name of the gateway that sent it.
+
+        Raises:
+            NotAllowed: another gateway's reading, or one of a device the caller may not speak for.
+        """
+        if self.gateway_id is None:
+            return reading
+        self.speak_as(reading.gateway_id)
+        if self.devices is not None and reading.device_id not in self.devices:
+            raise NotAllowed("device_id", "is not a device this gateway may speak for", reading.device_id)
+        if reading.gateway_id:
+            return reading
+        return reading.model_copy(update={"gateway_id": self.gateway_id})
+
+    def speak_as(self, gateway_id: str | None) -> None:
+        """Check the gateway that a document names.
+
+        Raises:
+            NotAllowed: it is another one.
+        """
+        if self.gateway_id is not None and gateway_id not in (None, self.gateway_id):
+            raise NotAllowed("gateway_id", "is another gateway than the token's", gateway_id)
+
+
+ANYONE = Caller(None, frozenset(Scope), None)
+"""The caller where authentication is off."""

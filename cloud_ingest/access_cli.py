@@ -1,0 +1,139 @@
+"""The commands `kidjamo-ingest gateway` and `keys`: who may send, and the keys that sign their tokens."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from cloud_ingest.access import GATEWAY_SCOPES, Scope
+from cloud_ingest.audit import Action, Audit
+from cloud_ingest.registry import Registration, Registry
+from cloud_ingest.settings import Settings
+
+OK = 0
+
+
+def add_commands(commands: Any) -> None:
+    """Add both to the subcommands of a parser."""
+    gateways = _group(
+        commands, "gateway", "register, change, revoke or list the gateways that may send readings"
+    )
+    add = _command(gateways, "add", _add, "register a gateway; prints its secret, once, on standard output")
+    add.add_argument("gateway_id", help="its name, the same as gateway_id in its configuration")
+    _what_it_may(add, default=GATEWAY_SCOPES)
+    change = _command(
+        gateways, "change", _change, "replace the devices, and the scopes if given; its secret stays"
+    )
+    change.add_argument("gateway_id")
+    _what_it_may(change, default=None)
+    revoke = _command(gateways, "revoke", _revoke, "refuse a gateway and its tokens from now on")
+    revoke.add_argument("gateway_id")
+    _command(gateways, "list", _list, "list all that were ever registered")
+    keys = _group(commands, "keys", "rotate or list the keys that sign access tokens")
+    _command(
+        keys, "rotate", _rotate, "make the key that signs from now on, and remove those that have run out"
+    )
+    _command(keys, "list", _list_keys, "list the keys and what each is good for")
+
+
+def _group(commands: Any, name: str, text: str) -> Any:
+    return commands.add_parser(name, help=text, description=text).add_subparsers(
+        required=True, metavar="action"
+    )
+
+
+def _command(group: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = group.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _what_it_may(parser: argparse.ArgumentParser, default: frozenset[Scope] | None) -> None:
+    usual = ", ".join(sorted(default)) if default else "as before"
+    parser.add_argument(
+        "--scope",
+        dest="scopes",
+        action="append",
+        choices=[scope.value for scope in Scope],
+        help=f"what it may do; repeat it (default: {usual})",
+    )
+    devices = parser.add_mutually_exclusive_group(required=True)
+    devices.add_argument(
+        "--device", dest="devices", action="append", metavar="ID", help="a device it may speak for; repeat it"
+    )
+    devices.add_argument("--all-devices", action="store_true", help="it may speak for any device")
+
+
+def _add(settings: Settings, chosen: argparse.Namespace) -> int:
+    audit, registry = Audit(settings.audit_file), Registry.open(settings.gateways_file)
+    added, secret = registry.add(chosen.gateway_id, _scopes(chosen) or GATEWAY_SCOPES, _devices(chosen))
+    _write(audit, Action.GATEWAY_ADDED, added)
+    print(f"{chosen.gateway_id} is registered; its secret, which is kept nowhere else:", file=sys.stderr)
+    print(secret)
+    return OK
+
+
+def _change(settings: Settings, chosen: argparse.Namespace) -> int:
+    audit, registry = Audit(settings.audit_file), Registry.open(settings.gateways_file)
+    changed = registry.change(chosen.gateway_id, _scopes(chosen), _devices(chosen))
+    _write(audit, Action.GATEWAY_CHANGED, changed)
+    print(f"{chosen.gateway_id} may speak for: {_devices_of(changed)}")
+    return OK
+
+
+def _revoke(settings: Settings, chosen: argparse.Namespace) -> int:
+    audit = Audit(settings.audit_file)
+    Registry.open(settings.gateways_file).revoke(chosen.gateway_id)
+    audit.write(Action.GATEWAY_REVOKED, gateway=chosen.gateway_id)
+    print(f"{chosen.gateway_id} is refused from now on")
+    return OK
+
+
+def _list(settings: Settings, _chosen: argparse.Namespace) -> int:
+    for each in Registry.open(settings.gateways_file).all():
+        print(f"{each.gateway_id}\t{_state(each)}\t{' '.join(sorted(each.scopes))}\t{_devices_of(each)}")
+    return OK
+
+
+def _rotate(settings: Settings, _chosen: argparse.Namespace) -> int:
+    from cloud_ingest.signing_keys import SigningKeys  # loads cryptography
+
+    audit, keys = Audit(settings.audit_file), SigningKeys.of(settings)
+    made = keys.make()
+    audit.write(Action.KEY_MADE, kid=made.kid)
+    print(f"{made.kid} signs from now on")
+    for kid in keys.remove_expired():
+        audit.write(Action.KEY_REMOVED, kid=kid)
+        print(f"{kid} is removed")
+    return OK
+
+
+def _list_keys(settings: Settings, _chosen: argparse.Namespace) -> int:
+    from cloud_ingest.signing_keys import SigningKeys  # loads cryptography
+
+    for key in SigningKeys.of(settings).all():
+        until = key.verifies_until
+        print(f"{key.kid}\t{f'verifies until {until:%Y-%m-%d %H:%M:%S} UTC' if until else 'signs'}")
+    return OK
+
+
+def _write(audit: Audit, action: Action, about: Registration) -> None:
+    scope = " ".join(sorted(about.scopes))
+    audit.write(action, gateway=about.gateway_id, scope=scope, devices=_devices_of(about))
+
+
+def _scopes(chosen: argparse.Namespace) -> frozenset[Scope] | None:
+    return frozenset(map(Scope, chosen.scopes)) if chosen.scopes else None
+
+
+def _devices(chosen: argparse.Namespace) -> frozenset[str] | None:
+    return None if chosen.all_devices else frozenset(chosen.devices)
+
+
+def _devices_of(each: Registration) -> str:
+    return "all devices" if each.devices is None else " ".join(sorted(each.devices))
+
+
+def _state(each: Registration) -> str:
+    return f"revoked {each.revoked:%Y-%m-%d}" if each.revoked else f"since {each.added:%Y-%m-%d}"

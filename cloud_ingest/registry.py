@@ -1,0 +1,204 @@
+"""The gateways that may send: a file, so that letting them in depends on no server.
+
+Only a hash of each secret is kept: 256 random bits need no slow hash, for nobody can try them all. Commands
+replace the file as a whole; the API reads it again when it has changed: a revocation takes effect at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cloud_ingest.access import Scope
+from cloud_ingest.errors import InvalidSettings, NotRegistered
+from cloud_ingest.secret_file import read_secret, replace_secret
+from vitals.reading import Identifier, UtcTime
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "API_GATEWAYS_FILE"
+SECRET_BYTES = 32
+_NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+class Registration(BaseModel):
+    """A gateway, or another client, that may ask for tokens.
+
+    Attributes:
+        devices: the devices it may speak for; None for all.
+        added: when its secret was made; tokens of an earlier registration of that name are worth nothing.
+        revoked: since when it is refused.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gateway_id: Identifier
+    secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", repr=False)
+    scopes: frozenset[Scope]
+    devices: frozenset[Identifier] | None
+    added: UtcTime
+    revoked: UtcTime | None = None
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gateways: tuple[Registration, ...] = ()
+
+
+@dataclass(slots=True)
+class Registry:
+    """The registered gateways; where a changed file cannot be used, those it held before."""
+
+    path: Path
+    _seen: tuple[int, int, int] | None = field(default=None, init=False)
+    _known: dict[str, Registration] = field(default_factory=dict, init=False)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The registry of a file, which need not be there yet.
+
+        Raises:
+            InvalidSettings: the file cannot be used.
+        """
+        registry = cls(path)
+        registry._seen = registry._version()
+        registry._known = registry._read()
+        return registry
+
+    def all(self) -> tuple[Registration, ...]:
+        """Everyone who was ever registered, the revoked included."""
+        self._look_again()
+        return tuple(self._known.values())
+
+    def active(self, gateway_id: str) -> Registration | None:
+        """Who is registered under that name and not revoked."""
+        self._look_again()
+        found = self._known.get(gateway_id)
+        return found if found and not found.revoked else None
+
+    def authenticate(self, gateway_id: str, secret: str) -> Registration | None:
+        """Who that is; takes the same time whether name or secret is wrong."""
+        found = self.active(gateway_id)
+        expected = found.secret_sha256 if found else _NOBODY
+        return found if hmac.compare_digest(_hash(secret), expected) else None
+
+    def add(
+        self, gateway_id: str, scopes: frozenset[Scope], devices: frozenset[str] | None
+    ) -> tuple[Registration, str]:
+        """Register a gateway; returns its secret as well, which is kept nowhere.
+
+        Raises:
+            NotRegistered: one of that name is registered already.
+            InvalidSettings: the name cannot be one, or the file cannot be used.
+        """
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        try:
+            fresh = Registration(
+                gateway_id=gateway_id,
+                secret_sha256=_hash(secret),
+                scopes=scopes,
+                devices=devices,
+                added=datetime.now(UTC),
+            )
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise InvalidSettings(f"{first['loc'][0]}: {first['msg']}") from None
+        with self._changing() as known:
+            if gateway_id in known and not known[gateway_id].revoked:
+                raise NotRegistered(f"{gateway_id} is registered already; change or revoke it")
+            known[gateway_id] = fresh
+        return fresh, secret
+
+    def change(
+        self, gateway_id: str, scopes: frozenset[Scope] | None, devices: frozenset[str] | None
+    ) -> Registration:
+        """Give a gateway other devices, and other scopes where any are given; its secret stays.
+
+        Raises:
+            NotRegistered: nobody is active under that name.
+        """
+        with self._changing() as known:
+            before = _active_in(known, gateway_id)
+            update = {"devices": devices, "scopes": before.scopes if scopes is None else scopes}
+            known[gateway_id] = after = before.model_copy(update=update)
+        return after
+
+    def revoke(self, gateway_id: str) -> None:
+        """Refuse a gateway from now on.
+
+        Raises:
+            NotRegistered: nobody is active under that name.
+        """
+        with self._changing() as known:
+            known[gateway_id] = _active_in(known, gateway_id).model_copy(
+                update={"revoked": datetime.now(UTC)}
+            )
+
+    def _look_again(self) -> None:
+        version = self._version()
+        if version == self._seen:
+            return
+        try:
+            self._known = self._read()
+        except InvalidSettings as error:
+            log.error("%s; the gateways stay as they were", error)
+        self._seen = version
+
+    def _version(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _read(self) -> dict[str, Registration]:
+        if not self.path.exists():
+            return {}
+        try:
+            document = _Document.model_validate_json(read_secret(self.path, VARIABLE))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InvalidSettings(f"{VARIABLE} {self.path}: {where}: {first['msg']}") from None
+        return {each.gateway_id: each for each in document.gateways}
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, Registration]]:
+        """What is registered, to be changed; one command at a time."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                known = self._read()
+                yield known
+                document = _Document(gateways=tuple(known.values()))
+                replace_secret(self.path, document.model_dump_json(indent=1) + "\n")
+            finally:
+                os.close(lock)
+        except OSError as error:
+            raise InvalidSettings(f"{VARIABLE} {self.path}: {error.strerror}") from None
+
+
+def _active_in(known: dict[str, Registration], gateway_id: str) -> Registration:
+    found = known.get(gateway_id)
+    if found is None or found.revoked:
+        raise NotRegistered(f"{gateway_id} is not registered")
+    return found
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()

@@ -1,0 +1,127 @@
+"""Access tokens by client credentials: RFC 6749, sections 2.3.1, 4.4 and 5."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote_plus
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from cloud_ingest.body import read_bounded
+from cloud_ingest.errors import OAuthRefused
+from cloud_ingest.routes.parts import address_of, json_response, parts_of
+
+MAX_FORM = 16 * 2**10
+TOKEN_PATH = "/oauth/token"
+_NEVER_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_FORM = {
+    "type": "object",
+    "required": ["grant_type"],
+    "properties": {
+        "grant_type": {"type": "string", "enum": ["client_credentials"]},
+        "client_id": {"type": "string", "description": "Where HTTP Basic is not used"},
+        "client_secret": {"type": "string"},
+        "scope": {
+            "type": "string",
+            "description": "Separated by spaces; all the client may have where absent",
+        },
+    },
+}
+
+router = APIRouter(tags=["authentication"])
+
+
+class TokenIssued(BaseModel):
+    """A token for the Authorization header."""
+
+    access_token: str
+    token_type: Literal["Bearer"]
+    expires_in: int = Field(description="Seconds")
+    scope: str = Field(examples=["errors:write readings:write"])
+
+
+class TokenRefused(BaseModel):
+    """Why there is no token."""
+
+    error: str = Field(examples=["invalid_client"])
+    error_description: str
+
+
+@router.post(
+    TOKEN_PATH,
+    summary="A token for client credentials",
+    responses={
+        200: {"model": TokenIssued},
+        400: {"model": TokenRefused, "description": "The request is not as RFC 6749 wants it"},
+        401: {"model": TokenRefused, "description": "Unknown client or wrong secret"},
+        429: {"description": "Too many attempts; come back after `Retry-After`"},
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/x-www-form-urlencoded": {"schema": _FORM}},
+        }
+    },
+)
+async def post_token(request: Request) -> Response:
+    """Issue a short-lived token to a registered gateway.
+
+    The credentials of `kidjamo-ingest gateway add` go into HTTP Basic or into the form.
+    """
+    guard = parts_of(request).guard
+    assert guard is not None  # the route is only there with one
+    headers = request.headers
+    if headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
+        raise OAuthRefused("invalid_request", "the body must be application/x-www-form-urlencoded")
+    form = _form(await read_bounded(request.stream(), headers.get("content-length"), MAX_FORM))
+    gateway_id, secret = _credentials(headers.get("authorization"), form)
+    if form.get("grant_type") != "client_credentials":
+        code = "unsupported_grant_type" if form.get("grant_type") else "invalid_request"
+        raise OAuthRefused(code, "grant_type must be client_credentials")
+    granted = guard.grant(gateway_id, secret, form.get("scope"), address_of(request))
+    answer: dict[str, Any] = {
+        "access_token": granted.token,
+        "token_type": "Bearer",
+        "expires_in": granted.expires_in,
+        "scope": " ".join(sorted(granted.scopes)),
+    }
+    return json_response(answer, headers=_NEVER_KEPT)
+
+
+def refused(error: OAuthRefused) -> Response:
+    """The answer to a request that is not granted."""
+    challenge = {"WWW-Authenticate": 'Basic realm="kidjamo"'} if error.status == 401 else {}
+    document = {"error": error.code, "error_description": str(error)}
+    return json_response(document, error.status, _NEVER_KEPT | challenge)
+
+
+def _form(body: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=20)
+    except ValueError:
+        raise OAuthRefused("invalid_request", "the body is not a form") from None
+    form = dict(pairs)
+    if len(form) < len(pairs):
+        raise OAuthRefused("invalid_request", "a parameter is there twice")
+    return form
+
+
+def _credentials(authorization: str | None, form: dict[str, str]) -> tuple[str, str]:
+    if authorization is None:
+        if not form.get("client_id") or not form.get("client_secret"):
+            raise OAuthRefused("invalid_client", "client_id and client_secret are needed")
+        return form["client_id"], form["client_secret"]
+    if "client_secret" in form:
+        raise OAuthRefused("invalid_request", "credentials in the header and in the form")
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        name = colon = secret = ""
+    if scheme.lower() != "basic" or not colon:
+        raise OAuthRefused("invalid_client", "the Authorization header is not HTTP Basic")
+    return unquote_plus(name), unquote_plus(secret)

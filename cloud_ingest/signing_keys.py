@@ -1,0 +1,148 @@
+"""The keys that sign access tokens: one file a key, the newest signs, older ones verify for a while.
+
+Every API process that shares the directory sees a new or a removed key at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
+from pathlib import Path
+from typing import Self
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from cloud_ingest.errors import InvalidSettings
+from cloud_ingest.secret_file import create_secret, read_secret
+from cloud_ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+VARIABLE = "API_KEYS_DIR"
+LEEWAY_S = 10
+"""How far the clocks of several API processes may differ."""
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
+_FILE = re.compile(r"(\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{8})\.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An ECDSA key on P-256.
+
+    Attributes:
+        kid: its name, which begins with when it was made.
+        verifies_until: when the last token it signed has run out; None for the newest.
+    """
+
+    kid: str
+    private: ec.EllipticCurvePrivateKey
+    made: datetime
+    verifies_until: datetime | None
+
+
+class SigningKeys:
+    """The keys of a directory.
+
+    Args:
+        outlives: how long after its successor was made a key still verifies: as long as a token lives.
+    """
+
+    def __init__(
+        self, directory: Path, outlives: timedelta, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._directory, self._outlives, self._clock = directory, outlives, clock
+        self._names: tuple[str, ...] = ()
+        self._keys: dict[str, SigningKey] = {}
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The keys the settings name."""
+        return cls(settings.keys_dir, timedelta(seconds=settings.token_lifetime_s + LEEWAY_S))
+
+    def all(self) -> tuple[SigningKey, ...]:
+        """Every key there is, oldest first.
+
+        Raises:
+            InvalidSettings: a key is readable by others, or is none; a running process keeps those it has.
+        """
+        names = self._names_there()
+        if names != self._names:
+            try:
+                self._keys = {key.kid: key for key in self._load(names)}
+            except InvalidSettings as error:
+                if not self._keys:
+                    raise
+                log.error("%s; the keys stay as they were", error)
+            self._names = names
+        return tuple(self._keys.values())
+
+    def signing(self) -> SigningKey:
+        """The newest key; the first one is made where there is none."""
+        return (self.all() or (self.make(),))[-1]
+
+    def verifying(self, kid: str) -> ec.EllipticCurvePublicKey | None:
+        """The public key of that name, unless it was removed or its time has passed."""
+        self.all()
+        key = self._keys.get(kid)
+        if key is None or (key.verifies_until and key.verifies_until < self._clock()):
+            return None
+        return key.private.public_key()
+
+    def make(self) -> SigningKey:
+        """Make a key, which signs from now on.
+
+        Raises:
+            InvalidSettings: the directory cannot be written.
+        """
+        kid = f"{self._clock():{_STAMP}}-{secrets.token_hex(4)}"
+        private = ec.generate_private_key(ec.SECP256R1())
+        text = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        try:
+            create_secret(self._directory / f"{kid}.pem", text.decode())
+            self._directory.chmod(0o700)
+        except OSError as error:
+            raise InvalidSettings(f"{VARIABLE} {self._directory}: {error.strerror}") from None
+        log.info("made the signing key %s", kid)
+        return self.all()[-1]
+
+    def remove_expired(self) -> tuple[str, ...]:
+        """Remove the keys that verify nothing any more; says which."""
+        now = self._clock()
+        expired = [key.kid for key in self.all() if key.verifies_until and key.verifies_until < now]
+        for kid in expired:
+            (self._directory / f"{kid}.pem").unlink(missing_ok=True)
+        return tuple(expired)
+
+    def _names_there(self) -> tuple[str, ...]:
+        try:
+            files = os.listdir(self._directory)
+        except FileNotFoundError:
+            return ()
+        return tuple(sorted(found[1] for file in files if (found := _FILE.fullmatch(file))))
+
+    def _load(self, names: tuple[str, ...]) -> list[SigningKey]:
+        made = [datetime.strptime(name.partition("-")[0], _STAMP).replace(tzinfo=UTC) for name in names]
+        return [
+            SigningKey(name, self._private(name), at, successor and successor + self._outlives)
+            for name, at, successor in zip_longest(names, made, made[1:])
+        ]
+
+    def _private(self, name: str) -> ec.EllipticCurvePrivateKey:
+        path = self._directory / f"{name}.pem"
+        text = read_secret(path, VARIABLE)
+        try:
+            key = serialization.load_pem_private_key(text.encode(), None)
+        except (ValueError, TypeError):
+            key = None
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise InvalidSettings(f"{VARIABLE} {path}: not a P-256 key; kidjamo-ingest keys rotate makes one")
+        return key

@@ -1,0 +1,109 @@
+"""The commands an operator uses, as processes would: settings from the environment, exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cloud_ingest.cli import main
+from cloud_ingest.registry import Registry
+from tests.cloud_ingest.running import NOWHERE, environment
+
+
+@pytest.fixture
+def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    found = environment(tmp_path, NOWHERE)
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    return found
+
+
+def audit(variables: dict[str, str]) -> list[dict[str, str]]:
+    return [json.loads(line) for line in Path(variables["API_AUDIT_FILE"]).read_text().splitlines()]
+
+
+def test_add_prints_the_secret_alone_on_standard_output(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gateway", "add", "gw-1", "--device", "bracelet-001", "--device", "bracelet-002"]) == 0
+    printed = capsys.readouterr()
+    (secret,) = printed.out.splitlines()
+    registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
+    found = registry.authenticate("gw-1", secret)
+    assert found is not None
+    assert found.devices == frozenset({"bracelet-001", "bracelet-002"})
+    assert sorted(found.scopes) == ["errors:write", "readings:write"]
+    assert (
+        audit(variables)[-1].items()
+        >= {
+            "action": "gateway_added",
+            "gateway": "gw-1",
+            "scope": "errors:write readings:write",
+            "devices": "bracelet-001 bracelet-002",
+        }.items()
+    )
+    assert secret not in Path(variables["API_AUDIT_FILE"]).read_text()
+    assert main(["gateway", "add", "gw-1", "--all-devices"]) == 1
+    assert "registered already" in capsys.readouterr().err
+
+
+def test_change_revoke_and_list(variables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gateway", "add", "gw-1", "--device", "bracelet-001"]) == 0
+    assert main(["gateway", "change", "gw-1", "--all-devices", "--scope", "readings:write"]) == 0
+    assert main(["gateway", "add", "prometheus", "--all-devices", "--scope", "metrics:read"]) == 0
+    assert main(["gateway", "revoke", "gw-1"]) == 0
+    assert main(["gateway", "revoke", "gw-1"]) == 1
+    assert main(["gateway", "change", "gw-9", "--all-devices"]) == 1
+    capsys.readouterr()
+    assert main(["gateway", "list"]) == 0
+    first, second = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert (first[0], first[1].split()[0], *first[2:]) == ("gw-1", "revoked", "readings:write", "all devices")
+    assert (second[0], second[1].split()[0], *second[2:]) == (
+        "prometheus",
+        "since",
+        "metrics:read",
+        "all devices",
+    )
+    actions = [line["action"] for line in audit(variables)]
+    assert actions == ["gateway_added", "gateway_changed", "gateway_added", "gateway_revoked"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "gw-1"],
+        ["add", "gw-1", "--all-devices", "--device", "bracelet-001"],
+        ["add", "gw-1", "--all-devices", "--scope", "everything"],
+        ["add", "--all-devices"],
+        [],
+    ],
+)
+def test_wrong_usage_ends_with_2(variables: dict[str, str], arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["gateway", *arguments])
+    assert ended.value.code == 2
+    assert not Path(variables["API_GATEWAYS_FILE"]).exists()
+
+
+def test_rotate_and_list_keys(variables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keys", "rotate"]) == 0
+    assert main(["keys", "rotate"]) == 0
+    made = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert main(["keys", "list"]) == 0
+    old, new = (line.split("\t") for line in capsys.readouterr().out.splitlines())
+    assert [old[0], new[0]] == made
+    assert old[1].startswith("verifies until 20")
+    assert new[1] == "signs"
+    assert [line["kid"] for line in audit(variables) if line["action"] == "key_made"] == made
+
+
+def test_a_registry_others_can_read_ends_with_2(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gateway", "add", "gw-1", "--all-devices"]) == 0
+    Path(variables["API_GATEWAYS_FILE"]).chmod(0o644)
+    for command in (["gateway", "list"], ["gateway", "revoke", "gw-1"]):
+        assert main(command) == 2
+        assert "chmod 600" in capsys.readouterr().err

@@ -1,0 +1,43 @@
+import json
+import logging
+import stat
+from pathlib import Path
+
+import pytest
+
+from cloud_ingest.audit import Action, Audit
+from cloud_ingest.errors import InvalidSettings
+
+
+def test_write_appends_a_line_for_the_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "audit.jsonl"
+    Audit(path).write(Action.TOKEN_ISSUED, gateway="gw-1")
+    Audit(path).write(Action.TOKEN_REFUSED, gateway="gw\n2", reason="é")
+    first, second = (json.loads(line) for line in path.read_text().splitlines())
+    assert (first["action"], first["gateway"]) == ("token_issued", "gw-1")
+    assert first["at"].endswith("Z")
+    assert (second["gateway"], second["reason"]) == ("gw\n2", "é"), "one line, whatever is in it"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_write_goes_on_after_the_file_was_rotated_away(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+    audit.write(Action.KEY_MADE, kid="1")
+    (tmp_path / "audit.jsonl").rename(tmp_path / "audit.jsonl.1")
+    audit.write(Action.KEY_MADE, kid="2")
+    assert '"kid": "2"' in (tmp_path / "audit.jsonl").read_text()
+
+
+def test_a_disk_that_takes_no_line_stops_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "logs").mkdir()
+    audit = Audit(tmp_path / "logs" / "audit.jsonl")
+    (tmp_path / "logs" / "audit.jsonl").unlink()
+    (tmp_path / "logs").rmdir()
+    with caplog.at_level(logging.ERROR):
+        audit.write(Action.GATEWAY_REVOKED, gateway="gw-1")
+    assert "gateway_revoked" in caplog.text
+
+
+def test_a_file_that_cannot_be_written_is_refused_at_start(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="API_AUDIT_FILE"):
+        Audit(tmp_path)

@@ -1,0 +1,339 @@
+"""The API with authentication on: who gets in, what they may do there, and what is written down."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+import zstandard
+from cryptography.hazmat.primitives import serialization
+
+from cloud_ingest.access import Scope
+from cloud_ingest.registry import Registry
+from cloud_ingest.signing_keys import SigningKeys
+from deploy.local.kafka import KafkaBroker
+from tests.cloud_ingest.forgeries import confused, unsigned
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register, wait_until
+from tests.cloud_ingest.samples import CRISIS, reading
+from tests.cloud_ingest.topic_reader import of_device
+
+MEASUREMENTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-errors"
+FORM = {"grant_type": "client_credentials"}
+
+
+class Guarded:
+    """A running API and the gateway `gw-1`, which may speak for `bracelet-001` and `bracelet-002`."""
+
+    def __init__(self, api: RunningApi, secret: str, variables: dict[str, str]) -> None:
+        self.api, self.secret, self.variables = api, secret, variables
+        self.registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
+
+    def ask(self, name: str = "gw-1", secret: str | None = None, **form: str) -> httpx.Response:
+        return self.api.http.post(
+            "/oauth/token", data=FORM | form, auth=(name, self.secret if secret is None else secret)
+        )
+
+    def token(self, name: str = "gw-1", secret: str | None = None, **form: str) -> str:
+        return str(self.ask(name, secret, **form).json()["access_token"])
+
+    def post(
+        self, document: Any, token: str | None = None, path: str = "/iot/measurements"
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token or self.token()}"}
+        return self.api.http.post(path, json=document, headers=headers)
+
+    def audit(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in Path(self.variables["API_AUDIT_FILE"]).read_text().splitlines()]
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on")
+    secret = register(variables, "gw-1", "bracelet-001", "bracelet-002")
+    with RunningApi(variables) as api:
+        yield Guarded(api, secret, variables)
+
+
+def test_token_answers_as_rfc_6749_says(guarded: Guarded) -> None:
+    answer = guarded.ask()
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    body = answer.json()
+    assert set(body) == {"access_token", "token_type", "expires_in", "scope"}
+    assert (body["token_type"], body["expires_in"]) == ("Bearer", 600)
+    assert body["scope"] == "errors:write readings:write"
+    in_form = guarded.api.http.post(
+        "/oauth/token", data=FORM | {"client_id": "gw-1", "client_secret": guarded.secret}
+    )
+    assert in_form.status_code == 200
+    assert guarded.ask(scope="errors:write").json()["scope"] == "errors:write"
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "error"),
+    [
+        ({}, 400, "invalid_request"),
+        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
+        (FORM | {"scope": "readings:write metrics:read"}, 400, "invalid_scope"),
+        (FORM | {"scope": "everything"}, 400, "invalid_scope"),
+        (FORM | {"client_id": "gw-1", "client_secret": "twice"}, 400, "invalid_request"),
+    ],
+)
+def test_token_refuses_other_requests_by_their_name(
+    guarded: Guarded, form: dict[str, str], status: int, error: str
+) -> None:
+    answer = guarded.api.http.post("/oauth/token", data=form or {"x": "y"}, auth=("gw-1", guarded.secret))
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+    assert set(answer.json()) == {"error", "error_description"}
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b'{"grant_type": "client_credentials"}', "application/json"),
+        (b"grant_type=client_credentials&grant_type=client_credentials", "application/x-www-form-urlencoded"),
+        (b"no form", "application/x-www-form-urlencoded"),
+        (b"\xff=1", "application/x-www-form-urlencoded"),
+        (b"&".join(b"a%d=1" % n for n in range(30)), "application/x-www-form-urlencoded"),
+    ],
+)
+def test_token_refuses_what_is_no_form(guarded: Guarded, content: bytes, kind: str) -> None:
+    answer = guarded.api.http.post(
+        "/oauth/token", content=content, headers={"Content-Type": kind}, auth=("gw-1", guarded.secret)
+    )
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+def test_token_refuses_a_giant_form(guarded: Guarded) -> None:
+    assert guarded.api.http.post("/oauth/token", data=FORM | {"x": "y" * 20_000}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    "authorization", ["Basic", "Basic !", "Basic " + b64encode(b"gw-1").decode(), "Bearer x", "Digest x"]
+)
+def test_token_refuses_other_authorization(guarded: Guarded, authorization: str) -> None:
+    answer = guarded.api.http.post("/oauth/token", data=FORM, headers={"Authorization": authorization})
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    assert answer.headers["www-authenticate"].startswith("Basic")
+
+
+def test_token_refuses_strangers_and_keeps_their_words_out_of_the_audit_log(guarded: Guarded) -> None:
+    for name, secret in (("gw-1", "wrong"), ("gw-1", ""), ("a-secret-in-the-wrong-field", guarded.secret)):
+        answer = guarded.ask(name, secret)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+    guarded.ask()
+    lines = guarded.audit()
+    assert [(line["action"], line.get("gateway")) for line in lines] == [
+        ("key_made", None),
+        ("token_refused", "gw-1"),
+        ("token_refused", "gw-1"),
+        ("token_refused", "?"),
+        ("token_issued", "gw-1"),
+    ]
+    assert lines[-1]["address"] == "127.0.0.1"
+    text = Path(guarded.variables["API_AUDIT_FILE"]).read_text()
+    assert guarded.secret not in text
+    assert "wrong-field" not in text
+
+
+def test_every_route_but_health_and_documentation_needs_a_token(guarded: Guarded) -> None:
+    http = guarded.api.http
+    for path in ("/iot/measurements", "/ingest", "/iot/errors"):
+        refused = http.post(path, json=reading())
+        assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
+        assert refused.headers["www-authenticate"] == "Bearer"
+    assert http.get("/metrics").status_code == 401
+    for path in ("/health", "/docs", "/openapi.json"):
+        assert http.get(path).status_code == 200
+
+
+def test_openapi_says_how_to_get_in(guarded: Guarded) -> None:
+    document = guarded.api.http.get("/openapi.json").json()
+    flow = document["components"]["securitySchemes"]["gateway"]["flows"]["clientCredentials"]
+    assert flow["tokenUrl"] == "/oauth/token"
+    assert set(flow["scopes"]) == {"readings:write", "errors:write", "metrics:read"}
+    assert document["paths"]["/iot/measurements"]["post"]["security"] == [{"gateway": ["readings:write"]}]
+    assert document["paths"]["/metrics"]["get"]["security"] == [{"gateway": ["metrics:read"]}]
+    assert "security" not in document["paths"]["/health"]["get"]
+
+
+def test_a_token_opens_what_its_scope_says(guarded: Guarded) -> None:
+    assert guarded.post(reading()).status_code == 200
+    assert guarded.post({"errors": []}, path="/iot/errors").status_code == 200
+    narrow = guarded.token(scope="errors:write")
+    refused = guarded.post(reading(), narrow)
+    assert (refused.status_code, refused.json()["error"]) == (403, "forbidden")
+    assert refused.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="readings:write"'
+    secret = register(guarded.variables, "prometheus", scopes=frozenset({Scope.METRICS_READ}))
+    reader = {"Authorization": f"Bearer {guarded.token('prometheus', secret)}"}
+    assert guarded.api.http.get("/metrics", headers=reader).status_code == 200
+    assert guarded.api.http.post("/iot/measurements", json=reading(), headers=reader).status_code == 403
+
+
+def test_bad_tokens_are_refused_with_their_reason(guarded: Guarded, tmp_path: Path) -> None:
+    good = guarded.token()
+    claims = jwt.decode(good, options={"verify_signature": False})
+    keys = SigningKeys.of(guarded.api.settings)
+    key, elsewhere = keys.signing(), {"keys_dir": tmp_path / "theirs"}
+    stranger = SigningKeys.of(guarded.api.settings.model_copy(update=elsewhere)).signing()
+    public = key.private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    header = {"kid": key.kid}
+    old = claims | {"iat": int(time.time()) - 700, "exp": int(time.time()) - 100}
+    bad = {
+        "expired": jwt.encode(old, key.private, "ES256", header),
+        "forged": jwt.encode(claims, stranger.private, "ES256", header),
+        "another key": jwt.encode(claims, stranger.private, "ES256", {"kid": stranger.kid}),
+        "unsigned": unsigned(claims, key.kid),
+        "confused": confused(claims, key.kid, public),
+        "other audience": jwt.encode(claims | {"aud": "other"}, key.private, "ES256", header),
+        "other issuer": jwt.encode(claims | {"iss": "other"}, key.private, "ES256", header),
+        "cut": good[:-4],
+        "nonsense": "x.y.z",
+    }
+    for name, token in bad.items():
+        answer = guarded.post(reading(), token)
+        assert (name, answer.status_code) == (name, 401)
+        assert answer.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
+    assert guarded.post(reading(), good).status_code == 200
+    reasons = {line["reason"] for line in guarded.audit() if line["action"] == "access_refused"}
+    assert "the token has expired" in reasons
+    assert guarded.api.app.state.parts.ingestion.metrics.accepted == 1
+
+
+def test_a_revoked_gateway_is_refused_at_once_and_its_old_token_for_good(guarded: Guarded) -> None:
+    token = guarded.token()
+    assert guarded.post(reading(), token).status_code == 200
+    guarded.registry.revoke("gw-1")
+    refused = guarded.post(reading(), token)
+    assert refused.status_code == 401
+    assert "revoked" in refused.json()["reason"]
+    assert guarded.ask().status_code == 401
+    secret = register(guarded.variables, "gw-1")
+    assert guarded.post(reading(), token).status_code == 401, "of an earlier registration"
+    assert guarded.post(reading(), guarded.token("gw-1", secret)).status_code == 200
+
+
+def test_a_changed_registration_counts_for_tokens_that_are_out(guarded: Guarded) -> None:
+    token = guarded.token()
+    assert guarded.post(reading(device_id="bracelet-003"), token).status_code == 403
+    guarded.registry.change("gw-1", None, frozenset({"bracelet-003"}))
+    assert guarded.post(reading(device_id="bracelet-003"), token).status_code == 200
+    guarded.registry.change("gw-1", frozenset({Scope.ERRORS_WRITE}), None)
+    assert guarded.post(reading(device_id="bracelet-003"), token).status_code == 403
+
+
+def test_a_rotated_key_leaves_tokens_that_are_out_good(guarded: Guarded) -> None:
+    before = guarded.token()
+    kid = SigningKeys.of(guarded.api.settings).make().kid
+    after = guarded.token()
+    assert jwt.get_unverified_header(after)["kid"] == kid != jwt.get_unverified_header(before)["kid"]
+    assert guarded.post(reading(), before).status_code == guarded.post(reading(), after).status_code == 200
+
+
+def test_another_gateways_device_is_refused_alone_and_kept(kafka: KafkaBroker, tmp_path: Path) -> None:
+    own, other = f"own-{uuid4().hex[:8]}", f"other-{uuid4().hex[:8]}"
+    variables = environment(tmp_path, kafka.bootstrap, API_AUTH="on")
+    with RunningApi(variables) as api:
+        guarded = Guarded(api, register(variables, "gw-1", own), variables)
+        assert wait_until(lambda: api.component("kafka") == {"status": "up"}, 20)
+        batch = [
+            reading(device_id=own),
+            reading(CRISIS, device_id=other),
+            reading(device_id=own, gateway_id="gw-2"),
+            reading(device_id=own, gateway_id="gw-1"),
+        ]
+        answer = guarded.post({"readings": batch}).json()
+        assert (answer["accepted"], answer["rejected"]) == (2, 2)
+        assert [each["error"] for each in answer["results"]] == [
+            None,
+            "device_id: is not a device this gateway may speak for",
+            "gateway_id: is another gateway than the token's",
+            None,
+        ]
+        single = guarded.post(reading(device_id=other))
+        assert (single.status_code, single.json()["error"]) == (403, "forbidden")
+        assert single.json()["field"] == "device_id"
+        stored = [each.value["gateway_id"] for each in of_device(kafka.bootstrap, MEASUREMENTS, own)]
+        assert stored == ["gw-1", "gw-1"], "also where the sender left it out"
+        assert of_device(kafka.bootstrap, MEASUREMENTS, other) == []
+        assert len(of_device(kafka.bootstrap, ERRORS, other)) == 2
+        refused = [line for line in guarded.audit() if line["action"] == "reading_refused"]
+        assert [(line["gateway"], line["claimed"]) for line in refused] == [("gw-1", other), ("gw-1", "gw-2")]
+        assert b"patient-001-ss" not in Path(variables["API_AUDIT_FILE"]).read_bytes()
+
+
+def test_dead_letters_of_another_gateway_are_refused(guarded: Guarded) -> None:
+    letter = {
+        "error_id": str(uuid4()),
+        "timestamp": "2025-08-24T10:30:00Z",
+        "reason": "not JSON",
+        "original": "eyJzcG8yX3BjdCI6",
+    }
+    letters = [letter | {"gateway_id": "gw-1"}, letter | {"gateway_id": "gw-2"}, letter]
+    assert guarded.post({"errors": letters}, path="/iot/errors").json() == {"accepted": 2, "rejected": 1}
+
+
+def test_giant_and_malicious_bodies_are_refused(guarded: Guarded) -> None:
+    headers = {"Authorization": f"Bearer {guarded.token()}"}
+
+    def post(content: bytes, **more: str) -> httpx.Response:
+        return guarded.api.http.post("/iot/measurements", content=content, headers=headers | more)
+
+    assert post(b" " * 40 * 10**6).status_code == 413
+    bomb = b" " * (33 * 2**20)
+    assert post(gzip.compress(bomb), **{"Content-Encoding": "gzip"}).status_code == 413
+    assert post(gzip.compress(gzip.compress(bomb)), **{"Content-Encoding": "gzip"}).status_code == 422
+    assert post(zstandard.compress(bomb), **{"Content-Encoding": "zstd"}).status_code == 413
+    for nested in (b"[" * 10**6, b'{"a":' * 10**5, b'{"readings": [' + b"[" * 10**5):
+        answer = post(nested)
+        assert answer.status_code == 422
+        assert answer.json()["reason"] == "nested too deeply"
+    assert guarded.api.http.get("/health").status_code == 200
+
+
+def test_a_gateway_that_sends_too_much_is_told_when_to_come_back(tmp_path: Path) -> None:
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_RATE_LIMIT="100")
+    secrets = {name: register(variables, name) for name in ("gw-1", "gw-2")}
+    with RunningApi(variables) as api:
+        guarded = Guarded(api, secrets["gw-1"], variables)
+        token = guarded.token()
+        other = guarded.token("gw-2", secrets["gw-2"])
+        batch = {"readings": [reading() for _ in range(2000)]}
+        assert guarded.post(batch, token).json()["accepted"] == 2000
+        answer = guarded.post(reading(), token)
+        assert (answer.status_code, answer.json()["error"]) == (429, "too_many")
+        assert 3 <= int(answer.headers["retry-after"]) <= 12
+        assert guarded.post(reading(), other).status_code == 200, "others are not held up"
+
+
+def test_an_address_that_guesses_is_slowed_down_and_holds_up_nobody_else(guarded: Guarded) -> None:
+    token = guarded.token()
+    answers = [guarded.ask("gw-1", f"guess-{number}").status_code for number in range(25)]
+    assert (answers[:20], answers[-1]) == ([401] * 20, 429)
+    slowed = guarded.post(reading(), "a.b.c")
+    assert slowed.status_code == 429
+    assert int(slowed.headers["retry-after"]) >= 1
+    assert guarded.post(reading(), token).status_code == 200
+    assert guarded.ask().status_code == 200
+    refused = [line for line in guarded.audit() if line["action"] == "token_refused"]
+    assert 20 <= len(refused) <= 22, "a flood does not flood the audit log"
+
+
+def test_without_authentication_there_are_no_tokens(tmp_path: Path) -> None:
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        assert api.http.post("/oauth/token", data=FORM).status_code == 404
+        assert api.post(reading(gateway_id="any")).status_code == 200
+    assert not (tmp_path / "token-keys").exists()
+    assert not (tmp_path / "audit.jsonl").exists()

@@ -1,9 +1,7 @@
-"""Readings on disk until the API has them: one SQLite file, one writer thread, commits shared by who waits.
+"""Readings on disk until the API has them, and what must survive a restart beside them: one SQLite file.
 
 Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
-`synchronous=FULL`: on disk, not only written). Work gathers for 0.2 s before a transaction, unless somebody
-is in a hurry or much is waiting, and while the one before is flushed: a flush costs the same for one reading
-and for hundreds, in time and in wear of the card.
+`synchronous=FULL`: on disk, not only written).
 
 A full or failing disk is a state (`trouble`), at start as well: the work waits and is tried again. What only
 looks never waits for the writer, so that alarms go on with what was known before. A corrupt file is set aside
@@ -13,64 +11,29 @@ for a person to look at, and a fresh one takes its place.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import closing
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Self
 from uuid import UUID
 
-from edge_gateway import bracelet_store, room, schema, store
+from edge_gateway import bracelet_store, room, store
 from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import OutboxUnavailable
+from edge_gateway.outbox_file import OutboxFile, nothing_kept, reading
 from edge_gateway.room import Gap
 from edge_gateway.store import Counts, Entry, NewReading
+from edge_gateway.writer import ENOUGH, Statement, T, Writer
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-Statement = Callable[[sqlite3.Connection], T]
-
-_MOST_IN_A_GROUP = 1000
-_GATHER_S = 0.2
-_ENOUGH = 200
-"""Readings worth a transaction of their own."""
-_TRY_AGAIN_S = 1.0
 _PATIENCE_S = 5.0
 """Longest a link to a bracelet waits for something to be noted, before it goes on without."""
-_CHECKED_UP_TO = 64 * 2**20
-"""Files up to this many bytes are checked page by page at start; larger ones when a page turns out bad."""
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_PASSING = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_NOMEM,
-}
-_DISK_TROUBLE = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
-
-
-class _Work(Generic[T]):
-    """One caller's statement, or readings to append before all statements, and the future it waits on."""
-
-    __slots__ = ("future", "readings", "statement")
-
-    def __init__(self, statement: Statement[T], readings: Sequence[NewReading] = ()) -> None:
-        self.statement: Statement[T] = statement
-        self.readings = readings
-        self.future: Future[T] = Future()
 
 
 class Outbox:
@@ -79,11 +42,7 @@ class Outbox:
     Args:
         path: the file; its directory is made where missing.
         now: the clock, seconds since 1970.
-        on_trouble: told, in the writer thread, what the disk's trouble is, "" once it is over.
-
-    Attributes:
-        trouble: why nothing can be made durable at the moment; empty when all is well.
-        set_aside: corrupt files that were put out of the way since the start.
+        on_trouble: told, in the writer's thread, what the disk's trouble is, "" once it is over.
     """
 
     def __init__(
@@ -92,13 +51,18 @@ class Outbox:
         now: Callable[[], float] = time.time,
         on_trouble: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.path, self._now, self._on_trouble = path, now, on_trouble
-        self.trouble = ""
-        self.set_aside: list[Path] = []
-        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
-        self._hurry, self._closing = threading.Event(), threading.Event()
-        self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="outbox", daemon=True)
+        self._now, self._file = now, OutboxFile(path, now)
+        self._writer = Writer(self._file, now, on_trouble)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be made durable at the moment; empty when all is well."""
+        return self._writer.trouble
+
+    @property
+    def set_aside(self) -> Sequence[Path]:
+        """Corrupt files that were put out of the way since the start."""
+        return self._file.set_aside
 
     def open(self) -> Self:
         """Open the file and start writing; a corrupt file is set aside first, a failing disk is waited for.
@@ -107,27 +71,12 @@ class Outbox:
             OutboxUnavailable: the directory cannot be made, or is not ours to write to; or the file is none
                 that this version understands.
         """
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not _is_ours(self.path.parent):
-                raise PermissionError(f"{self.path.parent} is not ours to write to; correct its owner")
-            with closing(self._open_checked()):
-                pass
-        except (OSError, sqlite3.Error) as error:
-            if not _passes(error):
-                raise OutboxUnavailable(f"the outbox {self.path} cannot be opened: {error}") from error
-            self._note(str(error))
-        self._thread.start()
+        self._writer.start(self._file.prepare())
         return self
 
     def close(self) -> None:
         """Commit what was handed over, then stop; where the disk fails, give up and say so to who waits."""
-        if not self._closed:
-            self._closed = True
-            self._closing.set()
-            self._queue.put(None)
-            self._hurry.set()
-            self._thread.join()
+        self._writer.close()
 
     def __enter__(self) -> Self:
         return self.open()
@@ -139,11 +88,11 @@ class Outbox:
 
     def append(self, readings: Sequence[NewReading]) -> Future[None]:
         """Make readings durable, in order; one whose identity is known is left out."""
-        return self._submit(_Work(_nothing, readings), hurry=len(readings) >= _ENOUGH)
+        return self._writer.append(readings)
 
     def bury(self, error_id: UUID, body: str) -> Future[None]:
         """Make a dead letter durable."""
-        return self._submit(_Work(lambda db: store.bury(db, error_id, body)), hurry=False)
+        return self._writer.do(lambda db: store.bury(db, error_id, body), hurry=False)
 
     async def newest(self) -> int:
         """The newest row; 0 where there is none."""
@@ -193,7 +142,7 @@ class Outbox:
             for row, reason in rejected:
                 store.reject(db, row, reason, now)
 
-        await self._ask(write, hurry=len(accepted) >= _ENOUGH)
+        await self._ask(write, hurry=len(accepted) >= ENOUGH)
 
     async def peek_dead_letters(self, limit: int) -> list[Entry]:
         """The oldest dead letters that are still to be sent."""
@@ -238,7 +187,7 @@ class Outbox:
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Keep what somebody did on the page, as soon as the disk takes it; nobody waits for it."""
         now = self._now()
-        self._submit(_Work(lambda db: bracelet_store.write_audit(db, who, action, detail, now)), hurry=True)
+        self._writer.do(lambda db: bracelet_store.write_audit(db, who, action, detail, now), hurry=True)
 
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
@@ -273,11 +222,11 @@ class Outbox:
 
         def look() -> T:
             try:
-                with reading(self.path) as db:
+                with reading(self._file.path) as db:
                     return statement(db)
             except (OSError, sqlite3.Error) as error:
                 log.error("outbox cannot be read: %s", error)
-                with closing(_nothing_kept()) as db:
+                with closing(nothing_kept()) as db:
                     return statement(db)
 
         return await asyncio.to_thread(look)
@@ -290,145 +239,7 @@ class Outbox:
             raise OutboxUnavailable(f"the disk takes nothing at the moment: {self.trouble}") from None
 
     async def _ask(self, statement: Statement[T], *, hurry: bool = True) -> T:
-        return await asyncio.wrap_future(self._submit(_Work(statement), hurry=hurry))
-
-    def _submit(self, work: _Work[T], *, hurry: bool) -> Future[T]:
-        if self._closed:
-            work.future.set_exception(OutboxUnavailable("the outbox is closed"))
-        else:
-            self._queue.put(work)
-            if hurry or self._queue.qsize() >= _ENOUGH:
-                self._hurry.set()
-        return work.future
-
-    def _serve(self) -> None:
-        db = self._connect_patiently()
-        while group := self._next_group():
-            db = self._commit_patiently(db, group)
-        if db:
-            db.close()
-
-    def _next_group(self) -> list[_Work[Any]]:
-        """What is waiting, at least one piece of work; empty at the end."""
-        group: list[_Work[Any]] = []
-        work = self._queue.get()
-        if work is not None:
-            if self._queue.qsize() < _ENOUGH:
-                self._hurry.wait(_GATHER_S)
-            self._hurry.clear()
-        while work is not None:
-            if work.future.set_running_or_notify_cancel():
-                group.append(work)
-            if len(group) >= _MOST_IN_A_GROUP:
-                break
-            try:
-                work = self._queue.get_nowait() if group else self._queue.get()
-            except Empty:
-                break
-        if work is None and group:
-            self._queue.put(None)  # the end comes after this group
-        return group
-
-    def _commit_patiently(
-        self, db: sqlite3.Connection | None, group: list[_Work[Any]]
-    ) -> sqlite3.Connection | None:
-        """Commit a group, however long the disk takes to recover; gives up only when closing."""
-        while True:
-            try:
-                db = db or self._open_checked()
-                results = _transact(db, group, self._now())
-            except (OSError, sqlite3.Error) as error:
-                _roll_back(db)
-                trouble = str(error)
-                if _code(error) in _CORRUPT:
-                    trouble = self._close_and_set_aside(db, error)
-                    db = None
-                elif not _passes(error):
-                    self._fail_one_by_one(db, group, error)
-                    return db
-                if trouble and not self._wait(trouble):
-                    _fail(group, OutboxUnavailable(f"closed while the disk had trouble: {trouble}"))
-                    return db
-            except Exception as error:  # noqa: BLE001 - a caller's statement failed: the caller is told
-                _roll_back(db)
-                self._fail_one_by_one(db, group, error)
-                return db
-            else:
-                self._note("")
-                for work, result in zip(group, results, strict=True):
-                    work.future.set_result(result)
-                return db
-
-    def _fail_one_by_one(
-        self, db: sqlite3.Connection | None, group: list[_Work[Any]], error: Exception
-    ) -> None:
-        """One statement of a group failed: let the others through, and tell only its caller."""
-        for work in group:
-            if db is None or len(group) == 1:
-                work.future.set_exception(error)
-                continue
-            try:
-                work.future.set_result(_transact(db, [work], self._now())[0])
-            except Exception as own:  # noqa: BLE001 - told to the caller, whose statement it was
-                _roll_back(db)
-                work.future.set_exception(own)
-
-    def _connect_patiently(self) -> sqlite3.Connection | None:
-        try:
-            return self._open_checked()
-        except (OSError, sqlite3.Error):
-            return None  # tried again with the first group
-
-    def _wait(self, trouble: str) -> bool:
-        """Wait before trying again; False when closing."""
-        self._note(trouble)
-        return not self._closing.wait(_TRY_AGAIN_S)
-
-    def _note(self, trouble: str) -> None:
-        if trouble != self.trouble:
-            self.trouble = trouble
-            log.error("outbox cannot write: %s", trouble) if trouble else log.warning("outbox writes again")
-            self._on_trouble(trouble)
-
-    def _close_and_set_aside(self, db: sqlite3.Connection | None, error: Exception) -> str:
-        """Put a corrupt file out of the way; why that cannot be done, empty where it was."""
-        if db:
-            with suppress(sqlite3.Error):
-                db.close()
-        try:
-            self._set_aside(str(error))
-        except OSError as trouble:
-            return f"corrupt ({error}), and cannot be set aside: {trouble}"
-        return ""
-
-    def _open_checked(self) -> sqlite3.Connection:
-        try:
-            db = _connect(self.path)
-        except sqlite3.DatabaseError as error:
-            if _code(error) not in _CORRUPT:
-                raise
-            self._set_aside(str(error))
-            db = _connect(self.path)
-        if self.set_aside:
-            self._number_on(db)
-        return db
-
-    def _number_on(self, db: sqlite3.Connection) -> None:
-        """Rows of a fresh file come after all of the file before: who delivers knows how far those went."""
-        db.execute(
-            "INSERT INTO sqlite_sequence (name, seq) SELECT 'readings', ?"
-            " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'readings')",
-            (round(self._now() * 1000),),
-        )
-
-    def _set_aside(self, reason: str) -> None:
-        stamp = datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        self.set_aside.append(aside)
-        log.error("outbox is corrupt (%s): set aside as %s, a fresh one takes its place", reason, aside.name)
+        return await asyncio.wrap_future(self._writer.do(statement, hurry=hurry))
 
 
 def read_counts(path: Path) -> Counts:
@@ -439,109 +250,3 @@ def read_counts(path: Path) -> Counts:
     """
     with reading(path) as db:
         return store.counts(db)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """An outbox to look into, also while a gateway writes it; an empty one where there is no file.
-
-    Raises:
-        sqlite3.Error: the file cannot be read.
-    """
-    with closing(_connect_to_read(path)) as db:
-        yield db
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        if path.stat().st_size <= _CHECKED_UP_TO:
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise _corrupt(verdict)
-        schema.prepare(db)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, not even beside the file; to an empty outbox where there is none.
-
-    A file that was closed in good order on a disk that is read-only now can be read only as one that nobody
-    changes: sharing it needs a second file.
-    """
-    if not path.exists():
-        return _nothing_kept()
-    try:
-        db = _connect_as(path, "mode=ro")
-    except sqlite3.OperationalError:
-        db = _connect_as(path, "immutable=1")
-    if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'counters'").fetchone():
-        return db
-    db.close()
-    return _nothing_kept()
-
-
-def _connect_as(path: Path, how: str) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10)
-    try:
-        db.execute("SELECT 1 FROM sqlite_schema").fetchone()
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
-
-
-def _nothing_kept() -> sqlite3.Connection:
-    db = sqlite3.connect(":memory:")
-    schema.prepare(db)
-    return db
-
-
-def _is_ours(directory: Path) -> bool:
-    """Whether we may write there, but for a disk that is read-only at the moment."""
-    read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
-    return read_only or os.access(directory, os.W_OK | os.X_OK)
-
-
-def _code(error: Exception) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _passes(error: Exception) -> bool:
-    """Whether it is the disk's trouble, which may pass."""
-    return _code(error) in _PASSING or (isinstance(error, OSError) and error.errno in _DISK_TROUBLE)
-
-
-def _corrupt(verdict: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(verdict)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
-
-
-def _nothing(_db: sqlite3.Connection) -> None:
-    """What is left to do once the readings are appended."""
-
-
-def _transact(db: sqlite3.Connection, group: Sequence[_Work[Any]], now: float) -> list[Any]:
-    db.execute("BEGIN IMMEDIATE")
-    if readings := [new for work in group for new in work.readings]:
-        store.append(db, readings, now)
-    results = [work.statement(db) for work in group]
-    db.execute("COMMIT")
-    return results
-
-
-def _roll_back(db: sqlite3.Connection | None) -> None:
-    with suppress(sqlite3.Error):
-        if db and db.in_transaction:
-            db.execute("ROLLBACK")
-
-
-def _fail(group: Sequence[_Work[Any]], error: Exception) -> None:
-    for work in group:
-        work.future.set_exception(error)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from edge_gateway import room, store
 from edge_gateway.commands import ago, table
 from edge_gateway.config import Config
-from edge_gateway.outbox import reading
+from edge_gateway.outbox_file import reading
 
 _MOST_SHOWN = 200
 

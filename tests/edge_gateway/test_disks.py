@@ -329,6 +329,6 @@ async def test_corrupt_file_on_a_read_only_disk_waits_until_it_can_be_set_aside(
 async def test_directory_that_is_not_ours_is_an_error_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_gateway.outbox.os.access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr("edge_gateway.outbox_file.os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutboxUnavailable, match="correct its owner"):
         Outbox(tmp_path / "outbox.sqlite3").open()

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway import outbox as module
+from edge_gateway import writer as module
 from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import Outbox, read_counts
@@ -226,9 +226,9 @@ async def test_closing_while_the_disk_is_full_says_that_it_is_not_durable(tmp_pa
 
 async def test_failing_statement_fails_only_its_caller(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        works = [outbox._submit(module._Work(lambda _db: time.sleep(0.1)), hurry=True)]
+        works = [outbox._writer.do(lambda _db: time.sleep(0.1), hurry=True)]
         works += [outbox.append([a_row()])]
-        broken = outbox._submit(module._Work(lambda db: db.execute("SELECT nonsense")), hurry=True)
+        broken = outbox._writer.do(lambda db: db.execute("SELECT nonsense"), hurry=True)
         good = outbox.append([a_row()])
         with pytest.raises(sqlite3.OperationalError):
             broken.result()

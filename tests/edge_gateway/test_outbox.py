@@ -151,7 +151,7 @@ def test_outbox_killed_at_a_random_moment_holds_all_it_acknowledged(tmp_path: Pa
         )
         assert writer.stdout
         said.add(writer.stdout.readline().strip())
-        time.sleep(random.uniform(0.05, 0.5))
+        time.sleep(random.uniform(0.4, 1.0))
         writer.kill()
         said |= {line.strip() for line in writer.stdout if line.endswith("\n")}
         writer.wait()

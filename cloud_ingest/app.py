@@ -15,12 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cloud_ingest import API_VERSION
+from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.auth import Tokens
 from cloud_ingest.csv import MetricsCsv
 from cloud_ingest.database import DatabaseProbe
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
-from cloud_ingest.errors import NotDurable, Unacceptable
+from cloud_ingest.errors import DatabaseAway, NotDurable, Unacceptable
 from cloud_ingest.ingestion import Ingestion
 from cloud_ingest.intake import Intake
 from cloud_ingest.kafka_watch import KafkaProbe
@@ -28,7 +29,7 @@ from cloud_ingest.metrics import Metrics
 from cloud_ingest.probes import Probe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
-from cloud_ingest.routes import health, measurements, metrics
+from cloud_ingest.routes import alarms, health, heartbeat, measurements, metrics
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.settings import Settings
@@ -62,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    for module in (measurements, health, metrics):
+    for module in (measurements, heartbeat, alarms, health, metrics):
         app.include_router(module.router)
     _refuse_in_one_form(app)
     _describe(app)
@@ -82,15 +83,22 @@ async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> Asyn
     await asyncio.to_thread(kafka.wait_for_answer, KAFKA_AT_START_S)
     delivery = Delivery(publisher, spool, kafka.silence)
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv)
+    register = AlarmRegister(settings, database)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        yield Parts(ingestion, spool, tokens, kafka, database)
+        yield Parts(ingestion, spool, tokens, kafka, database, register)
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await replay
         await delivery.close()
-        for close in (*(probe.stop for probe in probes), publisher.close, csv.close, spool.close):
+        for close in (
+            *(probe.stop for probe in probes),
+            publisher.close,
+            csv.close,
+            spool.close,
+            register.close,
+        ):
             await asyncio.to_thread(close)
         log.info("drained and closed")
 
@@ -105,6 +113,10 @@ def _refuse_in_one_form(app: FastAPI) -> None:
     async def not_durable(_request: Request, error: NotDurable) -> Response:
         log.error("503: %s", error)
         return refusal(503, "not_durable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(DatabaseAway)
+    async def database_away(_request: Request, error: DatabaseAway) -> Response:
+        return refusal(503, "database_away", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kidjamo-ingest",
-        description="Takes vital signs over HTTP into Kafka, and from Kafka into PostgreSQL.",
+        description="Takes vital signs over HTTP into Kafka, from Kafka into PostgreSQL, and alarms people.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
             _recorder,
             "bring the database up to date, then record Kafka's topics into it until stopped",
         ),
+        ("alarms", _alarms, "watch Kafka's topics and tell people of alarms until stopped"),
         ("migrate", _migrate, "bring the database up to date and exit"),
         ("topics", _topics, "create the Kafka topics that are missing and exit"),
     ):
@@ -81,6 +82,18 @@ def _recorder(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     Recorder(settings, stop).run()
+    return OK
+
+
+def _alarms(settings: Settings) -> int:
+    import asyncio
+
+    from cloud_ingest.alarms import Alarms
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    asyncio.run(Alarms(settings, stop).run())
     return OK
 
 

@@ -19,7 +19,6 @@ from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serving
-from edge_gateway.desk import Desk
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt_session import MqttSession
@@ -32,6 +31,7 @@ from edge_gateway.state import GatewayState
 from edge_gateway.state_topic import last_will, publish_state
 from edge_gateway.supervisor import Supervisor
 from edge_gateway.uplink import Api, Uplink
+from vitals.desk import Desk
 from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_gateway.errors import NotNotified
-from edge_gateway.message import Message
 from edge_gateway.mqtt_session import MqttSession
 from vitals.absence import Language
 from vitals.conditions import Priority
+from vitals.errors import NotNotified
+from vitals.message import Message
 from vitals.rules import AlertRecord
 from vitals.topics import gateway_notifications, patient_alarms, patient_notifications
 

@@ -10,13 +10,13 @@ from functools import partial
 
 from edge_gateway import system_clock, watch
 from edge_gateway.config import Config, GpioConfig
-from edge_gateway.desk import Desk
-from edge_gateway.message import Message, self_test
 from edge_gateway.notifiers import Contact, MqttNotifier
 from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.ward import Ward
 from vitals.conditions import Condition
+from vitals.desk import Desk
+from vitals.message import Message, self_test
 
 _FAILS_AFTER_S = 60.0
 """A contact that could not be reached for so long is an alarm; a single failure is tried again first."""

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 
 import httpx
 
-from edge_gateway.backoff import Backoff
 from edge_gateway.config import ApiConfig
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.store import Entry
+from vitals.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.desk import Desk
-from edge_gateway.errors import NotNotified
-from edge_gateway.message import Message, self_test
 from edge_gateway.notifiers import Contact
 from edge_gateway.state import Counters
 from vitals.conditions import Priority
+from vitals.desk import Desk
+from vitals.errors import NotNotified
+from vitals.message import Message, self_test
 
 AT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
 

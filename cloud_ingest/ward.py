@@ -1,0 +1,333 @@
+"""All children the cloud hears of: their alarms, their gateways, and what people are to be told. No I/O.
+
+Decides with `vitals.episodes` and `vitals.conditions`; who speaks, gateway or cloud, is the rule of `cover`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel, ValidationError
+
+from cloud_ingest.acknowledgement import Acknowledgement
+from cloud_ingest.cover import Gateway, Hearing, is_last_resort
+from vitals import message
+from vitals.conditions import Condition, ConditionKind, Conditions, Priority, no_data
+from vitals.episodes import Episodes, Phase
+from vitals.heartbeat import SILENT_AFTER, Heartbeat
+from vitals.limits import VITALS
+from vitals.message import Message
+from vitals.notices import Group, Notice, Why
+from vitals.reading import Reading, UtcTime
+from vitals.rules import Alert, AlertRecord, AlertType, Severity, alert_id
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]
+"""Kind and identity of a kept state."""
+CHILD, GATEWAY, SERVICE = "child", "gateway", "service"
+SERVICE_KEY: Key = (SERVICE, "alarms")
+_URGENT_AFTER = timedelta(minutes=10)
+_EVERYBODY = 2
+_IN_ORDER = timedelta(seconds=5)
+"""A heartbeat this much younger than an alarm knows of it."""
+_SHORT = 8
+
+
+class Child(BaseModel):
+    """What is kept of one child.
+
+    Attributes:
+        since: when it was first heard of.
+        latest: when the latest value that a body can have was measured.
+        quiet: groups whose present alarm is left to the child's gateway.
+    """
+
+    episodes: Episodes
+    since: UtcTime
+    latest: UtcTime | None = None
+    quiet: set[Group] = set()
+
+    def merged(self, kept: Child) -> Child:
+        """This child, heard while nothing was known of it, with what was kept: no open alarm is forgotten."""
+        episodes = self.episodes.model_copy(
+            update={
+                "episodes": {
+                    group: now if now.open else kept.episodes.episodes[group]
+                    for group, now in self.episodes.episodes.items()
+                },
+                "digests": kept.episodes.digests | self.episodes.digests,
+            }
+        )
+        latest = max(filter(None, (self.latest, kept.latest)), default=None)
+        return Child(episodes=episodes, since=kept.since, latest=latest, quiet=kept.quiet | self.quiet)
+
+
+class Ward:
+    """All children.
+
+    Args:
+        started: when this process was.
+
+    Attributes:
+        names: display names by pseudonym, as far as they may be known.
+        said: messages that were not fetched yet.
+        changed: keys of states that changed since they were last fetched.
+    """
+
+    def __init__(self, started: datetime) -> None:
+        self.children: dict[str, Child] = {}
+        self.gateways: dict[str, Gateway] = {}
+        self.conditions = Conditions()
+        self.hearing = Hearing(started)
+        self.names: Mapping[str, str] = {}
+        self.said: list[Message] = []
+        self.changed: set[Key] = set()
+        self._watchers: dict[str, set[str]] = {}
+
+    def recall(self, kept: Mapping[Key, str]) -> None:
+        """Take up where alarms were; what was heard meanwhile is joined to it."""
+        for (kind, identity), state in kept.items():
+            try:
+                self._recall(kind, identity, state)
+            except ValidationError:
+                log.exception("the kept state of a %s cannot be read: it begins anew", kind)
+
+    def _recall(self, kind: str, identity: str, state: str) -> None:
+        if kind == CHILD:
+            child = Child.model_validate_json(state)
+            known = self.children.get(identity)
+            self.children[identity] = known.merged(child) if known else child
+        elif kind == GATEWAY and identity not in self.gateways:
+            self._put(Gateway.model_validate_json(state))
+        elif kind == SERVICE:
+            before = Conditions.model_validate_json(state).standing
+            self.conditions.standing = before | self.conditions.standing
+
+    def states(self, keys: Iterable[Key]) -> dict[Key, str]:
+        """The states of these keys, as they are to be kept."""
+        return {key: self._state(key).model_dump_json() for key in keys}
+
+    def _state(self, key: Key) -> BaseModel:
+        kind, identity = key
+        if kind == SERVICE:
+            return self.conditions
+        return self.children[identity] if kind == CHILD else self.gateways[identity]
+
+    def observe(self, reading: Reading, alerts: Iterable[Alert], now: datetime) -> None:
+        """Take in a reading and what the rules say of it."""
+        found, child = list(alerts), self._child(reading.patient_id, now)
+        if any(reading.measurements.plausible(vital.field) is not None for vital in VITALS):
+            measured = min(reading.timestamp, now)
+            child.latest = max(child.latest or measured, measured)
+        for notice in child.episodes.observe(reading, found, now):
+            self._voice(child, notice, now)
+        if found or child.episodes.open:
+            self.changed.add((CHILD, reading.patient_id))
+
+    def hear(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
+        """Take in a gateway's sign of life, which the API took at `heard`."""
+        known = self.gateways.get(heartbeat.gateway_id)
+        if known and known.heard >= heard:
+            return
+        self._put(
+            Gateway(heartbeat=heartbeat, heard=min(heard, now), announced=known.announced if known else None)
+        )
+        self.changed.add((GATEWAY, heartbeat.gateway_id))
+        for patient_id in heartbeat.watches:
+            self._child(patient_id, now)
+        self._adopt(heartbeat, heard, now)
+
+    def _put(self, gateway: Gateway) -> None:
+        identity = gateway.heartbeat.gateway_id
+        if before := self.gateways.get(identity):
+            for patient_id in before.heartbeat.watches:
+                self._watchers[patient_id].discard(identity)
+        self.gateways[identity] = gateway
+        for patient_id in gateway.heartbeat.watches:
+            self._watchers.setdefault(patient_id, set()).add(identity)
+
+    def _adopt(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
+        """An acknowledgement at the gateway counts here, too, unless the alarm has spoken again since."""
+        for at_gateway in heartbeat.episodes:
+            child, until = self.children.get(at_gateway.patient_id), at_gateway.until
+            if child is None or until is None or at_gateway.phase is not Phase.ACKNOWLEDGED:
+                continue
+            here = child.episodes.episodes[at_gateway.group]
+            known = here.speaking_since is not None and heard - here.speaking_since >= _IN_ORDER
+            if here.phase is Phase.ACTIVE and known and until > now:
+                child.episodes.acknowledge(at_gateway.by or "", now, at_gateway.group, until - now)
+                self.changed.add((CHILD, at_gateway.patient_id))
+
+    def refresh(self, since: datetime) -> None:
+        """Have the children kept that were heard since then, so that a restart knows when each last was."""
+        self.changed |= {
+            (CHILD, patient) for patient, child in self.children.items() if (child.latest or since) > since
+        }
+
+    def acknowledge(self, made: Acknowledgement, now: datetime) -> list[str]:
+        """Somebody has seen an alarm or a condition; returns what was open of it."""
+        if made.condition is not None:
+            self.changed.add(SERVICE_KEY)
+            return [made.condition] if self.conditions.acknowledge(made.by, now, made.condition) else []
+        child = self.children.get(made.patient_id or "")
+        if child is None or made.patient_id is None:
+            return []
+        self.changed.add((CHILD, made.patient_id))
+        return [group.value for group in child.episodes.acknowledge(made.by, now, made.group, made.silence)]
+
+    def tick(self, now: datetime, of_service: Iterable[Condition]) -> None:
+        """What is due because time has passed.
+
+        Args:
+            of_service: what is wrong with this process itself.
+        """
+        for patient_id, child in self.children.items():
+            for notice in child.episodes.tick(now):
+                self.changed.add((CHILD, patient_id))
+                self._voice(child, notice, now)
+            for group in tuple(child.quiet):
+                self._watch_over(child, group, now)
+        present = [*of_service, *self._silent_gateways(now), *self._children_without_data(now)]
+        before = set(self.conditions.standing)
+        for condition in self.conditions.update(present, now):
+            self._say(self._of_condition(condition, now))
+            self.changed.add(SERVICE_KEY)
+        if before != set(self.conditions.standing):
+            self.changed.add(SERVICE_KEY)
+
+    def is_covered(self, patient_id: str, now: datetime) -> bool:
+        """Whether a gateway can tell somebody of this child."""
+        watchers = self._watchers.get(patient_id, ())
+        return any(self.gateways[gateway].covers(self.hearing, now) for gateway in watchers)
+
+    def silences(self, now: datetime) -> dict[str, tuple[AlertRecord, ...]]:
+        """Alert records of silent gateways that are not on record yet, by gateway: one for each child."""
+        return {
+            identity: tuple(_records(gateway))
+            for identity, gateway in self.gateways.items()
+            if gateway.announced != gateway.heartbeat.status_id and self._is_silent(gateway, now)
+        }
+
+    def announced(self, gateway_id: str, status_id: UUID) -> None:
+        """The silence after this heartbeat is on record."""
+        gateway = self.gateways[gateway_id]
+        gateway.announced = status_id
+        self.changed.add((GATEWAY, gateway_id))
+
+    def about(self, patient_id: str) -> str:
+        """What people call a child, where that may be known."""
+        return self.names.get(patient_id) or patient_id[:_SHORT]
+
+    def _child(self, patient_id: str, now: datetime) -> Child:
+        child = self.children.get(patient_id)
+        if child is None:
+            child = Child(episodes=Episodes(patient_id=patient_id), since=now)
+            self.children[patient_id] = child
+            self.changed.add((CHILD, patient_id))
+        return child
+
+    def _voice(self, child: Child, notice: Notice, now: datetime) -> None:
+        episode = child.episodes.episodes[notice.group]
+        if self.is_covered(notice.patient_id, now) and not is_last_resort(episode, now):
+            if notice.urgent:
+                child.quiet.add(notice.group)
+            return
+        child.quiet.discard(notice.group)
+        self._say(message.of_notice(notice, self.about(notice.patient_id)))
+
+    def _watch_over(self, child: Child, group: Group, now: datetime) -> None:
+        """Speak of an alarm that was left to the gateway, where the gateway does not suffice any more."""
+        patient_id, episode = child.episodes.patient_id, child.episodes.episodes[group]
+        if episode.phase is not Phase.ACTIVE:
+            child.quiet.discard(group)
+        elif not self.is_covered(patient_id, now):
+            self._voice(child, child.episodes.tell_anew(group, Why.UNCOVERED, now), now)
+        elif is_last_resort(episode, now):
+            self._voice(child, child.episodes.tell_anew(group, Why.LAST_RESORT, now), now)
+        else:
+            return
+        self.changed.add((CHILD, patient_id))
+
+    def _silent_gateways(self, now: datetime) -> Iterator[Condition]:
+        for identity, gateway in self.gateways.items():
+            if self._is_silent(gateway, now):
+                alarm_open = any(
+                    self.children[patient].episodes.open
+                    for patient in gateway.heartbeat.watches
+                    if patient in self.children
+                )
+                urgent = alarm_open or now - gateway.heard >= _URGENT_AFTER
+                yield Condition(
+                    ConditionKind.GATEWAY_SILENT, Priority.HIGH if urgent else Priority.MEDIUM, identity
+                )
+
+    def _is_silent(self, gateway: Gateway, now: datetime) -> bool:
+        """Whether it is; while nothing at all is heard, whether it was."""
+        if now - gateway.heard < SILENT_AFTER:
+            return False
+        if self._is_deaf(now):
+            before = Condition(ConditionKind.GATEWAY_SILENT, Priority.HIGH, gateway.heartbeat.gateway_id)
+            return before.key in self.conditions.standing
+        return True
+
+    def _children_without_data(self, now: datetime) -> Iterator[Condition]:
+        """Children nobody else can say this of: with an alarm open, or with a gateway that reaches nobody.
+
+        A child without a gateway may have stopped wearing its bracelet, as far as the cloud can know.
+        """
+        if self._is_deaf(now):
+            yield from self._as_before(ConditionKind.NO_DATA)
+            return
+        for patient_id, child in self.children.items():
+            alarm_open = bool(child.episodes.open)
+            watchers = self._watchers.get(patient_id, ())
+            if not (alarm_open or any(self.gateways[each].is_fresh(self.hearing, now) for each in watchers)):
+                continue
+            missing = no_data(child.latest or child.since, now, alarm_open=alarm_open)
+            if missing and not self.is_covered(patient_id, now):
+                yield Condition(ConditionKind.NO_DATA, missing, patient_id)
+
+    def _is_deaf(self, now: datetime) -> bool:
+        return self.hearing.since is None or self.hearing.catches_up(now)
+
+    def _as_before(self, kind: ConditionKind) -> Iterator[Condition]:
+        for key, standing in self.conditions.standing.items():
+            name, _, subject = key.partition(":")
+            if name == kind:
+                yield Condition(kind, standing.priority, subject)
+
+    def _of_condition(self, condition: Condition, now: datetime) -> Message:
+        patient_id = condition.subject if condition.subject in self.children else None
+        about = self.about(patient_id) if patient_id else condition.subject or "Kidjamo"
+        everybody = condition.priority is Priority.HIGH and patient_id is None
+        return message.of_condition(condition, patient_id, about, now, _EVERYBODY if everybody else 0)
+
+    def _say(self, said: Message) -> None:
+        level = logging.WARNING if said.priority is Priority.HIGH else logging.INFO
+        log.log(level, "%s %s: the cloud speaks", said.kind, said.why)
+        self.said.append(said)
+
+
+def _records(gateway: Gateway) -> Iterator[AlertRecord]:
+    """The silence of a gateway on record: once for each child it watches, where there is none for itself."""
+    last = gateway.heartbeat
+    seconds = SILENT_AFTER.total_seconds()
+    for patient_id in last.watches or (last.gateway_id,):
+        message_id = uuid5(last.status_id, patient_id)
+        yield AlertRecord(
+            type=AlertType.GATEWAY_SILENT,
+            severity=Severity.TECHNICAL,
+            value=None,
+            threshold=seconds,
+            message=f"the gateway has not been heard for {seconds:.0f} s",
+            message_fr=f"la passerelle n'a pas donné signe de vie depuis {seconds:.0f} s",
+            alert_id=alert_id(message_id, AlertType.GATEWAY_SILENT),
+            message_id=message_id,
+            patient_id=patient_id,
+            device_id=last.gateway_id,
+            timestamp=gateway.heard + SILENT_AFTER,
+        )

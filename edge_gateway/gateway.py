@@ -20,6 +20,7 @@ from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serving
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
+from edge_gateway.heartbeat import Pulse
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
@@ -51,6 +52,7 @@ class _Parts:
     people: People
     intake: Intake
     uplink: Uplink
+    pulse: Pulse
     handlers: Mapping[str, Handler]
     pin: str | None
 
@@ -128,7 +130,8 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: s
     alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
-    return _Parts(sources, session, alarms, told, intake, uplink, handlers, pin)
+    pulse = Pulse(api, told.ward, state, outbox, told.reachable)
+    return _Parts(sources, session, alarms, told, intake, uplink, pulse, handlers, pin)
 
 
 async def _run(
@@ -144,6 +147,7 @@ async def _run(
             tasks.create_task(parts.uplink.run_dead_letters(), name="dead letters"),
             tasks.create_task(parts.alarms.run(), name="alarms"),
             tasks.create_task(parts.people.run(), name="people"),
+            tasks.create_task(parts.pulse.run(), name="heartbeat"),
             tasks.create_task(_upkeep(config, parts, state, outbox, reported), name="upkeep"),
         ]
         if config.page:

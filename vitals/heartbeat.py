@@ -20,7 +20,7 @@ KIND = "heartbeat"
 EVERY = timedelta(seconds=30)
 SILENT_AFTER = timedelta(minutes=2)
 """A gateway that was not heard for so long is silent."""
-_MOST_CHILDREN = 1000
+MOST_CHILDREN = 1000
 LONGEST_TEXT, LONGEST_NAME = 300, 60
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, pattern=_PRINTABLE)]
@@ -52,7 +52,7 @@ class Heartbeat(_Frozen):
     Attributes:
         status_id: identity of this heartbeat; the same one sent again is the same.
         parts: state in words of what the gateway depends on.
-        outbox_pending: readings that wait for the cloud.
+        outbox_pending: readings that wait for the cloud; None where nobody knows.
         contacts_reachable: whether somebody can be told at once, as far as the gateway knows.
         watches: the patients it watches.
         episodes: their open alarms.
@@ -62,10 +62,10 @@ class Heartbeat(_Frozen):
     gateway_id: Identifier
     timestamp: UtcTime
     parts: Annotated[dict[Text, Text], Field(max_length=50)] = {}
-    outbox_pending: Annotated[int, Field(ge=0)] = 0
+    outbox_pending: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     contacts_reachable: bool = False
-    watches: Annotated[tuple[Identifier, ...], Field(max_length=_MOST_CHILDREN)] = ()
-    episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=4 * _MOST_CHILDREN)] = ()
+    watches: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CHILDREN)] = ()
+    episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=4 * MOST_CHILDREN)] = ()
 
 
 class Acknowledged(_Frozen):

@@ -77,7 +77,7 @@ class GatewayState(BaseModel):
     heard: UtcTime
     contacts_reachable: bool
     watches: int
-    outbox_pending: int
+    outbox_pending: int | None
     parts: dict[str, str]
 
 

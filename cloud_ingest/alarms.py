@@ -3,7 +3,8 @@
 A turn: hear, decide, keep, tell. What was decided is told once it is kept, or after half a second: a database
 that is slow or away holds no alarm up. Then the process goes on from its own memory, says that the database
 is away, and keeps everything as soon as it can; only then does Kafka's position move. A notification that was
-kept and not told before a crash is told after it; one that was told is not told again.
+kept and not told before a crash is told after it; one that was told is not told again, unless the crash came
+within the quarter of a second it takes to write that down.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib import import_module
 from typing import TypeVar
 from uuid import UUID
 
@@ -106,6 +108,8 @@ class Alarms:
         """
         if not self._contacts:
             log.warning("no ALARM_CONTACTS_FILE: alarms are judged and kept, and nobody is told")
+        else:
+            await asyncio.to_thread(import_module, "apprise")  # takes a second: not at the first alarm
         tally = Tally()
         self._desks = {
             each.name: Desk(each.name, partial(self._tell, each), tally) for each in self._contacts
@@ -225,7 +229,8 @@ class Alarms:
     def _keep_is_due(self, urgent: bool, now: datetime) -> bool:
         if self._away_since or not self._recalled:
             return not timedelta() <= now - self._kept_at < _AGAIN_AFTER
-        return urgent or bool(self._unkept.applied) or not timedelta() <= now - self._kept_at < TICK
+        pressing = urgent or bool(self._unkept.applied) or bool(self._unkept.told)
+        return pressing or not timedelta() <= now - self._kept_at < TICK
 
     async def _keep(self, feed: Feed) -> None:
         """Keep what changed, and take up acknowledgements."""

@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it names addresses; what failed is ours to log
     try:
         settings = Settings.from_environment(os.environ)
         return int(chosen.command(settings))

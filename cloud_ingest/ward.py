@@ -275,19 +275,18 @@ class Ward:
         return True
 
     def _children_without_data(self, now: datetime) -> Iterator[Condition]:
-        """Children nobody else can say this of: with an alarm open, or with a gateway that reaches nobody.
+        """Children nobody else speaks of: not their gateway, because it reaches nobody, nor its own silence.
 
-        A child without a gateway may have stopped wearing its bracelet, as far as the cloud can know.
+        One without a gateway counts only while an alarm is open: it may just not wear its bracelet.
         """
         if self._is_deaf(now):
             yield from self._as_before(ConditionKind.NO_DATA)
             return
         for patient_id, child in self.children.items():
             alarm_open = bool(child.episodes.open)
-            watchers = self._watchers.get(patient_id, ())
-            if not (alarm_open or any(self.gateways[each].is_fresh(self.hearing, now) for each in watchers)):
-                continue
-            missing = no_data(child.latest or child.since, now, alarm_open=alarm_open)
+            watchers = [self.gateways[each] for each in self._watchers.get(patient_id, ())]
+            expected = any(each.is_fresh(self.hearing, now) for each in watchers) if watchers else alarm_open
+            missing = no_data(child.latest or child.since, now, alarm_open=alarm_open) if expected else None
             if missing and not self.is_covered(patient_id, now):
                 yield Condition(ConditionKind.NO_DATA, missing, patient_id)
 

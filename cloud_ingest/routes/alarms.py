@@ -111,7 +111,9 @@ async def get_alarms(parts: TheParts) -> Response:
     summary="Acknowledge a technical condition",
     status_code=202,
     responses=_TAKEN | _REFUSALS,
-    openapi_extra=doc.request_body(["ConditionAcknowledgement"], {}),
+    openapi_extra=doc.request_body(
+        ["ConditionAcknowledgement"], {"a silent gateway": {"key": "GATEWAY_SILENT:gw-001", "by": "Fatou"}}
+    ),
 )
 async def acknowledge_condition(request: Request, parts: TheParts) -> Response:
     """Silence a technical condition that stands for 30 minutes, with one's name."""
@@ -124,7 +126,10 @@ async def acknowledge_condition(request: Request, parts: TheParts) -> Response:
     summary="Acknowledge a child's alarms",
     status_code=202,
     responses=_TAKEN | _REFUSALS,
-    openapi_extra=doc.request_body(["ChildAcknowledgement"], {}),
+    openapi_extra=doc.request_body(
+        ["ChildAcknowledgement"],
+        {"all alarms": {"by": "Fatou"}, "one": {"by": "Fatou", "group": "SPO2", "minutes": 5}},
+    ),
 )
 async def acknowledge_alarms(patient_id: str, request: Request, parts: TheParts) -> Response:
     """Silence a child's open alarms for a bounded time, with one's name; `patient_id` is the pseudonym."""

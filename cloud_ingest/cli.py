@@ -79,10 +79,7 @@ def _serve(settings: Settings) -> int:
 def _recorder(settings: Settings) -> int:
     from cloud_ingest.recorder import Recorder
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Recorder(settings, stop).run()
+    Recorder(settings, _stop_on_signals()).run()
     return OK
 
 
@@ -91,10 +88,7 @@ def _alarms(settings: Settings) -> int:
 
     from cloud_ingest.alarms import Alarms
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    asyncio.run(Alarms(settings, stop).run())
+    asyncio.run(Alarms(settings, _stop_on_signals()).run())
     return OK
 
 
@@ -112,6 +106,13 @@ def _topics(settings: Settings) -> int:
     created = create_topics(admin_client(settings.kafka))
     print("created: " + ", ".join(created) if created else "all topics are there")
     return OK
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _complain(error: Exception, code: int) -> int:

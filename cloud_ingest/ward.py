@@ -8,21 +8,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
 from cloud_ingest.acknowledgement import Acknowledgement
-from cloud_ingest.cover import Gateway, Hearing, is_last_resort
+from cloud_ingest.cover import Gateway, Gateways, Hearing, is_last_resort, silence_records
 from vitals import message
 from vitals.conditions import Condition, ConditionKind, Conditions, Priority, no_data
 from vitals.episodes import Episodes, Phase
-from vitals.heartbeat import SILENT_AFTER, Heartbeat
+from vitals.heartbeat import Heartbeat
 from vitals.limits import VITALS
 from vitals.message import Message
 from vitals.notices import Group, Notice, Why
 from vitals.reading import Reading, UtcTime
-from vitals.rules import Alert, AlertRecord, AlertType, Severity, alert_id
+from vitals.rules import Alert, AlertRecord
 
 log = logging.getLogger(__name__)
 
@@ -80,13 +80,11 @@ class Ward:
 
     def __init__(self, started: datetime) -> None:
         self.children: dict[str, Child] = {}
-        self.gateways: dict[str, Gateway] = {}
+        self.gateways = Gateways(Hearing(started))
         self.conditions = Conditions()
-        self.hearing = Hearing(started)
         self.names: Mapping[str, str] = {}
         self.said: list[Message] = []
         self.changed: set[Key] = set()
-        self._watchers: dict[str, set[str]] = {}
 
     def recall(self, kept: Mapping[Key, str]) -> None:
         """Take up where alarms were; what was heard meanwhile is joined to it."""
@@ -101,8 +99,8 @@ class Ward:
             child = Child.model_validate_json(state)
             known = self.children.get(identity)
             self.children[identity] = known.merged(child) if known else child
-        elif kind == GATEWAY and identity not in self.gateways:
-            self._put(Gateway.model_validate_json(state))
+        elif kind == GATEWAY and identity not in self.gateways.known:
+            self.gateways.put(Gateway.model_validate_json(state))
         elif kind == SERVICE:
             before = Conditions.model_validate_json(state).standing
             self.conditions.standing = before | self.conditions.standing
@@ -115,7 +113,7 @@ class Ward:
         kind, identity = key
         if kind == SERVICE:
             return self.conditions
-        return self.children[identity] if kind == CHILD else self.gateways[identity]
+        return self.children[identity] if kind == CHILD else self.gateways.known[identity]
 
     def observe(self, reading: Reading, alerts: Iterable[Alert], now: datetime) -> None:
         """Take in a reading and what the rules say of it."""
@@ -130,25 +128,12 @@ class Ward:
 
     def hear(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
         """Take in a gateway's sign of life, which the API took at `heard`."""
-        known = self.gateways.get(heartbeat.gateway_id)
-        if known and known.heard >= heard:
+        if not self.gateways.hear(heartbeat, heard, now):
             return
-        self._put(
-            Gateway(heartbeat=heartbeat, heard=min(heard, now), announced=known.announced if known else None)
-        )
         self.changed.add((GATEWAY, heartbeat.gateway_id))
         for patient_id in heartbeat.watches:
             self._child(patient_id, now)
         self._adopt(heartbeat, heard, now)
-
-    def _put(self, gateway: Gateway) -> None:
-        identity = gateway.heartbeat.gateway_id
-        if before := self.gateways.get(identity):
-            for patient_id in before.heartbeat.watches:
-                self._watchers[patient_id].discard(identity)
-        self.gateways[identity] = gateway
-        for patient_id in gateway.heartbeat.watches:
-            self._watchers.setdefault(patient_id, set()).add(identity)
 
     def _adopt(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
         """An acknowledgement at the gateway counts here, too, unless the alarm has spoken again since."""
@@ -199,23 +184,17 @@ class Ward:
         if before != set(self.conditions.standing):
             self.changed.add(SERVICE_KEY)
 
-    def is_covered(self, patient_id: str, now: datetime) -> bool:
-        """Whether a gateway can tell somebody of this child."""
-        watchers = self._watchers.get(patient_id, ())
-        return any(self.gateways[gateway].covers(self.hearing, now) for gateway in watchers)
-
     def silences(self, now: datetime) -> dict[str, tuple[AlertRecord, ...]]:
-        """Alert records of silent gateways that are not on record yet, by gateway: one for each child."""
+        """Alert records of silent gateways that are not on record yet, by gateway."""
         return {
-            identity: tuple(_records(gateway))
-            for identity, gateway in self.gateways.items()
-            if gateway.announced != gateway.heartbeat.status_id and self._is_silent(gateway, now)
+            identity: tuple(silence_records(gateway))
+            for identity, gateway in self.gateways.known.items()
+            if gateway.announced != gateway.heartbeat.status_id and self._is_silent(identity, now)
         }
 
     def announced(self, gateway_id: str, status_id: UUID) -> None:
         """The silence after this heartbeat is on record."""
-        gateway = self.gateways[gateway_id]
-        gateway.announced = status_id
+        self.gateways.known[gateway_id].announced = status_id
         self.changed.add((GATEWAY, gateway_id))
 
     def about(self, patient_id: str) -> str:
@@ -232,7 +211,7 @@ class Ward:
 
     def _voice(self, child: Child, notice: Notice, now: datetime) -> None:
         episode = child.episodes.episodes[notice.group]
-        if self.is_covered(notice.patient_id, now) and not is_last_resort(episode, now):
+        if self.gateways.is_covered(notice.patient_id, now) and not is_last_resort(episode, now):
             if notice.urgent:
                 child.quiet.add(notice.group)
             return
@@ -244,7 +223,7 @@ class Ward:
         patient_id, episode = child.episodes.patient_id, child.episodes.episodes[group]
         if episode.phase is not Phase.ACTIVE:
             child.quiet.discard(group)
-        elif not self.is_covered(patient_id, now):
+        elif not self.gateways.is_covered(patient_id, now):
             self._voice(child, child.episodes.tell_anew(group, Why.UNCOVERED, now), now)
         elif is_last_resort(episode, now):
             self._voice(child, child.episodes.tell_anew(group, Why.LAST_RESORT, now), now)
@@ -253,45 +232,34 @@ class Ward:
         self.changed.add((CHILD, patient_id))
 
     def _silent_gateways(self, now: datetime) -> Iterator[Condition]:
-        for identity, gateway in self.gateways.items():
-            if self._is_silent(gateway, now):
-                alarm_open = any(
-                    self.children[patient].episodes.open
-                    for patient in gateway.heartbeat.watches
-                    if patient in self.children
-                )
-                urgent = alarm_open or now - gateway.heard >= _URGENT_AFTER
-                yield Condition(
-                    ConditionKind.GATEWAY_SILENT, Priority.HIGH if urgent else Priority.MEDIUM, identity
-                )
+        for identity, gateway in self.gateways.known.items():
+            if not self._is_silent(identity, now):
+                continue
+            watched = filter(None, map(self.children.get, gateway.heartbeat.watches))
+            urgent = any(child.episodes.open for child in watched) or now - gateway.heard >= _URGENT_AFTER
+            priority = Priority.HIGH if urgent else Priority.MEDIUM
+            yield Condition(ConditionKind.GATEWAY_SILENT, priority, identity)
 
-    def _is_silent(self, gateway: Gateway, now: datetime) -> bool:
-        """Whether it is; while nothing at all is heard, whether it was."""
-        if now - gateway.heard < SILENT_AFTER:
-            return False
-        if self._is_deaf(now):
-            before = Condition(ConditionKind.GATEWAY_SILENT, Priority.HIGH, gateway.heartbeat.gateway_id)
-            return before.key in self.conditions.standing
-        return True
+    def _is_silent(self, gateway_id: str, now: datetime) -> bool:
+        key = Condition(ConditionKind.GATEWAY_SILENT, Priority.HIGH, gateway_id).key
+        return self.gateways.is_silent(self.gateways.known[gateway_id], key in self.conditions.standing, now)
 
     def _children_without_data(self, now: datetime) -> Iterator[Condition]:
         """Children nobody else speaks of: not their gateway, because it reaches nobody, nor its own silence.
 
         One without a gateway counts only while an alarm is open: it may just not wear its bracelet.
         """
-        if self._is_deaf(now):
+        if self.gateways.hearing.is_deaf(now):
             yield from self._as_before(ConditionKind.NO_DATA)
             return
         for patient_id, child in self.children.items():
             alarm_open = bool(child.episodes.open)
-            watchers = [self.gateways[each] for each in self._watchers.get(patient_id, ())]
-            expected = any(each.is_fresh(self.hearing, now) for each in watchers) if watchers else alarm_open
+            watching = self.gateways.watching(patient_id)
+            fresh = any(self.gateways.is_fresh(gateway, now) for gateway in watching)
+            expected = fresh if watching else alarm_open
             missing = no_data(child.latest or child.since, now, alarm_open=alarm_open) if expected else None
-            if missing and not self.is_covered(patient_id, now):
+            if missing and not self.gateways.is_covered(patient_id, now):
                 yield Condition(ConditionKind.NO_DATA, missing, patient_id)
-
-    def _is_deaf(self, now: datetime) -> bool:
-        return self.hearing.since is None or self.hearing.catches_up(now)
 
     def _as_before(self, kind: ConditionKind) -> Iterator[Condition]:
         for key, standing in self.conditions.standing.items():
@@ -309,24 +277,3 @@ class Ward:
         level = logging.WARNING if said.priority is Priority.HIGH else logging.INFO
         log.log(level, "%s %s: the cloud speaks", said.kind, said.why)
         self.said.append(said)
-
-
-def _records(gateway: Gateway) -> Iterator[AlertRecord]:
-    """The silence of a gateway on record: once for each child it watches, where there is none for itself."""
-    last = gateway.heartbeat
-    seconds = SILENT_AFTER.total_seconds()
-    for patient_id in last.watches or (last.gateway_id,):
-        message_id = uuid5(last.status_id, patient_id)
-        yield AlertRecord(
-            type=AlertType.GATEWAY_SILENT,
-            severity=Severity.TECHNICAL,
-            value=None,
-            threshold=seconds,
-            message=f"the gateway has not been heard for {seconds:.0f} s",
-            message_fr=f"la passerelle n'a pas donné signe de vie depuis {seconds:.0f} s",
-            alert_id=alert_id(message_id, AlertType.GATEWAY_SILENT),
-            message_id=message_id,
-            patient_id=patient_id,
-            device_id=last.gateway_id,
-            timestamp=gateway.heard + SILENT_AFTER,
-        )

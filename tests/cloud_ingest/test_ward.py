@@ -26,7 +26,7 @@ class Night:
     def __init__(self, started: datetime = NIGHT - timedelta(hours=1)) -> None:
         self.now = NIGHT
         self.ward = Ward(started)
-        self.ward.hearing.note(True, started)
+        self.ward.gateways.hearing.note(True, started)
         self.kafka = True
 
     def beat(self, reachable: bool = True, *episodes: OpenEpisode, status_id: UUID | None = None) -> None:
@@ -50,7 +50,7 @@ class Night:
         self.ward.observe(reading, evaluate(reading), self.now)
 
     def tick(self, *of_service: Condition) -> None:
-        self.ward.hearing.note(self.kafka, self.now)
+        self.ward.gateways.hearing.note(self.kafka, self.now)
         self.ward.tick(self.now, of_service)
 
     def wait(self, length: timedelta, spo2: float | None = None, beats: bool | None = None) -> None:

@@ -13,7 +13,7 @@ from vitals.heartbeat import Acknowledged
 from vitals.notices import Group
 from vitals.reading import UtcTime
 
-COLUMNS = "acknowledgement_id, patient_id, condition, alarm_group, silence_s, by, at"
+COLUMNS = "acknowledgement_id, patient_id, condition, alarm_group, silence_s, retires, by, at"
 """Of table `alarm_acknowledgements`, in the order `of_row` takes them."""
 
 
@@ -25,6 +25,7 @@ class Acknowledgement(BaseModel):
         condition: key of the condition; None where it is about a child.
         group: one group of alarms; all that are open where None.
         silence_s: for how long; as long as is allowed where None.
+        retires: whether the condition's gateway is out of service: it is not missed until it is heard again.
         by: who.
         at: when.
     """
@@ -36,6 +37,7 @@ class Acknowledgement(BaseModel):
     condition: str | None = None
     group: Group | None = None
     silence_s: int | None = None
+    retires: bool = False
     by: str
     at: UtcTime
 

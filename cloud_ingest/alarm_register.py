@@ -29,8 +29,8 @@ _OPEN = """
     WHERE kind <> 'child' OR jsonb_path_exists(state, '$.episodes.episodes.*.phase ? (@ != "NORMAL")')
     ORDER BY kind, id"""
 _ADD = """
-    INSERT INTO alarm_acknowledgements (patient_id, condition, alarm_group, silence_s, by)
-    VALUES (%s, %s, %s, %s, %s) RETURNING acknowledgement_id"""
+    INSERT INTO alarm_acknowledgements (patient_id, condition, alarm_group, silence_s, retires, by)
+    VALUES (%s, %s, %s, %s, %s, %s) RETURNING acknowledgement_id"""
 _RECENT = f"""
     SELECT {COLUMNS} FROM alarm_acknowledgements
     WHERE patient_id = ANY(%s) AND at > now() - interval '30 minutes' ORDER BY at"""
@@ -86,11 +86,15 @@ class AlarmRegister:
         self, patient_id: str, by: str, group: Group | None, silence_s: int | None
     ) -> UUID | None:
         """Write down that somebody has seen a child's alarms; None where nobody knows such a child."""
-        return await self._add(_KNOWN, patient_id, (patient_id, None, group, silence_s, by))
+        return await self._add(_KNOWN, patient_id, (patient_id, None, group, silence_s, False, by))
 
-    async def acknowledge_condition(self, key: str, by: str) -> UUID | None:
-        """Write down that somebody has seen a technical condition; None where it does not stand."""
-        return await self._add(_STANDS, key, (None, key, None, None, by))
+    async def acknowledge_condition(self, key: str, by: str, retires: bool) -> UUID | None:
+        """Write down that somebody has seen a technical condition; None where it does not stand.
+
+        Args:
+            retires: whether its gateway is out of service.
+        """
+        return await self._add(_STANDS, key, (None, key, None, None, retires, by))
 
     async def recent(self, patients: Iterable[str]) -> list[Acknowledgement]:
         """Acknowledgements of these children that may still silence something."""

@@ -74,11 +74,13 @@ class Gateway(BaseModel):
         heartbeat: the last one; patients by pseudonym.
         heard: when the API took it.
         announced: the heartbeat after which its silence went on record.
+        retired: whether somebody said that it is out of service.
     """
 
     heartbeat: Heartbeat
     heard: UtcTime
     announced: UUID | None = None
+    retired: bool = False
 
 
 class Gateways:
@@ -130,7 +132,7 @@ class Gateways:
 
     def is_silent(self, gateway: Gateway, was_silent: bool, now: datetime) -> bool:
         """Whether it is; while nothing at all can be heard, whether it was."""
-        if now - gateway.heard < SILENT_AFTER:
+        if gateway.retired or now - gateway.heard < SILENT_AFTER:
             return False
         return was_silent or not self.hearing.is_deaf(now)
 

@@ -156,13 +156,21 @@ class Ward:
     def acknowledge(self, made: Acknowledgement, now: datetime) -> list[str]:
         """Somebody has seen an alarm or a condition; returns what was open of it."""
         if made.condition is not None:
-            self.changed.add(SERVICE_KEY)
-            return [made.condition] if self.conditions.acknowledge(made.by, now, made.condition) else []
+            return self._acknowledge_condition(made, made.condition, now)
         child = self.children.get(made.patient_id or "")
         if child is None or made.patient_id is None:
             return []
         self.changed.add((CHILD, made.patient_id))
         return [group.value for group in child.episodes.acknowledge(made.by, now, made.group, made.silence)]
+
+    def _acknowledge_condition(self, made: Acknowledgement, key: str, now: datetime) -> list[str]:
+        found = self.conditions.acknowledge(made.by, now, key)
+        self.changed.add(SERVICE_KEY)
+        kind, _, subject = key.partition(":")
+        if made.retires and kind == ConditionKind.GATEWAY_SILENT and subject in self.gateways.known:
+            self.gateways.known[subject].retired = True
+            self.changed.add((GATEWAY, subject))
+        return [key] if found else []
 
     def tick(self, now: datetime, of_service: Iterable[Condition]) -> None:
         """What is due because time has passed.

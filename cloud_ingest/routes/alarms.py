@@ -116,9 +116,10 @@ async def get_alarms(parts: TheParts) -> Response:
     ),
 )
 async def acknowledge_condition(request: Request, parts: TheParts) -> Response:
-    """Silence a technical condition that stands for 30 minutes, with one's name."""
+    """Silence a technical condition that stands for 30 minutes, or retire its gateway, with one's name."""
     wanted = await document_of(request, doc.ConditionAcknowledgement)
-    return _taken(await parts.alarms.acknowledge_condition(wanted.key, wanted.by), "no such condition stands")
+    made = await parts.alarms.acknowledge_condition(wanted.key, wanted.by, wanted.retire)
+    return _taken(made, "no such condition stands")
 
 
 @router.post(

@@ -90,12 +90,17 @@ class ChildAcknowledgement(BaseModel):
 
 
 class ConditionAcknowledgement(BaseModel):
-    """Somebody has seen a technical condition; it is silent for 30 minutes."""
+    """Somebody has seen a technical condition."""
 
     model_config = ConfigDict(extra="forbid")
 
     key: str = Field(min_length=1, max_length=300, examples=["GATEWAY_SILENT:gw-001"])
-    by: Name = Field(examples=["Fatou"])
+    by: Name = Field(description="Who", examples=["Fatou"])
+    retire: bool = Field(
+        False,
+        strict=True,
+        description="Of GATEWAY_SILENT: the gateway is out of service; not missed until it is heard again",
+    )
 
 
 class Refused(BaseModel):

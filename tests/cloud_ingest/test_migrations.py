@@ -57,7 +57,8 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
         "patients": "pseudonym display_name",
         "alarm_states": "kind id state updated_at",
         "alarm_positions": "topic partition position",
-        "alarm_acknowledgements": "acknowledgement_id patient_id condition alarm_group silence_s by at"
+        "alarm_acknowledgements": "acknowledgement_id patient_id condition alarm_group silence_s"
+        " retires by at"
         " applied_at found",
         "alarm_notifications": "notification_id contact patient_id about message at told_at",
     }

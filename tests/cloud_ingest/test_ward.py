@@ -192,6 +192,21 @@ def test_silent_gateway_climbs_the_ladder_and_clears_when_it_is_heard() -> None:
     assert night.ward.conditions.standing == {}
 
 
+def test_gateway_that_is_retired_is_not_missed_until_it_is_heard_again() -> None:
+    night = Night()
+    night.beat()
+    night.wait(3 * MINUTE)
+    key = "GATEWAY_SILENT:gw-1"
+    made = Acknowledgement(acknowledgement_id=uuid4(), condition=key, by="F", at=night.now, retires=True)
+    assert night.ward.acknowledge(made, night.now) == [key]
+    night.said()
+    night.wait(2 * timedelta(hours=1))
+    assert night.said() == []
+    night.beat()
+    night.wait(2 * MINUTE)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 0)]
+
+
 def test_silence_goes_on_record_once_for_each_child_under_the_same_id() -> None:
     status_id = UUID(int=7)
     nights = [Night(), Night()]

@@ -27,6 +27,7 @@ CREATE TABLE alarm_acknowledgements (
     condition text,
     alarm_group text,
     silence_s int,
+    retires boolean NOT NULL DEFAULT false,
     by text NOT NULL,
     at timestamptz NOT NULL DEFAULT now(),
     applied_at timestamptz,

@@ -20,6 +20,7 @@ from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import Api
 from edge_gateway.ward import Ward
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.edge_gateway.helpers import a_row
 from vitals.episodes import Phase
 from vitals.heartbeat import Acknowledged, Heartbeat, OpenEpisode
@@ -163,3 +164,12 @@ async def test_api_posts_a_heartbeat_and_reads_acknowledgements(place: Place) ->
     assert requests[0].url.path == "/iot/heartbeat"
     sent = json.loads(gzip.decompress(requests[0].content))
     assert (sent["gateway_id"], sent["watches"]) == ("gw-test", [AWA])
+
+
+async def test_the_real_api_takes_a_heartbeat(place: Place, tmp_path: Path) -> None:
+    place.measure(85.0)
+    with RunningApi(environment(tmp_path, NOWHERE)) as running:
+        api = Api(ApiConfig(url=str(running.http.base_url)))
+        assert await api.post_heartbeat(await place.pulse.heartbeat(NIGHT)) == ()
+        await api.close()
+        assert running.component("spool")["pending"] == 1

@@ -1,11 +1,13 @@
 """Where the cloud's alarms are kept: PostgreSQL, one transaction a step, one connection.
 
 States, the position in Kafka up to which they are true, what is to be said and what became of
-acknowledgements change together: a restart goes on exactly where the last transaction left off.
+acknowledgements change together: a restart goes on exactly where the last transaction left off. The book has
+one owner, the process that opened it last: two would wake people twice.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -18,7 +20,7 @@ from psycopg2.extras import execute_values
 
 from cloud_ingest.acknowledgement import COLUMNS, Acknowledgement, of_row
 from cloud_ingest.database import connect
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseAway, TakenOver
 from cloud_ingest.settings import Settings
 from cloud_ingest.ward import Key
 from vitals.desk import TRIED_FOR_S
@@ -26,6 +28,7 @@ from vitals.message import Message
 
 APPLICATION = "kidjamo-alarms"
 T = TypeVar("T")
+_OWNER: Key = ("owner", "alarms")
 Position = tuple[str, int]
 """Topic and partition."""
 _NO_NAMES = (
@@ -108,24 +111,25 @@ class AlarmBook:
     """The book; every method may wait for the network and is for one thread at a time."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings, self._owner = settings, str(uuid4())
         self._database: connection | None = None
 
     def recall(self) -> Kept:
-        """All that was kept.
+        """All that was kept; from now on the book is this process's.
 
         Raises:
             DatabaseAway: it does not answer, refuses, or has no such tables.
         """
-        return self._do(_recall)
+        return self._do(lambda cur: _recall(cur, self._owner))
 
     def keep(self, entry: Entry) -> list[Acknowledgement]:
         """Keep one step; returns acknowledgements that were not applied yet.
 
         Raises:
             DatabaseAway: nothing of it may be taken as kept.
+            TakenOver: another process has opened the book since.
         """
-        return self._do(lambda cur: _keep(cur, entry))
+        return self._do(lambda cur: _keep(cur, self._owner, entry))
 
     def names(self) -> dict[str, str]:
         """Display names by pseudonym; none where this login may not know them.
@@ -162,7 +166,8 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0]
 
 
-def _recall(cur: cursor) -> Kept:
+def _recall(cur: cursor, owner: str) -> Kept:
+    execute_values(cur, _STATES, [(*_OWNER, json.dumps(owner))])
     cur.execute("SELECT kind, id, state::text FROM alarm_states")
     states = {(kind, identity): state for kind, identity, state in cur.fetchall()}
     cur.execute("SELECT topic, partition, position FROM alarm_positions")
@@ -171,7 +176,10 @@ def _recall(cur: cursor) -> Kept:
     return Kept(states, positions, cur.fetchall())
 
 
-def _keep(cur: cursor, entry: Entry) -> list[Acknowledgement]:
+def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
+    cur.execute("SELECT state #>> '{}' FROM alarm_states WHERE kind = %s AND id = %s FOR SHARE", _OWNER)
+    if cur.fetchone() != (owner,):
+        raise TakenOver("another alarms process has taken over; run only one")
     if entry.states:
         execute_values(cur, _STATES, [(*key, state) for key, state in sorted(entry.states.items())])
     if entry.positions:

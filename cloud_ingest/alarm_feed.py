@@ -1,22 +1,22 @@
 """What the cloud's alarms hear from Kafka: readings with their alerts, and gateways' heartbeats.
 
-It goes on from the positions the alarm book holds. A partition it has no position for is read from 15 minutes
-ago on: what is older wakes nobody. There is one alarms process: a second one takes the first one's place
-(static group membership), which also makes a restart quick.
+It goes on from the positions the alarm book holds; where that has none, from those Kafka was told of, else from
+15 minutes ago: what is older wakes nobody. Partitions are taken, not assigned by a group: a restart hears at
+once, and a broker's restart costs no membership. That there is one alarms process is the book's affair.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pydantic import TypeAdapter, ValidationError
 
-from cloud_ingest.errors import TakenOver
 from cloud_ingest.rows import AlertValue
 from cloud_ingest.settings import Settings
 from vitals import rules
@@ -41,7 +41,7 @@ _FIELD = {
     AlertType.CRITICAL_HEART_RATE: HEART_RATE.field,
     AlertType.CRITICAL_FEVER_SPO2: SPO2.field,
 }
-_TAKEN_OVER = {KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL}
+_LOOK_EVERY_S, _LOOK_FIRST_EVERY_S, _ANSWER_S = 10.0, 1.0, 1.0
 _utc = TypeAdapter(UtcTime).validate_python
 
 
@@ -77,18 +77,16 @@ class Feed:
     def __init__(self, settings: Settings, positions: Mapping[tuple[str, int], int]) -> None:
         self.positions = dict(positions)
         self._consumer = Consumer(_settings(settings))
-        self._consumer.subscribe(list(TOPICS), on_assign=self._on_assign)
+        self._taken: set[tuple[str, int]] = set()
+        self._looked = 0.0
 
     def read(self) -> list[Heard]:
-        """What has come, after at most a fifth of a second; blocks.
-
-        Raises:
-            TakenOver: another process has taken this one's place.
-        """
+        """What has come, after at most a fifth of a second; blocks."""
+        self._take_partitions()
         heard: list[Heard] = []
         for message in self._consumer.consume(BATCH, POLL_S):
             if error := message.error():
-                _judge(error)
+                log.debug("consumer: %s", error.str())
                 continue
             heard += _heard(message)
             self.positions[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
@@ -106,24 +104,43 @@ class Feed:
         """Leave."""
         self._consumer.close()
 
-    def _on_assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
-        for place in assigned:
-            at = self.positions.get((place.topic, place.partition))
-            place.offset = _start(consumer, place) if at is None else at
-        consumer.assign(assigned)
-        log.info("hears %d partitions", len(assigned))
+    def _take_partitions(self) -> None:
+        """Look from time to time whether there are partitions that are not read yet."""
+        if time.monotonic() - self._looked < (_LOOK_EVERY_S if self._taken else _LOOK_FIRST_EVERY_S):
+            return
+        self._looked = time.monotonic()
+        try:
+            known = self._consumer.list_topics(timeout=_ANSWER_S).topics
+            there = {
+                (topic, number) for topic in TOPICS if topic in known for number in known[topic].partitions
+            }
+            if new := there - self._taken:
+                self.positions = _starts(self._consumer, new) | self.positions
+                places = there | self._taken
+                self._consumer.assign([TopicPartition(t, n, self.positions[t, n]) for t, n in places])
+                self._taken = places
+                log.info("hears %d partitions", len(places))
+        except KafkaException as error:
+            log.debug("partitions unknown: %s", error)
 
 
-def _start(consumer: Consumer, place: TopicPartition) -> int:
-    """Where to begin on a partition without a position; what comes in meanwhile is not passed over."""
+def _starts(consumer: Consumer, places: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Where to begin on partitions without a position; what comes in meanwhile is not passed over.
+
+    Raises:
+        KafkaException: Kafka does not say.
+    """
     recently = int((datetime.now(UTC) - NOTIFIED_UP_TO).timestamp() * 1000)
-    try:
-        _, end = consumer.get_watermark_offsets(place, timeout=5)
-        (found,) = consumer.offsets_for_times([TopicPartition(place.topic, place.partition, recently)], 5)
-    except KafkaException as error:  # then from where Kafka says that was committed
-        log.warning("no position by time: %s", error)
-        return place.offset
-    return int(end) if found.offset == OFFSET_END else found.offset
+    starts = {}
+    wanted = [TopicPartition(topic, number) for topic, number in places]
+    for committed in consumer.committed(wanted, timeout=_ANSWER_S):
+        topic, number, at = committed.topic, committed.partition, committed.offset
+        if at < 0:
+            _, end = consumer.get_watermark_offsets(committed, timeout=_ANSWER_S)
+            (found,) = consumer.offsets_for_times([TopicPartition(topic, number, recently)], _ANSWER_S)
+            at = int(end) if found.offset < 0 else found.offset
+        starts[topic, number] = at
+    return starts
 
 
 def _heard(message: Message) -> Iterator[Heard]:
@@ -157,23 +174,14 @@ def _quarantined(document: object) -> Iterator[Heard]:
     yield Observation(reading, (Alert.model_validate(document),))
 
 
-def _judge(error: KafkaError) -> None:
-    if error.code() in _TAKEN_OVER:
-        raise TakenOver("another alarms process has taken over; run only one")
-    log.debug("consumer: %s", error.str())
-
-
 def _settings(settings: Settings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.kafka,
         "group.id": GROUP,
-        "group.instance.id": GROUP,
         "client.id": GROUP,
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
-        "session.timeout.ms": 10_000,
         "reconnect.backoff.max.ms": 1000,
-        "topic.metadata.refresh.interval.ms": 5_000,
         "allow.auto.create.topics": False,
         "log.connection.close": False,
         "queued.max.messages.kbytes": 16_384,

@@ -77,7 +77,7 @@ class DatabaseAway(KidjamoError):
 
 
 class TakenOver(KidjamoError):
-    """Another alarms process reads Kafka in this one's place; two would wake people twice."""
+    """Another alarms process works in this one's place; two would wake people twice."""
 
 
 class PortBusy(KidjamoError):

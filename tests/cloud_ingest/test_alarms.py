@@ -293,6 +293,38 @@ def test_database_away_holds_no_alarm_up_and_what_happened_is_kept_later(
     assert len(cloud.told()) == 1
 
 
+def test_database_that_is_away_at_the_start_forgets_nothing(
+    cloud: Cloud, own_postgres: PostgresServer
+) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    assert cloud.acknowledge().status_code == 202
+    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED", 5)
+    other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)
+    cloud.alarms.end(signal.SIGKILL)
+    own_postgres.stop()
+    try:
+        cloud.alarms.start()
+        other.measure(SPO2_ONLY)
+        assert wait_until(lambda: len(other.told()) == 1, 30), cloud.alarms.log
+    finally:
+        own_postgres.start()
+    assert wait_until(lambda: other.phase() == "ACTIVE", 15), cloud.alarms.log
+    assert cloud.phase() == "ACKNOWLEDGED"
+    assert (len(cloud.told()), len(other.told())) == (1, 1)
+
+
+def test_kafka_that_comes_back_is_heard_again(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+    own_kafka.stop()
+    try:
+        cloud.measure(SPO2_ONLY)  # into the API's spool
+        time.sleep(2)
+        assert cloud.alarms.process.poll() is None
+    finally:
+        own_kafka.start()
+    assert wait_until(lambda: len(cloud.told()) == 1, 60), cloud.alarms.log
+
+
 def test_contact_that_fails_is_told_when_it_works_again(cloud: Cloud) -> None:
     cloud.contact.status = 500
     cloud.measure(SPO2_ONLY)

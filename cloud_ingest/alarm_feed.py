@@ -1,8 +1,8 @@
 """What the cloud's alarms hear from Kafka: readings with their alerts, and gateways' heartbeats.
 
-It goes on from the positions the alarm book holds; where that has none, from those Kafka was told of, else from
-15 minutes ago: what is older wakes nobody. Partitions are taken, not assigned by a group: a restart hears at
-once, and a broker's restart costs no membership. That there is one alarms process is the book's affair.
+It goes on from the positions the alarm book holds; where that has none, from those Kafka was told of, else
+from 15 minutes ago: what is older wakes nobody. Partitions are taken, not assigned by a group: a restart
+hears at once, and a broker's restart costs no membership. That one process runs is the book's affair.
 """
 
 from __future__ import annotations

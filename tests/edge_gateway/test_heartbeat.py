@@ -13,10 +13,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from edge_gateway.config import ApiConfig
+from edge_gateway.config import MINIMAL, ApiConfig, parse_config
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.heartbeat import Pulse
 from edge_gateway.outbox import Outbox
+from edge_gateway.people import people
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import Api
 from edge_gateway.ward import Ward
@@ -173,3 +174,27 @@ async def test_the_real_api_takes_a_heartbeat(place: Place, tmp_path: Path) -> N
         assert await api.post_heartbeat(await place.pulse.heartbeat(NIGHT)) == ()
         await api.close()
         assert running.component("spool")["pending"] == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "reachable"),
+    [((), True), (("mother",), True), (("mother", "father"), False), (("mother", "father", "doctor"), False)],
+)
+async def test_somebody_who_is_told_at_once_has_to_be_reachable(
+    tmp_path: Path, failing: tuple[str, ...], reachable: bool
+) -> None:
+    contacts = "".join(
+        f'[[contact]]\nname = "{name}"\nurl_file = "x"\nlevel = {level}\n'
+        for name, level in (("mother", 0), ("father", 0), ("doctor", 1))
+    )
+    config = parse_config(MINIMAL + contacts)
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        told = people(config, GatewayState("gw-home"), outbox, None)
+        for desk in told.contacts:
+            desk.failing = "away" if desk.name in failing else ""
+        assert told.reachable() is reachable
+
+
+async def test_without_contacts_nobody_is_reachable(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        assert people(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable() is False

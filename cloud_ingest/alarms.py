@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -122,18 +122,9 @@ class Alarms:
             log.exception("a message was passed over")
 
     def _conditions(self, now: datetime) -> Iterator[Condition]:
-        away = {
-            ConditionKind.KAFKA_DOWN: self._ward.gateways.hearing.deaf_since,
-            ConditionKind.DATABASE_DOWN: self._keeper.away_since(now),
-        }
-        for kind, since in away.items():
-            for after, priority in _AWAY_AFTER:
-                if since and now - since >= after:
-                    yield Condition(kind, priority)
-                    break
-        for desk in self._desks.values():
-            if desk.failing_s >= _FAILS_AFTER_S:
-                yield Condition(ConditionKind.NOTIFIER_FAILING, Priority.HIGH, desk.name)
+        failing = [desk.name for desk in self._desks.values() if desk.failing_s >= _FAILS_AFTER_S]
+        hearing = self._ward.gateways.hearing
+        return of_service(hearing.deaf_since, self._keeper.away_since(now), failing, now)
 
     async def _record_silences(self, publisher: Publisher, now: datetime) -> None:
         """Put the silence of gateways on the alerts topic; what Kafka does not take now is tried again."""
@@ -169,6 +160,25 @@ class Alarms:
     def _commit(self, positions: Mapping[Position, int]) -> None:
         if self._feed is not None:
             self._feed.commit(positions)
+
+
+def of_service(
+    kafka_away: datetime | None, database_away: datetime | None, failing: Iterable[str], now: datetime
+) -> Iterator[Condition]:
+    """What is wrong with the alarms themselves.
+
+    Args:
+        kafka_away, database_away: since when; None while they answer.
+        failing: contacts that could not be reached for a minute.
+    """
+    away = {ConditionKind.KAFKA_DOWN: kafka_away, ConditionKind.DATABASE_DOWN: database_away}
+    for kind, since in away.items():
+        for after, priority in _AWAY_AFTER:
+            if since and now - since >= after:
+                yield Condition(kind, priority)
+                break
+    for name in failing:
+        yield Condition(ConditionKind.NOTIFIER_FAILING, Priority.HIGH, name)
 
 
 def _now() -> datetime:

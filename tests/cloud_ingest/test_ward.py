@@ -6,7 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import pytest
+
 from cloud_ingest.acknowledgement import Acknowledgement
+from cloud_ingest.alarms import of_service
 from cloud_ingest.ward import SERVICE_KEY, Ward
 from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.episodes import Phase
@@ -295,6 +298,30 @@ def test_kafka_away_is_one_condition_and_no_gateway_is_blamed() -> None:
         night.now += MINUTE
         night.tick(Condition(ConditionKind.KAFKA_DOWN, Priority.MEDIUM))
     assert {kind for kind, _, _ in night.said()} == {"KAFKA_DOWN"}
+
+
+@pytest.mark.parametrize(
+    ("away", "priority"),
+    [(timedelta(seconds=119), None), (2 * MINUTE, Priority.MEDIUM), (10 * MINUTE, Priority.HIGH)],
+)
+def test_server_that_stays_away_becomes_urgent(away: timedelta, priority: Priority | None) -> None:
+    for kind, found in (
+        ("KAFKA_DOWN", of_service(NIGHT - away, None, (), NIGHT)),
+        ("DATABASE_DOWN", of_service(None, NIGHT - away, (), NIGHT)),
+    ):
+        assert [(each.kind, each.priority) for each in found] == ([(kind, priority)] if priority else [])
+
+
+def test_contact_that_cannot_be_reached_is_told_to_everybody() -> None:
+    night = Night()
+    night.tick(*of_service(None, None, ("nurse",), night.now))
+    (said,) = night.ward.said
+    assert (said.kind, said.priority, said.level, said.about) == (
+        "NOTIFIER_FAILING",
+        Priority.HIGH,
+        2,
+        "nurse",
+    )
 
 
 def test_child_whose_gateway_reaches_nobody_is_missed_by_the_cloud() -> None:

@@ -15,6 +15,8 @@ class Scope(StrEnum):
     READINGS_WRITE = "readings:write"
     ERRORS_WRITE = "errors:write"
     METRICS_READ = "metrics:read"
+    ALARMS_READ = "alarms:read"
+    ALARMS_WRITE = "alarms:write"
 
 
 GATEWAY_SCOPES = frozenset({Scope.READINGS_WRITE, Scope.ERRORS_WRITE})

@@ -15,12 +15,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cloud_ingest import API_VERSION
+from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.audit import Action, Audit
 from cloud_ingest.csv import MetricsCsv
 from cloud_ingest.database import DatabaseProbe
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
-from cloud_ingest.errors import NotDurable, OAuthRefused, Unacceptable
+from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Ingestion
 from cloud_ingest.intake import Intake
@@ -30,7 +31,7 @@ from cloud_ingest.probes import Probe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
 from cloud_ingest.registry import Registry
-from cloud_ingest.routes import health, measurements, metrics, oauth
+from cloud_ingest.routes import alarms, health, heartbeat, measurements, metrics, oauth
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.routes.security import secured
@@ -67,7 +68,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    routers = [measurements.router, health.router, metrics.router]
+    routers = [each.router for each in (measurements, heartbeat, alarms, health, metrics)]
     for router in [*routers, oauth.router] if guard else routers:
         app.include_router(router)
     _refuse_in_one_form(app)
@@ -101,15 +102,22 @@ async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) ->
     await asyncio.to_thread(kafka.wait_for_answer, KAFKA_AT_START_S)
     delivery = Delivery(publisher, spool, kafka.silence)
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv, guard)
+    register = AlarmRegister(settings, database)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        yield Parts(ingestion, spool, guard, kafka, database)
+        yield Parts(ingestion, spool, guard, kafka, database, register)
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await replay
         await delivery.close()
-        for close in (*(probe.stop for probe in probes), publisher.close, csv.close, spool.close):
+        for close in (
+            *(probe.stop for probe in probes),
+            publisher.close,
+            csv.close,
+            spool.close,
+            register.close,
+        ):
             await asyncio.to_thread(close)
         log.info("drained and closed")
 
@@ -128,9 +136,13 @@ def _refuse_in_one_form(app: FastAPI) -> None:
         log.error("503: %s", error)
         return refusal(503, "not_durable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 
+    @app.exception_handler(DatabaseAway)
+    async def database_away(_request: Request, error: DatabaseAway) -> Response:
+        return refusal(503, "database_away", str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:
-        codes = {404: "not_found", 405: "method_not_allowed", 408: "timeout"}
+        codes = {403: "forbidden", 404: "not_found", 405: "method_not_allowed", 408: "timeout"}
         code = codes.get(error.status_code, "refused")
         return refusal(error.status_code, code, str(error.detail), dict(error.headers or {}))
 

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it names addresses; what failed is ours to log
     try:
         settings = Settings.from_environment(os.environ)
         return int(chosen.command(settings, chosen))
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kidjamo-ingest",
-        description="Takes vital signs over HTTP into Kafka, and from Kafka into PostgreSQL.",
+        description="Takes vital signs over HTTP into Kafka, from Kafka into PostgreSQL, and alarms people.",
         epilog=_EPILOG,
     )
     parser.add_argument(
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
             _recorder,
             "bring the database up to date, then record Kafka's topics into it until stopped",
         ),
+        ("alarms", _alarms, "watch Kafka's topics and tell people of alarms until stopped"),
         ("migrate", _migrate, "bring the database up to date and exit"),
         ("topics", _topics, "create the Kafka topics that are missing and exit"),
     ):
@@ -79,10 +81,16 @@ def _serve(settings: Settings, _chosen: argparse.Namespace) -> int:
 def _recorder(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.recorder import Recorder
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    Recorder(settings, stop).run()
+    Recorder(settings, _stop_on_signals()).run()
+    return OK
+
+
+def _alarms(settings: Settings, _chosen: argparse.Namespace) -> int:
+    import asyncio
+
+    from cloud_ingest.alarms import Alarms
+
+    asyncio.run(Alarms(settings, _stop_on_signals()).run())
     return OK
 
 
@@ -100,6 +108,13 @@ def _topics(settings: Settings, _chosen: argparse.Namespace) -> int:
     created = create_topics(admin_client(settings.kafka))
     print("created: " + ", ".join(created) if created else "all topics are there")
     return OK
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -16,6 +16,7 @@ KidjamoError (vitals.errors)
  ├─ NotDurable           neither Kafka nor the spool took the records: 503
  ├─ KafkaAway            Kafka does not answer, or not as it should
  ├─ DatabaseAway         PostgreSQL does not answer, or refuses
+ ├─ TakenOver            another alarms process has taken this one's place
  └─ PortBusy             another process listens where we should
 """
 
@@ -147,6 +148,10 @@ class KafkaAway(KidjamoError):
 
 class DatabaseAway(KidjamoError):
     """The database did not answer, or refused."""
+
+
+class TakenOver(KidjamoError):
+    """Another alarms process works in this one's place; two would wake people twice."""
 
 
 class PortBusy(KidjamoError):

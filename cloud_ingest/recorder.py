@@ -130,7 +130,8 @@ class Recorder:
     def _parse(self, message: Message) -> Parsed | None:
         table = TABLES[message.topic() or ""]
         try:
-            return Parsed(message, table, row_of(table, message.value()))
+            row = row_of(table, message.value())
+            return Parsed(message, table, row) if row else None
         except InvalidReading as error:
             return self._bury(message, error.field, error.reason)
 

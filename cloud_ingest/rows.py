@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vitals.errors import InvalidReading
+from vitals.heartbeat import KIND as HEARTBEAT
 from vitals.reading import Identifier, Reading, UtcTime, invalid_reading, parse_json
 from vitals.topics import ALERTS, DEVICE_STATUS, ERRORS, MEASUREMENTS
 
@@ -107,16 +108,19 @@ class Table:
         return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES %s ON CONFLICT DO NOTHING"
 
 
-def row_of(table: Table, value: bytes | None) -> Row:
-    """The row of one Kafka value.
+def row_of(table: Table, value: bytes | None) -> Row | None:
+    """The row of one Kafka value; None for a gateway's heartbeat, which the alarms process keeps.
 
     Raises:
         InvalidReading: the value is none of this topic.
     """
     if value is None:
         raise InvalidReading("", "no value")
+    document = parse_json(value)
+    if table is TABLES[DEVICE_STATUS] and isinstance(document, dict) and document.get("kind") == HEARTBEAT:
+        return None
     try:
-        return table.row(parse_json(value))
+        return table.row(document)
     except ValidationError as error:
         raise invalid_reading(error) from None
 

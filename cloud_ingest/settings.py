@@ -61,6 +61,8 @@ class Settings(BaseModel):
     metrics_csv: Path = Field(Path("evidence/metrics/ingestion_metrics.csv"), alias="METRICS_CSV")
     metrics_csv_max_mb: Annotated[int, Field(ge=1)] = Field(64, alias="METRICS_CSV_MAX_MB")
 
+    alarm_contacts_file: Path | None = Field(None, alias="ALARM_CONTACTS_FILE")
+
     pseudonymisation: Literal["on", "off"] = Field("on", alias="PSEUDONYMISATION")
     pseudonym_key_file: Path | None = Field(None, alias="PSEUDONYM_KEY_FILE")
 

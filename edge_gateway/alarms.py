@@ -9,9 +9,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from edge_gateway.desk import Desk
 from edge_gateway.state import Counters
 from vitals import rules
+from vitals.desk import Desk
 from vitals.reading import Reading
 from vitals.rules import AlertRecord, Severity
 

@@ -12,8 +12,7 @@ KidjamoError
      ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
      ├─ NotRunning          a command for a running gateway, and there is none
      ├─ CommandFailed       a command that could not be carried out, with the remedy
-     ├─ PageUnavailable     the carers' page cannot be served where it should
-     └─ NotNotified         a notifier could not pass on an alert
+     └─ PageUnavailable     the carers' page cannot be served where it should
 """
 
 from __future__ import annotations
@@ -97,7 +96,3 @@ class NotRunning(GatewayError):
 
 class CommandFailed(GatewayError):
     """A command that could not be carried out; says what to do."""
-
-
-class NotNotified(GatewayError):
-    """An alert could not be passed on now."""

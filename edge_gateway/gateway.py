@@ -20,8 +20,8 @@ from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
-from edge_gateway.desk import Desk
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
+from edge_gateway.heartbeat import Pulse
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
@@ -34,6 +34,7 @@ from edge_gateway.state import GatewayState
 from edge_gateway.state_topic import last_will, publish_state
 from edge_gateway.supervisor import Supervisor
 from edge_gateway.uplink import Api, Uplink
+from vitals.desk import Desk
 from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class _Parts:
     people: People
     intake: Intake
     uplink: Uplink
+    pulse: Pulse
     handlers: Mapping[str, Handler]
     pin: str | None
 
@@ -131,7 +133,8 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: s
     alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
-    return _Parts(sources, session, alarms, told, intake, uplink, handlers, pin)
+    pulse = Pulse(api, told.ward, state, outbox, told.reachable)
+    return _Parts(sources, session, alarms, told, intake, uplink, pulse, handlers, pin)
 
 
 async def _run(
@@ -149,6 +152,7 @@ async def _run(
             tasks.create_task(parts.alarms.run(), name="alarms"),
             tasks.create_task(parts.people.run(), name="people"),
             tasks.create_task(recollect(parts.people.ward, outbox), name="recollection"),
+            tasks.create_task(parts.pulse.run(), name="heartbeat"),
             tasks.create_task(_upkeep(config, parts, state, outbox, reported), name="upkeep"),
         ]
         if config.page:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from edge_gateway.backoff import Backoff
+from vitals.backoff import Backoff
 
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0

@@ -28,8 +28,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edge_gateway.backoff import Backoff
 from edge_gateway.config import MqttConfig
+from vitals.backoff import Backoff
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_gateway.errors import NotNotified
-from edge_gateway.message import Message
 from edge_gateway.mqtt_session import MqttSession
 from vitals.absence import Language
 from vitals.conditions import Priority
+from vitals.errors import NotNotified
+from vitals.message import Message
 from vitals.rules import AlertRecord
 from vitals.topics import gateway_notifications, patient_alarms, patient_notifications
 
@@ -57,12 +57,12 @@ class Contact:
     """
 
     def __init__(self, name: str, url_file: Path, level: int, language: Language) -> None:
-        self.name = name
-        self._url_file, self._level, self._language = url_file, level, language
+        self.name, self.level = name, level
+        self._url_file, self._language = url_file, language
 
     def wants(self, message: Message) -> bool:
         """Whether a message is for this person: what is of low priority can be seen on the page."""
-        return message.priority >= Priority.MEDIUM and message.level >= self._level
+        return message.priority >= Priority.MEDIUM and message.level >= self.level
 
     async def tell(self, message: Message) -> None:
         """Send one message and wait until the service has taken it.

@@ -10,13 +10,13 @@ from functools import partial
 
 from edge_gateway import system_clock, watch
 from edge_gateway.config import Config, GpioConfig
-from edge_gateway.desk import Desk
-from edge_gateway.message import Message, self_test
 from edge_gateway.notifiers import Contact, MqttNotifier
 from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.ward import Ward
 from vitals.conditions import Condition
+from vitals.desk import Desk
+from vitals.message import Message, self_test
 
 _FAILS_AFTER_S = 60.0
 """A contact that could not be reached for so long is an alarm; a single failure is tried again first."""
@@ -28,13 +28,19 @@ class People:
 
     Attributes:
         contacts: a desk for each contact of the configuration.
+        first: desks of those who are told at once.
         desks: all desks of messages, those of the contacts included.
     """
 
     ward: Ward
     contacts: tuple[Desk[Message], ...]
+    first: tuple[Desk[Message], ...]
     desks: tuple[Desk[Message], ...]
     gpio: GpioConfig | None = None
+
+    def reachable(self) -> bool:
+        """Whether somebody can be told at once, as far as the latest attempts say."""
+        return any(not desk.failing for desk in self.first)
 
     async def prove(self) -> Mapping[str, str]:
         """Send each contact a test message at once; says why it failed, by name, empty where it arrived."""
@@ -82,7 +88,8 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
         published = Desk("mqtt", mqtt.publish_message, state.counters)
         ward.callers.append(published.add)
         desks = (*contacts, published)
-    return People(ward, contacts, desks, config.gpio)
+    first = tuple(desk for contact, desk in zip(reached, contacts, strict=True) if contact.level == 0)
+    return People(ward, contacts, first, desks, config.gpio)
 
 
 def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
+from pydantic import ValidationError
 
-from edge_gateway.backoff import Backoff
 from edge_gateway.config import ApiConfig
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.store import Entry
 from edge_gateway.token import credentials_of, retry_after
+from vitals.backoff import Backoff
+from vitals.heartbeat import Acknowledged, Heartbeat
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Verdict:
 
 
 class Api:
-    """The two routes a gateway posts to.
+    """The routes a gateway posts to.
 
     Args:
         transport: replaces the network, for tests.
@@ -68,7 +70,7 @@ class Api:
         Raises:
             DeliveryFailed: nothing of the batch may be taken as delivered.
         """
-        answer = await self._post("/iot/measurements", "readings", batch)
+        answer = await self._post("/iot/measurements", _listed("readings", batch))
         results = _json_object(answer).get("results")
         if not isinstance(results, list) or len(results) != len(batch):
             raise DeliveryFailed("the API did not answer for each reading")
@@ -80,10 +82,24 @@ class Api:
         Raises:
             DeliveryFailed: they are to be sent again.
         """
-        await self._post("/iot/errors", "errors", batch)
+        await self._post("/iot/errors", _listed("errors", batch))
 
-    async def _post(self, path: str, name: str, batch: Sequence[Entry]) -> httpx.Response:
-        body = f'{{"{name}":[{",".join(entry.body for entry in batch)}]}}'
+    async def post_heartbeat(self, heartbeat: Heartbeat) -> tuple[Acknowledged, ...]:
+        """Send a sign of life; returns acknowledgements made in the cloud.
+
+        Raises:
+            DeliveryFailed: it did not arrive, or the answer makes no sense.
+        """
+        answer = await self._post("/iot/heartbeat", heartbeat.model_dump_json())
+        made = _json_object(answer).get("acknowledgements", [])
+        try:
+            return tuple(
+                Acknowledged.model_validate(each) for each in (made if isinstance(made, list) else [])
+            )
+        except ValidationError as error:
+            raise DeliveryFailed("the API answered a heartbeat with no acknowledgements") from error
+
+    async def _post(self, path: str, body: str) -> httpx.Response:
         packed = gzip.compress(body.encode(), compresslevel=3)
         try:
             async with asyncio.timeout(self._config.timeout_s + _CONNECT_S):
@@ -97,6 +113,10 @@ class Api:
         if answer.status_code != httpx.codes.OK:
             raise _refusal(answer)
         return answer
+
+
+def _listed(name: str, batch: Sequence[Entry]) -> str:
+    return f'{{"{name}":[{",".join(entry.body for entry in batch)}]}}'
 
 
 def _refusal(answer: httpx.Response) -> DeliveryFailed:

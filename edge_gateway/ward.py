@@ -17,12 +17,12 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from edge_gateway import message
-from edge_gateway.message import Message
 from edge_gateway.trend import Trend
+from vitals import message
 from vitals.conditions import Condition, Conditions, Priority
 from vitals.episodes import Episodes, Phase
 from vitals.limits import VITALS
+from vitals.message import Message
 from vitals.notices import Group
 from vitals.reading import Reading, UtcTime
 from vitals.rules import AlertRecord

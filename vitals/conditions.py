@@ -49,6 +49,9 @@ class ConditionKind(StrEnum):
     OUTBOX_FAILING = "OUTBOX_FAILING"
     CLOCK_UNSYNCHRONISED = "CLOCK_UNSYNCHRONISED"
     NOTIFIER_FAILING = "NOTIFIER_FAILING"
+    GATEWAY_SILENT = "GATEWAY_SILENT"
+    KAFKA_DOWN = "KAFKA_DOWN"
+    DATABASE_DOWN = "DATABASE_DOWN"
 
     def text(self, language: Language) -> str:
         """In words."""
@@ -60,7 +63,7 @@ class Condition:
     """Something that holds at present.
 
     Attributes:
-        subject: a patient, or a part of the gateway; empty where there is only one.
+        subject: a patient, a gateway or a part of one; empty where there is only one.
         reason: why there is no number, for a child without data.
     """
 
@@ -100,7 +103,7 @@ class Standing(BaseModel):
 
 
 class Conditions(BaseModel):
-    """All conditions of one gateway; serialise it to survive a restart."""
+    """All conditions of one gateway, or of the cloud; serialise it to survive a restart."""
 
     standing: dict[str, Standing] = {}
 
@@ -186,5 +189,17 @@ _KINDS: dict[ConditionKind, dict[Language, str]] = {
     ConditionKind.NOTIFIER_FAILING: {
         "en": "A contact cannot be reached",
         "fr": "Un contact est injoignable",
+    },
+    ConditionKind.GATEWAY_SILENT: {
+        "en": "The gateway has fallen silent; nobody knows how its children are",
+        "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
+    },
+    ConditionKind.KAFKA_DOWN: {
+        "en": "The cloud's alarms hear nothing: Kafka is away",
+        "fr": "Les alarmes du nuage n'entendent plus rien\u00a0: Kafka est absent",
+    },
+    ConditionKind.DATABASE_DOWN: {
+        "en": "The cloud's alarms cannot be saved or acknowledged: PostgreSQL is away",
+        "fr": "Les alarmes du nuage ne sont ni gardées ni acquittables\u00a0: PostgreSQL est absent",
     },
 }

@@ -195,6 +195,10 @@ class Episodes(BaseModel):
             episode.seen = dict(episode.worst)
         return [episode.group for episode in found]
 
+    def tell_anew(self, group: Group, why: Why, now: datetime) -> Notice:
+        """An open episode as it stands, for people who have not been told of it yet."""
+        return self._tell(self.episodes[group], why, now)
+
     def _critical(
         self, group: Group, values: Measurements, measured: datetime, now: datetime
     ) -> Iterator[Notice]:

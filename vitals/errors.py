@@ -3,7 +3,8 @@
 KidjamoError
  ├─ MalformedRecord      bytes that do not follow their Bluetooth profile
  ├─ InvalidReading       a reading that breaks the contract, with the field and the reason
- └─ InvalidPseudonymKey  a key that is missing, too short or not hexadecimal
+ ├─ InvalidPseudonymKey  a key that is missing, too short or not hexadecimal
+ └─ NotNotified          somebody could not be told now
 """
 
 from __future__ import annotations
@@ -36,3 +37,7 @@ class InvalidReading(KidjamoError, ValueError):
 
 class InvalidPseudonymKey(KidjamoError, ValueError):
     """A pseudonym key that cannot protect anyone."""
+
+
+class NotNotified(KidjamoError):
+    """Something could not be passed on to a person or a broker now."""

@@ -48,6 +48,8 @@ class Why(StrEnum):
     SILENCE_OVER = "silence_over"
     WORSENED = "worsened"
     DIGEST = "digest"
+    UNCOVERED = "uncovered"
+    LAST_RESORT = "last_resort"
 
     def text(self, language: Language) -> str:
         """In words."""
@@ -134,6 +136,14 @@ _WHYS: dict[Why, dict[Language, str]] = {
     Why.SILENCE_OVER: {"en": "the silence is over", "fr": "fin du silence"},
     Why.WORSENED: {"en": "worse than when acknowledged", "fr": "s'aggrave depuis l'acquittement"},
     Why.DIGEST: {"en": "while offline", "fr": "pendant la coupure"},
+    Why.UNCOVERED: {
+        "en": "its gateway can no longer tell anybody",
+        "fr": "sa passerelle ne peut plus prévenir personne",
+    },
+    Why.LAST_RESORT: {
+        "en": "nobody has answered the gateway for 15 minutes",
+        "fr": "personne n'a répondu à la passerelle depuis 15 minutes",
+    },
 }
 _SHORT: dict[str, dict[Language, str]] = {
     SPO2.field: {"en": "SpO2", "fr": "SpO2"},

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 from cloud_ingest.dead_letter import GatewayError
 from cloud_ingest.record import Store
+from vitals.heartbeat import Heartbeat, Name
+from vitals.notices import Group
 from vitals.reading import Identifier, Number, Reading, UtcTime
 from vitals.rules import Alert
 
@@ -75,6 +77,32 @@ class ErrorsAccepted(BaseModel):
     rejected: int
 
 
+class ChildAcknowledgement(BaseModel):
+    """Somebody has seen a child's alarms."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: Name = Field(description="Who", examples=["Fatou"])
+    group: Group | None = Field(None, description="One group of alarms; all that are open where absent")
+    minutes: Annotated[Number, Field(gt=0, le=30)] | None = Field(
+        None, description="Silence, at most 10 minutes (30 for fever), which is also what an absent one means"
+    )
+
+
+class ConditionAcknowledgement(BaseModel):
+    """Somebody has seen a technical condition."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(min_length=1, max_length=300, examples=["GATEWAY_SILENT:gw-001"])
+    by: Name = Field(description="Who", examples=["Fatou"])
+    retire: bool = Field(
+        False,
+        strict=True,
+        description="Of GATEWAY_SILENT: the gateway is out of service; not missed until it is heard again",
+    )
+
+
 class Refused(BaseModel):
     """Why a request was refused."""
 
@@ -94,7 +122,15 @@ class ReadingRefused(Refused):
     )
 
 
-MODELS: tuple[type[BaseModel], ...] = (Reading, Batch, FlatReading, GatewayErrors)
+MODELS: tuple[type[BaseModel], ...] = (
+    Reading,
+    Batch,
+    FlatReading,
+    GatewayErrors,
+    Heartbeat,
+    ChildAcknowledgement,
+    ConditionAcknowledgement,
+)
 
 READING: dict[str, Any] = {
     "patient_id": "patient-001-ss",

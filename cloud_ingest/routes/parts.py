@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, HTTPException, Request
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from cloud_ingest.access import ANYONE, Caller, Scope
+from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.body import decompress, read_bounded
+from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.probes import Probe
 from cloud_ingest.spool import Spool
+from vitals.errors import InvalidReading
+from vitals.reading import invalid_reading, parse_json
 
+Model = TypeVar("Model", bound=BaseModel)
 BODY_TIMEOUT_S = 30.0
 _BIG = 64 * 1024
 
@@ -35,6 +41,7 @@ class Parts:
     guard: Guard | None
     kafka: Probe
     database: Probe | None
+    alarms: AlarmRegister
 
 
 def parts_of(request: Request) -> Parts:
@@ -80,6 +87,22 @@ async def body_of(request: Request, caller: Caller) -> bytes:
     if guard:
         guard.charge(caller, len(body))
     return body
+
+
+async def document_of(request: Request, caller: Caller, model: type[Model]) -> Model:
+    """The body as a document of some kind.
+
+    Raises:
+        MalformedBody: it is none, with the field and the reason.
+    """
+    body = await body_of(request, caller)
+    try:
+        return model.model_validate(parse_json(body))
+    except InvalidReading as error:
+        raise MalformedBody(str(error), body, error.field) from None
+    except ValidationError as error:
+        found = invalid_reading(error)
+        raise MalformedBody(str(found), body, found.field) from None
 
 
 def answer_of(answer: Answer) -> Response:

@@ -17,6 +17,8 @@ _MEANING = {
     Scope.READINGS_WRITE: "Send readings",
     Scope.ERRORS_WRITE: "Send dead letters",
     Scope.METRICS_READ: "Read the counters",
+    Scope.ALARMS_READ: "See which alarms stand",
+    Scope.ALARMS_WRITE: "Acknowledge alarms",
 }
 
 

@@ -122,10 +122,11 @@ class Stack:
         if "PSEUDONYM_KEY_FILE" not in os.environ:
             make_key(self.pseudonym_key)
 
-        say("starting the ingestion API, the recorder and the lake")
+        say("starting the ingestion API, the recorder, the alarms and the lake")
         environment = self._environment()
         self._run("lake", environment, "kidjamo-lake", "run")
         self._run("recorder", environment, "kidjamo-ingest", "recorder")
+        self._run("alarms", environment, "kidjamo-ingest", "alarms")
         api = self._run("api", environment, "kidjamo-ingest", "serve")
         api.wait_until(lambda: self.serves(self.api_url), 60)
 

@@ -55,6 +55,12 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
         "ingestion_errors": "error_id timestamp recorded_at source reason field original device_id"
         " gateway_id",
         "patients": "pseudonym display_name",
+        "alarm_states": "kind id state updated_at",
+        "alarm_positions": "topic partition position",
+        "alarm_acknowledgements": "acknowledgement_id patient_id condition alarm_group silence_s"
+        " retires by at"
+        " applied_at found",
+        "alarm_notifications": "notification_id contact patient_id about message at told_at",
     }
 
 
@@ -89,6 +95,28 @@ def test_the_clinician_keeps_the_names_and_sees_no_vitals(database: connection) 
     assert fetch(database, "SELECT display_name FROM identity.patients") == [("Awa",)]
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         fetch(database, "SELECT * FROM measurements")
+
+
+def test_the_api_acknowledges_alarms_and_changes_none(database: connection) -> None:
+    run(database, "SET ROLE kidjamo_api")
+    run(database, "INSERT INTO alarm_acknowledgements (patient_id, by) VALUES ('p1_x', 'Fatou')")
+    assert fetch(database, "SELECT * FROM alarm_states") == []
+    for statement in (
+        "UPDATE alarm_acknowledgements SET by = 'nobody'",
+        "INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_x', '{}')",
+        "SELECT * FROM measurements",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(database, statement)
+
+
+def test_the_alarms_keep_their_state_and_see_neither_names_nor_readings(database: connection) -> None:
+    run(database, "SET ROLE kidjamo_alarms")
+    run(database, "INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_x', '{}')")
+    run(database, "UPDATE alarm_states SET state = '[]'")
+    for table in ("measurements", "identity.patients"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            fetch(database, f"SELECT * FROM {table}")
 
 
 def test_roles_cannot_log_in(database: connection) -> None:

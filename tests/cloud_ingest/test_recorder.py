@@ -235,3 +235,25 @@ def test_health_sees_the_database_go_and_come(
         assert api.http.get("/health").json()["status"] == "degraded"
         own_postgres.start()
         assert wait_until(lambda: api.component("database")["status"] == "up", 5)
+
+
+def test_heartbeat_is_neither_a_device_state_nor_poison(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
+) -> None:
+    gateway, after = f"gw-{uuid4().hex[:8]}", f"d-{uuid4().hex[:8]}"
+    beat = {"status_id": str(uuid4()), "gateway_id": gateway, "timestamp": "2025-08-24T10:30:00Z"}
+    with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
+        assert api.post(beat | {"watches": ["patient-001-ss"]}, "/iot/heartbeat").status_code == 200
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        assert api.post(reading(device_id=after, signal={"contact": True})).status_code == 200
+        with recording(settings):
+            assert wait_until(lambda: count(dsn, "device_status", after) == 1, 30)
+    assert count(dsn, "device_status", gateway) == 0
+    assert (
+        rows(
+            dsn,
+            "SELECT reason FROM ingestion_errors WHERE source = 'recorder' AND reason LIKE %s",
+            "kidjamo-iot-device-status/%",
+        )
+        == []
+    )

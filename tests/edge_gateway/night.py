@@ -12,12 +12,12 @@ from uuid import uuid4
 
 from edge_gateway import watch
 from edge_gateway.alarms import Alarms
-from edge_gateway.message import Message
 from edge_gateway.state import Counters
 from edge_gateway.ward import Ward
 from firmware_sim.physiology import THREE_PATIENTS
 from firmware_sim.scenarios import simulate
 from vitals.conditions import Condition
+from vitals.message import Message
 from vitals.notices import Group
 from vitals.reading import Measurements, Reading, Signal, Source
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from edge_gateway.alarms import Alarms
-from edge_gateway.desk import Desk
 from edge_gateway.state import Counters
 from tests.edge_gateway.helpers import a_reading, eventually
+from vitals.desk import Desk
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
 

@@ -21,15 +21,14 @@ from edge_gateway import mqtt_session
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
-from edge_gateway.desk import Desk
-from edge_gateway.errors import NotNotified
 from edge_gateway.mqtt_session import MqttSession
 from edge_gateway.notifiers import MqttNotifier
 from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import Counters, GatewayState
 from edge_gateway.state_topic import last_will
 from tests.edge_gateway.helpers import a_reading, eventually
-from vitals.errors import InvalidReading
+from vitals.desk import Desk
+from vitals.errors import InvalidReading, NotNotified
 from vitals.reading import NAMESPACE, Reading, Source
 from vitals.topics import measurements_of, status_of
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edge_gateway.desk import Desk
-from edge_gateway.errors import NotNotified
-from edge_gateway.message import Message, self_test
 from edge_gateway.notifiers import Contact
 from edge_gateway.state import Counters
+from tests.web_service import Service
 from vitals.conditions import Priority
+from vitals.desk import Desk
+from vitals.errors import NotNotified
+from vitals.message import Message, self_test
 
 AT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
 
@@ -27,38 +25,10 @@ def a_message(priority: Priority = Priority.HIGH, level: int = 0) -> Message:
     return Message("SPO2", "raised", "patient-001-ss", priority, level, AT, "Awa", body)  # type: ignore[arg-type]
 
 
-class Service:
-    """A web service that takes notifications, or refuses them."""
-
-    def __init__(self) -> None:
-        self.received: list[dict[str, Any]] = []
-        self.status = 200
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                length = int(self.headers["Content-Length"])
-                service.received.append(json.loads(self.rfile.read(length)))
-                self.send_response(service.status)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"json://127.0.0.1:{self.server.server_port}"
-
-
 @pytest.fixture
 def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with Service() as made:
+        yield made
 
 
 def a_contact(path: Path, url: str, language: Any = "fr", level: int = 0) -> Contact:

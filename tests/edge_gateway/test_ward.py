@@ -12,12 +12,12 @@ import pytest
 
 from edge_gateway import ward as module
 from edge_gateway import watch
-from edge_gateway.message import Message
 from edge_gateway.outbox import Outbox
 from edge_gateway.ward import AlarmBook, Ward
 from tests.edge_gateway.helpers import eventually
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase
+from vitals.message import Message
 from vitals.notices import Group
 from vitals.reading import Measurements, Reading, Signal
 from vitals.rules import records

@@ -136,6 +136,27 @@ def test_alerts_and_device_status_keep_their_fields(judge: Judge) -> None:
     assert (state["battery_pct"], state["contact"], state["motion"]) == (80, True, None)
 
 
+def test_heartbeat_of_a_gateway_is_the_state_of_a_device(judge: Judge) -> None:
+    beat = {
+        "kind": "heartbeat",
+        "status_id": message_id(3),
+        "message_id": message_id(3),
+        "device_id": "gw-1",
+        "gateway_id": "gw-1",
+        "timestamp": "2025-08-24T10:30:00Z",
+        "ingestion_timestamp": "2025-08-24T10:30:01Z",
+        "parts": {"api": "up"},
+        "outbox_pending": 0,
+        "contacts_reachable": True,
+        "watches": [PATIENT],
+        "episodes": [{"patient_id": PATIENT, "group": "SPO2", "phase": "ACTIVE"}],
+    }
+    messages = judge(topics.DEVICE_STATUS, beat).persist()
+    assert raw.errors(messages).count() == 0
+    (row,) = raw.device_status(messages).collect()
+    assert (row["device_id"], row["patient_id"], row["battery_pct"]) == ("gw-1", None, None)
+
+
 def test_summary_counts_by_topic_and_use(judge: Judge) -> None:
     values = [alert(1), alert(2, severity="TECHNICAL"), alert(3), b"junk"]
     rows = raw.summary(judge(topics.ALERTS, *values)).collect()

@@ -8,11 +8,10 @@ import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from edge_gateway.backoff import Backoff
-from edge_gateway.errors import NotNotified
-from edge_gateway.state import Counters
+from vitals.backoff import Backoff
+from vitals.errors import NotNotified
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +22,20 @@ _AT_ONCE = 100
 _DELIVERED_WITHIN_S = 30.0
 
 T = TypeVar("T")
+
+
+class Tally(Protocol):
+    """Where desks count.
+
+    Attributes:
+        notified: things passed on.
+        notifier_failures: attempts that failed.
+        alerts_not_notified: things given up.
+    """
+
+    notified: int
+    notifier_failures: int
+    alerts_not_notified: int
 
 
 class Desk(Generic[T]):
@@ -41,7 +54,7 @@ class Desk(Generic[T]):
         self,
         name: str,
         deliver: Callable[[T], Awaitable[None]],
-        counters: Counters,
+        counters: Tally,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.failing, self._failing_since = name, "", 0.0

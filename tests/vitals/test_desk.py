@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from edge_gateway import desk as module
-from edge_gateway.desk import TRIED_FOR_S, Desk
-from edge_gateway.errors import NotNotified
 from edge_gateway.state import Counters
 from tests.edge_gateway.helpers import eventually
+from vitals import desk as module
+from vitals.desk import TRIED_FOR_S, Desk
+from vitals.errors import NotNotified
 
 
 class Scripted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_gateway.backoff import Backoff
+from vitals.backoff import Backoff
 
 
 def test_backoff_doubles_up_to_its_cap_and_resets() -> None:

@@ -44,6 +44,21 @@ class Message:
         """The first line: how urgent, and whom it is about."""
         return f"{_TITLES[self.priority][language]} {self.about}"
 
+    @classmethod
+    def from_json(cls, text: str, about: str) -> Message:
+        """What `to_json` made; it does not say whom it is about."""
+        kept = json.loads(text)
+        return cls(
+            kept["kind"],
+            kept["why"],
+            kept["patient_id"],
+            Priority[kept["priority"]],
+            kept["level"],
+            datetime.fromisoformat(kept["timestamp"]),
+            about,
+            {"en": kept["message"], "fr": kept["message_fr"]},
+        )
+
     def to_json(self) -> str:
         """As one JSON object, without a child's name: who listens knows the patient's identifier."""
         return json.dumps(
@@ -74,14 +89,20 @@ def of_notice(notice: Notice, name: str) -> Message:
     )
 
 
-def of_condition(condition: Condition, patient_id: str | None, about: str, now: datetime) -> Message:
-    """A technical condition, of a child or of the gateway."""
+def of_condition(
+    condition: Condition, patient_id: str | None, about: str, now: datetime, level: int = 0
+) -> Message:
+    """A technical condition, of a child, of a gateway or of the cloud.
+
+    Args:
+        level: which contacts beyond the first are to be told, too.
+    """
     return Message(
         condition.kind.value,
         "condition",
         patient_id,
         condition.priority,
-        0,
+        level,
         now,
         about,
         {language: condition.text(language) for language in LANGUAGES},

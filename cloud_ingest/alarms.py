@@ -1,0 +1,185 @@
+"""The alarms process: Kafka in, people told, PostgreSQL the memory. Wiring and one loop.
+
+A turn: hear, decide, keep, tell. What was decided is told once it is kept, or after half a second: a database
+that is slow or away holds no alarm up. Then the process goes on from its own memory, says that the database
+is away, and keeps everything as soon as it can; only then does Kafka's position move. A notification that was
+kept and not told before a crash is told after it; one that was told is not told again, unless the crash came
+within the quarter of a second it takes to write that down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from importlib import import_module
+
+from cloud_ingest.alarm_book import AlarmBook, Notification, Position
+from cloud_ingest.alarm_feed import Feed, Heard, Observation
+from cloud_ingest.alarm_keeper import Keeper
+from cloud_ingest.contacts import Contact, load_contacts
+from cloud_ingest.kafka_watch import KafkaProbe
+from cloud_ingest.probes import Probe
+from cloud_ingest.publisher import Publisher
+from cloud_ingest.record import Record, utc_text
+from cloud_ingest.settings import Settings
+from cloud_ingest.ward import Ward
+from vitals.conditions import Condition, ConditionKind, Priority
+from vitals.desk import Desk
+from vitals.topics import ALERTS
+
+log = logging.getLogger(__name__)
+
+TICK = timedelta(seconds=1)
+_FAILS_AFTER_S = 60.0
+_AWAY_AFTER = ((timedelta(minutes=10), Priority.HIGH), (timedelta(minutes=2), Priority.MEDIUM))
+
+
+@dataclass(slots=True)
+class Tally:
+    """What desks count."""
+
+    notified: int = 0
+    notifier_failures: int = 0
+    alerts_not_notified: int = 0
+
+
+class Alarms:
+    """The process.
+
+    Args:
+        stop: set from outside to end it after the turn in hand.
+    """
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings, self._stop = settings, stop
+        self._contacts = load_contacts(settings.alarm_contacts_file)
+        self._ward, tally = Ward(_now()), Tally()
+        self._keeper = Keeper(self._ward, AlarmBook(settings), self._commit, self._tell_soon)
+        self._desks = {
+            each.name: Desk(each.name, partial(self._tell, each), tally) for each in self._contacts
+        }
+        self._feed: Feed | None = None
+        self._recording: asyncio.Task[None] | None = None
+        self._ticked = _now()
+
+    async def run(self) -> None:
+        """Run until told to stop.
+
+        Raises:
+            TakenOver: another alarms process has taken this one's place.
+        """
+        if self._contacts:
+            await asyncio.to_thread(import_module, "apprise")  # takes a second: not at the first alarm
+        else:
+            log.warning("no ALARM_CONTACTS_FILE: alarms are judged and kept, and nobody is told")
+        await self._keeper.begin()
+        publisher = Publisher(self._settings.kafka)
+        kafka = Probe("Kafka", KafkaProbe(self._settings.kafka))
+        kafka.start()
+        feed = self._feed = Feed(self._settings, self._keeper.positions)
+        desks = [
+            asyncio.create_task(desk.run(), name=f"contact {name}") for name, desk in self._desks.items()
+        ]
+        try:
+            while not self._stop.is_set():
+                await self._turn(feed, publisher, kafka)
+            await self._keeper.end()
+        finally:
+            for task in desks:
+                task.cancel()
+            await asyncio.gather(*desks, return_exceptions=True)
+            for close in (feed.close, kafka.stop, publisher.close, self._keeper.close):
+                await asyncio.to_thread(close)
+
+    async def _turn(self, feed: Feed, publisher: Publisher, kafka: Probe) -> None:
+        for heard in await asyncio.to_thread(feed.read):
+            self._hear(heard)
+        self._keeper.positions = dict(feed.positions)
+        now = _now()
+        if now - self._ticked >= TICK or now < self._ticked:
+            self._ticked = now
+            self._ward.gateways.hearing.note(kafka.up, now)
+            self._ward.tick(now, self._conditions(now))
+            if self._recording is None or self._recording.done():
+                self._recording = asyncio.create_task(self._record_silences(publisher, now))
+        decided = self._decided()
+        await self._keeper.keep(decided, now)
+        for notification in decided:
+            self._tell_soon(notification)
+
+    def _hear(self, heard: Heard) -> None:
+        try:
+            if isinstance(heard, Observation):
+                self._ward.observe(heard.reading, heard.alerts, _now())
+            else:
+                self._ward.hear(heard.heartbeat, heard.heard, _now())
+        except Exception:  # one message must not end the alarms of all other children
+            log.exception("a message was passed over")
+
+    def _conditions(self, now: datetime) -> Iterator[Condition]:
+        failing = [desk.name for desk in self._desks.values() if desk.failing_s >= _FAILS_AFTER_S]
+        hearing = self._ward.gateways.hearing
+        return of_service(hearing.deaf_since, self._keeper.away_since(now), failing, now)
+
+    async def _record_silences(self, publisher: Publisher, now: datetime) -> None:
+        """Put the silence of gateways on the alerts topic; what Kafka does not take now is tried again."""
+        for gateway_id, alerts in self._ward.silences(now).items():
+            extra = {"gateway_id": gateway_id, "ingestion_timestamp": utc_text(now)}
+            records = [
+                Record.of(ALERTS, alert.patient_id, alert.model_dump(mode="json") | extra) for alert in alerts
+            ]
+            status_id = self._ward.gateways.known[gateway_id].heartbeat.status_id
+            ticket = publisher.send(records)
+            await ticket.done
+            if not ticket.missing():
+                self._ward.announced(gateway_id, status_id)
+
+    def _decided(self) -> list[Notification]:
+        said = tuple(self._ward.said)
+        self._ward.said.clear()
+        return [
+            Notification(each.name, message)
+            for message in said
+            for each in self._contacts
+            if each.wants(message)
+        ]
+
+    def _tell_soon(self, notification: Notification) -> None:
+        if desk := self._desks.get(notification.contact):  # none where the contact is no longer listed
+            desk.add(notification)
+
+    async def _tell(self, contact: Contact, notification: Notification) -> None:
+        await contact.tell(notification.message)
+        self._keeper.told(notification)
+
+    def _commit(self, positions: Mapping[Position, int]) -> None:
+        if self._feed is not None:
+            self._feed.commit(positions)
+
+
+def of_service(
+    kafka_away: datetime | None, database_away: datetime | None, failing: Iterable[str], now: datetime
+) -> Iterator[Condition]:
+    """What is wrong with the alarms themselves.
+
+    Args:
+        kafka_away, database_away: since when; None while they answer.
+        failing: contacts that could not be reached for a minute.
+    """
+    away = {ConditionKind.KAFKA_DOWN: kafka_away, ConditionKind.DATABASE_DOWN: database_away}
+    for kind, since in away.items():
+        for after, priority in _AWAY_AFTER:
+            if since and now - since >= after:
+                yield Condition(kind, priority)
+                break
+    for name in failing:
+        yield Condition(ConditionKind.NOTIFIER_FAILING, Priority.HIGH, name)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,371 @@
+"""Real Kafka to real PostgreSQL to a real web service that stands for a person, with what ends in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kafka import KafkaProducer
+
+from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.migrations import migrate
+from cloud_ingest.settings import Settings
+from deploy.local.kafka import KafkaBroker
+from deploy.local.postgres import Dsn, PostgresServer
+from tests.cloud_ingest.running import RunningApi, environment, wait_until
+from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
+from tests.cloud_ingest.topic_reader import of_device
+from tests.web_service import Service
+
+ALERTS, DEVICE_STATUS = "kidjamo-iot-alerts", "kidjamo-iot-device-status"
+WAITING = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NULL"
+TOLD = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NOT NULL"
+SPO2_ONLY = {**CRISIS, "measurements": {"spo2_pct": 85.0}}
+
+
+class Process:
+    """`kidjamo-ingest alarms` as a process of its own."""
+
+    def __init__(self, variables: dict[str, str], directory: Path) -> None:
+        self._variables, self._directory = variables, directory
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cloud_ingest.cli", "alarms"],
+            env={**os.environ, **self._variables},
+            cwd=self._directory,
+            stderr=(self._directory / "alarms.log").open("a"),
+        )
+
+    def end(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(20)
+
+    @property
+    def log(self) -> str:
+        return (self._directory / "alarms.log").read_text()
+
+
+class Cloud:
+    """The API, the alarms and a contact."""
+
+    def __init__(self, api: RunningApi, alarms: Process, contact: Service, database: Dsn) -> None:
+        self.api, self.alarms, self.contact, self.database = api, alarms, contact, database
+        self.patient = f"patient-{uuid4().hex[:8]}"
+        self.device, self.gateway = f"d-{uuid4().hex[:8]}", f"gw-{uuid4().hex[:8]}"
+
+    def measure(self, base: dict[str, Any], ago: timedelta = timedelta()) -> str:
+        """A reading of this test's child; returns its pseudonym."""
+        at = (datetime.now(UTC) - ago).isoformat()
+        sent = reading(base, patient_id=self.patient, device_id=self.device, timestamp=at)
+        assert self.api.post(sent).status_code == 200
+        return self.pseudonym
+
+    def beat(self, **changes: Any) -> Any:
+        document = {
+            "status_id": str(uuid4()),
+            "gateway_id": self.gateway,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "contacts_reachable": True,
+            "watches": [self.patient],
+        }
+        answer = self.api.post(document | changes, "/iot/heartbeat")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    @property
+    def pseudonym(self) -> str:
+        hidden = self.api.app.state.parts.ingestion.intake.pseudonyms
+        return str(hidden.pseudonym(self.patient))
+
+    def told(self, title: str | None = None) -> list[dict[str, Any]]:
+        """What the contact was told of this test's child, or under a title."""
+        wanted = title or f"ALARME {self.pseudonym[:8]}"
+        return [each for each in self.contact.received if each["title"] == wanted]
+
+    def alarms_of_child(self) -> list[dict[str, Any]]:
+        answer = self.api.http.get("/alarms")
+        children = answer.json()["children"] if answer.status_code == 200 else []
+        return next((each["alarms"] for each in children if each["patient_id"] == self.pseudonym), [])
+
+    def phase(self) -> str | None:
+        return next((each["phase"] for each in self.alarms_of_child()), None)
+
+    def acknowledge(self, **body: Any) -> Any:
+        return self.api.post({"by": "Fatou", **body}, f"/alarms/{self.pseudonym}/acknowledge")
+
+
+@pytest.fixture(scope="module")
+def dsn(own_postgres: PostgresServer) -> Dsn:
+    made = own_postgres.database("alarms")
+    migrate(Settings.from_environment(made.env()))
+    return made
+
+
+@pytest.fixture(scope="module")
+def contact() -> Iterator[Service]:
+    with Service() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def variables(
+    own_kafka: KafkaBroker, dsn: Dsn, contact: Service, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    directory = tmp_path_factory.mktemp("alarms")
+    create_topics(admin_client(own_kafka.bootstrap), 10)
+    (directory / "nurse.url").write_text(contact.url)
+    (directory / "contacts.toml").write_text('[[contact]]\nname = "nurse"\nurl_file = "nurse.url"\n')
+    contacts = {"ALARM_CONTACTS_FILE": str(directory / "contacts.toml")}
+    return environment(directory, own_kafka.bootstrap, **dsn.env(), **contacts)
+
+
+@pytest.fixture(scope="module")
+def running(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    process = Process(variables, tmp_path_factory.mktemp("alarms-log"))
+    yield process
+    assert process.end(signal.SIGTERM) == 0, process.log
+
+
+@pytest.fixture(scope="module")
+def api(variables: dict[str, str]) -> Iterator[RunningApi]:
+    with RunningApi(variables) as made:
+        yield made
+
+
+@pytest.fixture
+def cloud(api: RunningApi, running: Process, contact: Service, dsn: Dsn) -> Cloud:
+    assert wait_until(lambda: api.component("database")["status"] == "up", 10)
+    return Cloud(api, running, contact, dsn)
+
+
+def test_alarm_is_told_once_also_when_the_process_is_killed(cloud: Cloud) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: len(cloud.told()) == 1, 30), cloud.alarms.log
+    assert cloud.told()[0]["message"] == (
+        "Manque d'oxygène\u00a0: au pire SpO2 85 %, depuis moins d'une minute"
+    )
+    assert wait_until(lambda: one(cloud, TOLD) == 1, 5)
+    assert cloud.phase() == "ACTIVE"
+    cloud.alarms.end(signal.SIGKILL)
+    cloud.measure(SPO2_ONLY)
+    cloud.alarms.start()
+    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 30)
+    time.sleep(1)
+    assert len(cloud.told()) == 1
+    assert cloud.patient not in cloud.alarms.log
+    assert str(cloud.contact.server.server_port) not in cloud.alarms.log
+
+
+def test_acknowledgement_is_followed_within_two_seconds_and_survives_a_kill(cloud: Cloud) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
+    assert cloud.acknowledge(group="SPO2", minutes=5).status_code == 202
+    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED" and one(cloud, TOLD) == 1, 3)
+    cloud.alarms.end(signal.SIGKILL)
+    cloud.alarms.start()
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 30)
+    (alarm,) = cloud.alarms_of_child()
+    assert (alarm["phase"], alarm["silence"]["by"]) == ("ACKNOWLEDGED", "Fatou")
+    assert len(cloud.told()) == 1
+    database = cloud.database.connect()
+    with database.cursor() as cursor:
+        cursor.execute(
+            "SELECT by, found, applied_at - at < interval '3 seconds' FROM alarm_acknowledgements"
+            " WHERE patient_id = %s",
+            (cloud.pseudonym,),
+        )
+        assert cursor.fetchall() == [("Fatou", ["SPO2"], True)]
+    database.close()
+
+
+def test_backlog_raises_no_live_alarm(cloud: Cloud) -> None:
+    cloud.measure(SPO2_ONLY, ago=timedelta(minutes=20))
+    other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)
+    other.measure(SPO2_ONLY)
+    assert wait_until(lambda: len(other.told()) == 1, 30), cloud.alarms.log
+    assert (cloud.told(), cloud.phase()) == ([], None)
+
+
+def test_reading_from_the_future_is_quarantined_and_still_alarms(cloud: Cloud) -> None:
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    sent = reading(SPO2_ONLY, patient_id=cloud.patient, device_id=cloud.device, timestamp=at)
+    assert cloud.api.post(sent).status_code == 422
+    assert wait_until(lambda: len(cloud.told()) == 1, 30), cloud.alarms.log
+
+
+def test_covered_child_is_left_to_its_gateway_until_that_reaches_nobody(cloud: Cloud) -> None:
+    cloud.beat()
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
+    (alarm,) = cloud.alarms_of_child()
+    assert alarm["left_to_gateway"] is True
+    time.sleep(1)
+    assert cloud.told() == []
+    cloud.beat(contacts_reachable=False)
+    assert wait_until(lambda: len(cloud.told()) == 1, 10), cloud.alarms.log
+    assert "sa passerelle ne peut plus prévenir personne" in cloud.told()[0]["message"]
+
+
+def test_heartbeat_brings_acknowledgements_of_the_cloud_to_the_gateway(cloud: Cloud) -> None:
+    assert cloud.beat()["acknowledgements"] == []
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
+    cloud.acknowledge(minutes=5)
+    (made,) = cloud.beat()["acknowledgements"]
+    assert (made["patient_id"], made["group"], made["by"]) == (cloud.patient, None, "Fatou")
+    length = datetime.fromisoformat(made["until"]) - datetime.fromisoformat(made["at"])
+    assert length == timedelta(minutes=5)
+
+
+def test_silent_gateway_is_told_recorded_once_and_cleared(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+    long_ago = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
+    document = {
+        "kind": "heartbeat",
+        "status_id": str(uuid4()),
+        "message_id": str(uuid4()),
+        "device_id": cloud.gateway,
+        "gateway_id": cloud.gateway,
+        "timestamp": long_ago,
+        "ingestion_timestamp": long_ago,
+        "contacts_reachable": True,
+        "watches": [cloud.pseudonym],
+    }
+    producer = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
+    producer.send(DEVICE_STATUS, json.dumps(document).encode()).get(10)
+    producer.close()
+    title = f"Avertissement {cloud.gateway}"
+    assert wait_until(lambda: len(cloud.told(title)) == 1, 30), cloud.alarms.log
+    found = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1, 10)
+    assert found, cloud.alarms.log
+    (alert,) = of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)
+    assert alert.key == cloud.pseudonym
+    assert (alert.value["type"], alert.value["severity"]) == ("GATEWAY_SILENT", "TECHNICAL")
+    key = f"GATEWAY_SILENT:{cloud.gateway}"
+    assert wait_until(lambda: key in conditions(cloud), 10)
+    assert cloud.api.post({"key": key, "by": "F"}, "/alarms/conditions/acknowledge").status_code == 202
+    assert wait_until(lambda: conditions(cloud)[key]["silenced_by"] == "F", 5)
+    cloud.alarms.end(signal.SIGKILL)
+    cloud.alarms.start()
+    cloud.beat()
+    assert wait_until(lambda: key not in conditions(cloud), 40), cloud.alarms.log
+    assert len(cloud.told(title)) == 1
+    assert len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1
+
+
+def conditions(cloud: Cloud) -> dict[str, Any]:
+    return {each["key"]: each for each in cloud.api.http.get("/alarms").json()["conditions"]}
+
+
+def test_database_away_holds_no_alarm_up_and_what_happened_is_kept_later(
+    cloud: Cloud, own_postgres: PostgresServer
+) -> None:
+    cloud.measure(NORMAL)
+    own_postgres.stop()
+    try:
+        assert wait_until(lambda: cloud.api.http.get("/alarms").status_code == 503, 5)
+        refused = cloud.acknowledge()
+        assert (refused.status_code, refused.json()["error"]) == (503, "database_away")
+        assert "Retry-After" in refused.headers
+        begun = time.monotonic()
+        cloud.measure(SPO2_ONLY)
+        assert wait_until(lambda: len(cloud.told()) == 1, 10), cloud.alarms.log
+        assert time.monotonic() - begun < 5
+    finally:
+        own_postgres.start()
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 15), cloud.alarms.log
+    cloud.alarms.end(signal.SIGKILL)
+    cloud.alarms.start()
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 30)
+    assert len(cloud.told()) == 1
+
+
+def test_database_that_is_away_at_the_start_forgets_nothing(
+    cloud: Cloud, own_postgres: PostgresServer
+) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    assert cloud.acknowledge().status_code == 202
+    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED", 5)
+    other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)
+    cloud.alarms.end(signal.SIGKILL)
+    own_postgres.stop()
+    try:
+        cloud.alarms.start()
+        other.measure(SPO2_ONLY)
+        assert wait_until(lambda: len(other.told()) == 1, 30), cloud.alarms.log
+    finally:
+        own_postgres.start()
+    assert wait_until(lambda: other.phase() == "ACTIVE", 15), cloud.alarms.log
+    assert cloud.phase() == "ACKNOWLEDGED"
+    assert (len(cloud.told()), len(other.told())) == (1, 1)
+
+
+def test_kafka_that_comes_back_is_heard_again(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+    own_kafka.stop()
+    try:
+        cloud.measure(SPO2_ONLY)  # into the API's spool
+        time.sleep(2)
+        assert cloud.alarms.process.poll() is None
+    finally:
+        own_kafka.start()
+    assert wait_until(lambda: len(cloud.told()) == 1, 60), cloud.alarms.log
+
+
+def test_contact_that_fails_is_told_when_it_works_again(cloud: Cloud) -> None:
+    cloud.contact.status = 500
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: len(cloud.told()) >= 1, 30), cloud.alarms.log
+    assert one(cloud, WAITING) == 1
+    cloud.alarms.end(signal.SIGKILL)
+    cloud.contact.status = 200
+    tried = len(cloud.told())
+    cloud.alarms.start()
+    assert wait_until(lambda: len(cloud.told()) == tried + 1, 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, WAITING) == 0, 5)
+
+
+def one(cloud: Cloud, query: str) -> Any:
+    database = cloud.database.connect()
+    try:
+        with database.cursor() as cursor:
+            cursor.execute(query, (cloud.pseudonym,))
+            (found,) = cursor.fetchone() or (None,)
+            return found
+    finally:
+        database.close()
+
+
+def test_second_process_takes_the_first_ones_place(
+    cloud: Cloud, variables: dict[str, str], tmp_path: Path
+) -> None:
+    second = Process(variables, tmp_path)
+    assert wait_until(lambda: cloud.alarms.process.poll() is not None, 30), cloud.alarms.log
+    assert cloud.alarms.process.returncode == 1
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: len(cloud.told()) == 1, 30), second.log
+    assert second.end(signal.SIGTERM) == 0
+    begun = cloud.alarms.log.count("hears 9 partitions")
+    cloud.alarms.start()
+    assert wait_until(lambda: cloud.alarms.log.count("hears 9 partitions") > begun, 30)
+
+
+def test_unknown_child_and_unbounded_silence_are_refused(cloud: Cloud) -> None:
+    assert cloud.acknowledge().status_code == 404
+    for body in ({"minutes": 31}, {"minutes": 0}, {"group": "PAIN"}, {"by": ""}, {"by": "a\0"}, {"who": 1}):
+        assert cloud.acknowledge(**body).status_code == 422
+    unknown = {"key": "GATEWAY_SILENT:nobody", "by": "F"}
+    assert cloud.api.post(unknown, "/alarms/conditions/acknowledge").status_code == 404

@@ -1,0 +1,93 @@
+"""Contacts of the cloud: their file, their language, and a reason that holds no address."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from cloud_ingest.contacts import Contact, load_contacts
+from cloud_ingest.errors import InvalidSettings
+from tests.web_service import Service
+from vitals.conditions import Priority
+from vitals.errors import NotNotified
+from vitals.message import Message
+
+NURSE = '[[contact]]\nname = "nurse"\nurl_file = "nurse.url"\n'
+
+
+def a_message(priority: Priority = Priority.HIGH, level: int = 0) -> Message:
+    at = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
+    return Message("SPO2", "raised", "p1_x", priority, level, at, "Awa", {"en": "Low oxygen", "fr": "Manque"})
+
+
+def test_no_file_is_nobody() -> None:
+    assert load_contacts(None) == ()
+
+
+def test_addresses_are_looked_for_beside_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "contacts.toml"
+    file.write_text(NURSE + 'level = 0\nlanguage = "en"\n')
+    assert load_contacts(file) == (
+        Contact(name="nurse", url_file=tmp_path / "nurse.url", level=0, language="en"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "contact"),
+        ("contact = 3", "contact"),
+        ("[[contact", "Expected"),
+        (NURSE + "level = 1\n", "level 0"),
+        (NURSE + "level = 3\n", "level"),
+        (NURSE + NURSE, "same name"),
+        (NURSE + 'phone = "1"\n', "phone"),
+        (NURSE + 'language = "de"\n', "language"),
+    ],
+)
+def test_file_that_makes_no_sense_is_refused_with_its_name(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "contacts.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidSettings, match=rf"ALARM_CONTACTS_FILE .*contacts\.toml: .*{reason}"):
+        load_contacts(file)
+
+
+def test_file_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="No such file"):
+        load_contacts(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("own_level", "priority", "level", "wanted"),
+    [
+        (0, Priority.MEDIUM, 0, True),
+        (0, Priority.LOW, 0, False),
+        (1, Priority.HIGH, 0, False),
+        (1, Priority.HIGH, 1, True),
+        (2, Priority.HIGH, 1, False),
+        (2, Priority.HIGH, 2, True),
+    ],
+)
+def test_contact_is_told_what_is_for_it(own_level: int, priority: Priority, level: int, wanted: bool) -> None:
+    contact = Contact(name="n", url_file=Path("x"), level=own_level)
+    assert contact.wants(a_message(priority, level)) is wanted
+
+
+async def test_contact_is_told_in_its_language(tmp_path: Path) -> None:
+    with Service() as service:
+        (tmp_path / "url").write_text(service.url + "\n")
+        await Contact(name="n", url_file=tmp_path / "url", language="fr").tell(a_message())
+        (received,) = service.received
+    assert (received["title"], received["message"], received["type"]) == ("ALARME Awa", "Manque", "failure")
+
+
+async def test_failure_names_the_file_and_no_address(tmp_path: Path) -> None:
+    contact = Contact(name="n", url_file=tmp_path / "url")
+    with pytest.raises(NotNotified, match="cannot be read: FileNotFoundError"):
+        await contact.tell(a_message())
+    (tmp_path / "url").write_text("nonsense://secret")
+    with pytest.raises(NotNotified, match="does not hold an address") as refused:
+        await contact.tell(a_message())
+    assert "secret" not in str(refused.value)

@@ -1,0 +1,356 @@
+"""What the cloud says and what it leaves to gateways, on made-up nights."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from cloud_ingest.acknowledgement import Acknowledgement
+from cloud_ingest.alarms import of_service
+from cloud_ingest.ward import SERVICE_KEY, Ward
+from vitals.conditions import Condition, ConditionKind, Priority
+from vitals.episodes import Phase
+from vitals.heartbeat import Heartbeat, OpenEpisode
+from vitals.notices import Group
+from vitals.reading import Measurements, Reading
+from vitals.rules import evaluate
+
+NIGHT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+AWA = "p1_0123456789abcdef0123456789abcdef"
+
+
+class Night:
+    """A ward and its clock; gateway gw-1 sends heartbeats while it is told to."""
+
+    def __init__(self, started: datetime = NIGHT - timedelta(hours=1)) -> None:
+        self.now = NIGHT
+        self.ward = Ward(started)
+        self.ward.gateways.hearing.note(True, started)
+        self.kafka = True
+
+    def beat(self, reachable: bool = True, *episodes: OpenEpisode, status_id: UUID | None = None) -> None:
+        heartbeat = Heartbeat(
+            status_id=status_id or uuid4(),
+            gateway_id="gw-1",
+            timestamp=self.now,
+            contacts_reachable=reachable,
+            watches=(AWA,),
+            episodes=episodes,
+        )
+        self.ward.hear(heartbeat, self.now, self.now)
+
+    def measure(self, spo2: float, ago: timedelta = timedelta()) -> None:
+        reading = Reading(
+            patient_id=AWA,
+            device_id="bracelet-1",
+            timestamp=self.now - ago,
+            measurements=Measurements(spo2_pct=spo2),
+        )
+        self.ward.observe(reading, evaluate(reading), self.now)
+
+    def tick(self, *of_service: Condition) -> None:
+        self.ward.gateways.hearing.note(self.kafka, self.now)
+        self.ward.tick(self.now, of_service)
+
+    def wait(self, length: timedelta, spo2: float | None = None, beats: bool | None = None) -> None:
+        """Let time pass, with a reading every 20 s and a heartbeat every 30 s where wanted."""
+        for second in range(int(length / SECOND)):
+            self.now += SECOND
+            if second % 30 == 0 and beats is not None:
+                self.beat(beats)
+            if second % 20 == 0 and spo2 is not None:
+                self.measure(spo2)
+            self.tick()
+
+    def said(self) -> list[tuple[str, str, int]]:
+        """What was said since this was last asked."""
+        said = [(each.kind, each.why, each.level) for each in self.ward.said]
+        self.ward.said.clear()
+        return said
+
+    def phase(self) -> Phase:
+        return self.ward.children[AWA].episodes.episodes[Group.SPO2].phase
+
+
+def test_child_without_gateway_is_spoken_of_like_at_a_gateway() -> None:
+    night = Night()
+    night.measure(85.0)
+    night.wait(10 * MINUTE + SECOND, 85.0)
+    assert [(why, level) for _, why, level in night.said()] == [
+        ("raised", 0),
+        ("repeated", 0),
+        ("repeated", 0),
+        ("escalated", 1),
+        ("repeated", 1),
+        ("repeated", 1),
+        ("escalated", 2),
+    ]
+
+
+def test_covered_child_stays_silent_and_its_episode_is_kept() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    night.wait(14 * MINUTE, 85.0, beats=True)
+    assert night.said() == []
+    assert night.phase() is Phase.ACTIVE
+
+
+def test_gateway_that_reaches_nobody_covers_nobody() -> None:
+    night = Night()
+    night.beat(reachable=False)
+    night.measure(85.0)
+    assert night.said() == [("SPO2", "raised", 0)]
+
+
+def test_cover_that_is_lost_speaks_at_once_for_what_nobody_acknowledged() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    night.wait(6 * MINUTE, 85.0, beats=True)
+    night.beat(reachable=False)
+    night.wait(SECOND)
+    assert night.said() == [("SPO2", "uncovered", 1)]
+
+
+def test_gateway_that_falls_silent_uncovers_its_children_after_two_minutes() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    night.wait(2 * MINUTE, 85.0)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 2)]  # high, because an alarm is open
+    night.wait(SECOND)
+    assert night.said() == [("SPO2", "uncovered", 0)]
+
+
+def test_covered_alarm_nobody_answers_for_15_minutes_is_the_clouds_again() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    night.wait(15 * MINUTE - SECOND, 85.0, beats=True)
+    assert night.said() == []
+    night.wait(SECOND)
+    assert night.said() == [("SPO2", "last_resort", 2)]
+    night.wait(2 * MINUTE, 85.0, beats=True)
+    assert night.said() == [("SPO2", "repeated", 2)]
+
+
+def test_acknowledgement_at_the_gateway_counts_when_cover_is_lost() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    night.wait(MINUTE, 85.0, beats=True)
+    until = night.now + 9 * MINUTE
+    seen = OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACKNOWLEDGED, by="Fatou", until=until)
+    night.beat(True, seen)
+    assert night.phase() is Phase.ACKNOWLEDGED
+    night.wait(8 * MINUTE, 85.0, beats=False)
+    assert night.said() == []
+    night.wait(MINUTE, 85.0, beats=False)
+    assert night.said() == [("SPO2", "silence_over", 0)]
+
+
+def test_acknowledgement_older_than_the_alarm_is_not_adopted() -> None:
+    night = Night()
+    seen = OpenEpisode(
+        patient_id=AWA, group=Group.SPO2, phase=Phase.ACKNOWLEDGED, by="F", until=NIGHT + 9 * MINUTE
+    )
+    night.measure(85.0)
+    night.now += SECOND
+    night.beat(True, seen)
+    assert night.phase() is Phase.ACTIVE
+
+
+def test_acknowledgement_in_the_cloud_is_bounded_and_attributed() -> None:
+    night = Night()
+    night.measure(85.0)
+    made = Acknowledgement(
+        acknowledgement_id=uuid4(), patient_id=AWA, by="Fatou", at=night.now, silence_s=3600
+    )
+    assert night.ward.acknowledge(made, night.now) == ["SPO2"]
+    silence = night.ward.children[AWA].episodes.episodes[Group.SPO2].silence
+    assert silence is not None
+    assert (silence.by, silence.until) == ("Fatou", NIGHT + 10 * MINUTE)
+    stranger = made.model_copy(update={"patient_id": "p1_unknown"})
+    assert night.ward.acknowledge(stranger, night.now) == []
+
+
+def test_silent_gateway_climbs_the_ladder_and_clears_when_it_is_heard() -> None:
+    night = Night()
+    night.beat()
+    night.wait(119 * SECOND)
+    assert night.said() == []
+    night.wait(31 * MINUTE)
+    assert night.said() == [
+        ("GATEWAY_SILENT", "condition", 0),
+        ("GATEWAY_SILENT", "condition", 2),
+        *[("GATEWAY_SILENT", "condition", 2)] * 4,
+    ]
+    night.beat()
+    night.tick()
+    assert night.ward.conditions.standing == {}
+
+
+def test_gateway_that_is_retired_is_not_missed_until_it_is_heard_again() -> None:
+    night = Night()
+    night.beat()
+    night.wait(3 * MINUTE)
+    key = "GATEWAY_SILENT:gw-1"
+    made = Acknowledgement(acknowledgement_id=uuid4(), condition=key, by="F", at=night.now, retires=True)
+    assert night.ward.acknowledge(made, night.now) == [key]
+    night.said()
+    night.wait(2 * timedelta(hours=1))
+    assert night.said() == []
+    night.beat()
+    night.wait(2 * MINUTE)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 0)]
+
+
+def test_silence_goes_on_record_once_for_each_child_under_the_same_id() -> None:
+    status_id = UUID(int=7)
+    nights = [Night(), Night()]
+    for night in nights:
+        night.beat(status_id=status_id)
+        night.wait(3 * MINUTE)
+    first, again = (night.ward.silences(night.now)["gw-1"] for night in nights)
+    assert first == again
+    (alert,) = first
+    assert (alert.type.value, alert.severity.value) == ("GATEWAY_SILENT", "TECHNICAL")
+    assert (alert.patient_id, alert.device_id) == (AWA, "gw-1")
+    assert alert.timestamp == NIGHT + 2 * MINUTE
+    nights[0].ward.announced("gw-1", status_id)
+    assert nights[0].ward.silences(nights[0].now) == {}
+
+
+def test_restart_goes_on_with_alarms_gateways_and_silences() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    night.wait(3 * MINUTE)
+    night.said()
+    kept = night.ward.states(night.ward.changed | {SERVICE_KEY})
+    again = Night(started=night.now)
+    again.now = night.now
+    again.ward.recall(kept)
+    again.wait(MINUTE)
+    assert again.said() == []
+    assert again.phase() is Phase.ACTIVE
+    again.wait(MINUTE)
+    assert again.said() == [("SPO2", "repeated", 0), ("SPO2", "escalated", 1)]
+
+
+def test_gateway_heard_once_that_never_came_back_after_a_restart_is_silent() -> None:
+    night = Night()
+    night.beat()
+    kept = night.ward.states(night.ward.changed)
+    again = Night(started=NIGHT + timedelta(hours=3))
+    again.now = NIGHT + timedelta(hours=3)
+    again.ward.recall(kept)
+    again.wait(14 * SECOND)
+    assert again.said() == []  # what came meanwhile may not have been read yet
+    again.wait(SECOND)
+    assert again.said() == [("GATEWAY_SILENT", "condition", 2)]
+
+
+def test_restart_after_an_outage_does_not_wake_for_a_covered_child_before_it_has_caught_up() -> None:
+    night = Night()
+    night.beat()
+    night.measure(85.0)
+    kept = night.ward.states(night.ward.changed)
+    again = Night(started=NIGHT + 5 * MINUTE)
+    again.now = NIGHT + 5 * MINUTE
+    again.ward.recall(kept)
+    again.wait(10 * SECOND)
+    again.beat()  # read from Kafka late
+    again.wait(20 * SECOND)
+    assert again.said() == []
+
+
+def test_what_was_heard_before_the_database_answered_forgets_no_open_alarm() -> None:
+    night = Night()
+    night.measure(85.0)
+    kept = night.ward.states(night.ward.changed)
+    again = Night(started=NIGHT)
+    again.measure(97.0)
+    again.ward.recall(kept)
+    assert again.phase() is Phase.ACTIVE
+
+
+def test_backlog_is_told_as_a_digest_and_never_as_a_live_alarm() -> None:
+    night = Night()
+    night.measure(85.0, ago=20 * MINUTE)
+    night.measure(85.0, ago=19 * MINUTE)
+    assert night.said() == []
+    night.wait(MINUTE)
+    assert night.said() == [("SPO2", "digest", 0)]
+    assert night.phase() is Phase.NORMAL
+
+
+def test_kafka_away_is_one_condition_and_no_gateway_is_blamed() -> None:
+    night = Night()
+    night.beat()
+    night.kafka = False
+    for _ in range(10):
+        night.now += MINUTE
+        night.tick(Condition(ConditionKind.KAFKA_DOWN, Priority.MEDIUM))
+    assert {kind for kind, _, _ in night.said()} == {"KAFKA_DOWN"}
+
+
+@pytest.mark.parametrize(
+    ("away", "priority"),
+    [(timedelta(seconds=119), None), (2 * MINUTE, Priority.MEDIUM), (10 * MINUTE, Priority.HIGH)],
+)
+def test_server_that_stays_away_becomes_urgent(away: timedelta, priority: Priority | None) -> None:
+    for kind, found in (
+        ("KAFKA_DOWN", of_service(NIGHT - away, None, (), NIGHT)),
+        ("DATABASE_DOWN", of_service(None, NIGHT - away, (), NIGHT)),
+    ):
+        assert [(each.kind, each.priority) for each in found] == ([(kind, priority)] if priority else [])
+
+
+def test_contact_that_cannot_be_reached_is_told_to_everybody() -> None:
+    night = Night()
+    night.tick(*of_service(None, None, ("nurse",), night.now))
+    (said,) = night.ward.said
+    assert (said.kind, said.priority, said.level, said.about) == (
+        "NOTIFIER_FAILING",
+        Priority.HIGH,
+        2,
+        "nurse",
+    )
+
+
+def test_child_whose_gateway_reaches_nobody_is_missed_by_the_cloud() -> None:
+    night = Night()
+    night.wait(3 * MINUTE, beats=False)
+    assert [said.kind for said in night.ward.said] == ["NO_DATA"]
+    (said,) = night.ward.said
+    assert (said.patient_id, said.priority, said.about) == (AWA, Priority.LOW, "p1_01234")
+
+
+def test_child_with_an_alarm_that_nothing_is_heard_of_is_urgent_at_once() -> None:
+    night = Night()
+    night.measure(85.0)
+    night.wait(30 * SECOND)
+    assert night.said() == [("SPO2", "raised", 0), ("NO_DATA", "condition", 0)]
+
+
+def test_names_are_said_and_not_kept() -> None:
+    night = Night()
+    night.ward.names = {AWA: "Awa"}
+    night.measure(85.0)
+    (said,) = night.ward.said
+    assert said.title("en") == "ALARM Awa"
+    assert "Awa" not in said.to_json()
+    assert "Awa" not in json.dumps(list(night.ward.states(night.ward.changed).values()))
+
+
+def test_state_that_cannot_be_read_begins_anew() -> None:
+    night = Night()
+    night.ward.recall({("child", AWA): '{"episodes": 3}', ("service", "alarms"): "{", ("gateway", "gw"): "1"})
+    night.measure(85.0)
+    assert night.said() == [("SPO2", "raised", 0)]

@@ -1,0 +1,200 @@
+"""The sign of life: whom the gateway watches, whether anybody can be told, what the cloud acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from edge_gateway.config import MINIMAL, ApiConfig, parse_config
+from edge_gateway.errors import DeliveryFailed
+from edge_gateway.heartbeat import Pulse
+from edge_gateway.outbox import Outbox
+from edge_gateway.people import people
+from edge_gateway.state import GatewayState
+from edge_gateway.uplink import Api
+from edge_gateway.ward import Ward
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
+from tests.edge_gateway.helpers import a_row
+from vitals.episodes import Phase
+from vitals.heartbeat import Acknowledged, Heartbeat, OpenEpisode
+from vitals.notices import Group
+from vitals.reading import Measurements, Reading
+from vitals.rules import records
+
+NIGHT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+AWA = "patient-001-ss"
+
+
+class Cloud:
+    """The API, as far as heartbeats go."""
+
+    def __init__(self) -> None:
+        self.heard: list[Heartbeat] = []
+        self.answer: tuple[Acknowledged, ...] = ()
+        self.away = False
+
+    async def post_heartbeat(self, heartbeat: Heartbeat) -> tuple[Acknowledged, ...]:
+        if self.away:
+            raise DeliveryFailed("HTTP 503")
+        self.heard.append(heartbeat)
+        return self.answer
+
+
+class Place:
+    """A gateway that watches Awa."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.reachable = True
+        self.cloud, self.state, self.outbox = Cloud(), GatewayState("gw-test"), outbox
+        self.ward = Ward("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
+        self.pulse = Pulse(self.cloud, self.ward, self.state, outbox, lambda: self.reachable)
+
+    def measure(self, spo2: float) -> None:
+        reading = Reading(
+            patient_id=AWA,
+            device_id="bracelet-001",
+            timestamp=datetime.now(UTC),
+            measurements=Measurements(spo2_pct=spo2),
+            message_id=uuid4(),
+        )
+        assert reading.message_id
+        self.ward.observe(reading, records(reading, reading.message_id))
+
+    def phase(self) -> Phase:
+        return self.ward.children[AWA].episodes.episodes[Group.SPO2].phase
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        made = Place(outbox)
+        await made.ward.recall()
+        yield made
+
+
+async def test_heartbeat_says_whom_it_watches_and_what_waits(place: Place) -> None:
+    place.state.part("api", "away: no\nroute")
+    await asyncio.wrap_future(place.outbox.append([a_row()]))
+    await place.pulse.beat()
+    (heard,) = place.cloud.heard
+    assert (heard.gateway_id, heard.watches, heard.contacts_reachable) == ("gw-test", (AWA,), True)
+    assert heard.parts == {"api": "away: no route"}
+    assert (heard.outbox_pending, heard.episodes) == (1, ())
+
+
+async def test_heartbeat_says_when_nobody_can_be_told(place: Place) -> None:
+    place.reachable = False
+    await place.pulse.beat()
+    assert place.cloud.heard[0].contacts_reachable is False
+
+
+async def test_heartbeat_shows_open_alarms_and_who_silenced_them(place: Place) -> None:
+    place.measure(85.0)
+    await place.pulse.beat()
+    place.ward.acknowledge(AWA, "Fa\ttou")
+    await place.pulse.beat()
+    first, second = (heard.episodes for heard in place.cloud.heard)
+    assert first == (OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE),)
+    (silenced,) = second
+    assert (silenced.phase, silenced.by) == (Phase.ACKNOWLEDGED, "Fa tou")
+    assert silenced.until is not None
+
+
+async def test_cloud_that_is_away_is_not_waited_for(place: Place) -> None:
+    place.cloud.away = True
+    await place.pulse.beat()
+    assert place.cloud.heard == []
+
+
+async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(place: Place) -> None:
+    place.measure(85.0)
+    now = datetime.now(UTC)
+    place.cloud.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
+    await place.pulse.beat()
+    assert place.phase() is Phase.ACKNOWLEDGED
+    silence = place.ward.children[AWA].episodes.episodes[Group.SPO2].silence
+    assert silence is not None
+    assert (silence.by, round((silence.until - now) / MINUTE)) == ("Fatou", 5)
+
+
+@pytest.mark.parametrize(
+    ("at", "until", "group"),
+    [
+        (-timedelta(seconds=30), 5 * MINUTE, None),  # the alarm has spoken since
+        (MINUTE, -timedelta(seconds=1), None),  # over
+        (MINUTE, 5 * MINUTE, Group.TEMP),  # another one
+    ],
+)
+async def test_acknowledgement_of_something_else_is_not_followed(
+    place: Place, at: timedelta, until: timedelta, group: Group | None
+) -> None:
+    place.measure(85.0)
+    now = datetime.now(UTC)
+    made = Acknowledged(patient_id=AWA, group=group, by="Fatou", at=now + at, until=now + until)
+    place.cloud.answer = (made,)
+    await place.pulse.beat()
+    assert place.phase() is Phase.ACTIVE
+
+
+async def test_api_posts_a_heartbeat_and_reads_acknowledgements(place: Place) -> None:
+    requests: list[httpx.Request] = []
+    answer = {
+        "status": "accepted",
+        "acknowledgements": [
+            {"patient_id": AWA, "group": None, "by": "F", "at": NIGHT.isoformat(), "until": NIGHT.isoformat()}
+        ],
+    }
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        return httpx.Response(200, json=answer)
+
+    api = Api(ApiConfig(url="http://127.0.0.1:1"), httpx.MockTransport(serve))
+    made = await api.post_heartbeat(await place.pulse.heartbeat(NIGHT))
+    await api.close()
+    assert made == (Acknowledged(patient_id=AWA, by="F", at=NIGHT, until=NIGHT),)
+    assert requests[0].url.path == "/iot/heartbeat"
+    sent = json.loads(gzip.decompress(requests[0].content))
+    assert (sent["gateway_id"], sent["watches"]) == ("gw-test", [AWA])
+
+
+async def test_the_real_api_takes_a_heartbeat(place: Place, tmp_path: Path) -> None:
+    place.measure(85.0)
+    with RunningApi(environment(tmp_path, NOWHERE)) as running:
+        api = Api(ApiConfig(url=str(running.http.base_url)))
+        assert await api.post_heartbeat(await place.pulse.heartbeat(NIGHT)) == ()
+        await api.close()
+        assert running.component("spool")["pending"] == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "reachable"),
+    [((), True), (("mother",), True), (("mother", "father"), False), (("mother", "father", "doctor"), False)],
+)
+async def test_somebody_who_is_told_at_once_has_to_be_reachable(
+    tmp_path: Path, failing: tuple[str, ...], reachable: bool
+) -> None:
+    contacts = "".join(
+        f'[[contact]]\nname = "{name}"\nurl_file = "x"\nlevel = {level}\n'
+        for name, level in (("mother", 0), ("father", 0), ("doctor", 1))
+    )
+    config = parse_config(MINIMAL + contacts)
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        told = people(config, GatewayState("gw-home"), outbox, None)
+        for desk in told.contacts:
+            desk.failing = "away" if desk.name in failing else ""
+        assert told.reachable() is reachable
+
+
+async def test_without_contacts_nobody_is_reachable(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.sqlite3") as outbox:
+        assert people(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable() is False

@@ -37,20 +37,15 @@ class Caller:
     scopes: frozenset[Scope]
     devices: frozenset[str] | None
 
-    def vouch(self, reading: Reading) -> Reading:
-        """The reading under the name of the gateway that sent it.
+    def vouch(self, reading: Reading) -> None:
+        """Check that the caller may send this reading.
 
         Raises:
             NotAllowed: another gateway's reading, or one of a device the caller may not speak for.
         """
-        if self.gateway_id is None:
-            return reading
         self.speak_as(reading.gateway_id)
         if self.devices is not None and reading.device_id not in self.devices:
             raise NotAllowed("device_id", "is not a device this gateway may speak for", reading.device_id)
-        if reading.gateway_id:
-            return reading
-        return reading.model_copy(update={"gateway_id": self.gateway_id})
 
     def speak_as(self, gateway_id: str | None) -> None:
         """Check the gateway that a document names.

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from cloud_ingest import access_cli
 from cloud_ingest.errors import InvalidSettings
+from cloud_ingest.log_format import LogFormat
 from cloud_ingest.settings import Settings
 from vitals.errors import KidjamoError
 
@@ -26,9 +27,9 @@ explains each. Exit codes: 0 ended as asked, 1 failure, 2 wrong usage or setting
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     chosen = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormat())
+    logging.basicConfig(level=chosen.log_level.upper(), handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it names addresses; what failed is ours to log
     try:

@@ -73,12 +73,17 @@ class Intake:
             caller: who sent it, and whose devices it may speak for.
         """
         try:
-            reading = caller.vouch(parse_reading(document))
+            reading = parse_reading(document)
+            caller.vouch(reading)
         except InvalidReading as error:
             return self.refuse(error, received, original, document)
         message_id = reading.message_id or self.new_id()
         hidden = reading.model_copy(
-            update={"patient_id": self.pseudonyms.pseudonym(reading.patient_id), "message_id": message_id}
+            update={
+                "patient_id": self.pseudonyms.pseudonym(reading.patient_id),
+                "message_id": message_id,
+                "gateway_id": reading.gateway_id or caller.gateway_id,
+            }
         )
         ahead = (reading.timestamp - received).total_seconds()
         if ahead > FUTURE_TOLERANCE_S:

@@ -11,9 +11,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest.body import read_bounded
 from cloud_ingest.errors import OAuthRefused
-from cloud_ingest.routes.parts import address_of, json_response, parts_of
+from cloud_ingest.routes.parts import address_of, json_response, parts_of, raw_body_of
 
 MAX_FORM = 16 * 2**10
 TOKEN_PATH = "/oauth/token"
@@ -77,7 +76,7 @@ async def post_token(request: Request) -> Response:
     headers = request.headers
     if headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise OAuthRefused("invalid_request", "the body must be application/x-www-form-urlencoded")
-    form = _form(await read_bounded(request.stream(), headers.get("content-length"), MAX_FORM))
+    form = _form(await raw_body_of(request, MAX_FORM))
     gateway_id, secret = _credentials(headers.get("authorization"), form)
     if form.get("grant_type") != "client_credentials":
         code = "unsupported_grant_type" if form.get("grant_type") else "invalid_request"

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.alarm_register import AlarmRegister
-from cloud_ingest.body import decompress, read_bounded
+from cloud_ingest.body import MAX_BODY, decompress, read_bounded
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
@@ -71,15 +71,19 @@ def address_of(request: Request) -> str:
 TheParts = Annotated[Parts, Depends(parts_of)]
 
 
-async def body_of(request: Request, caller: Caller) -> bytes:
-    """The decompressed body, within bounds of size and time, charged to the caller."""
-    headers, guard = request.headers, parts_of(request).guard
+async def raw_body_of(request: Request, most: int) -> bytes:
+    """The body as it came, of at most so many bytes, within bounds of time."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
-            body = await read_bounded(request.stream(), headers.get("content-length"))
+            return await read_bounded(request.stream(), request.headers.get("content-length"), most)
     except TimeoutError:
         raise HTTPException(408, f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
-    encoding = headers.get("content-encoding")
+
+
+async def body_of(request: Request, caller: Caller) -> bytes:
+    """The decompressed body, within bounds of size and time, charged to the caller."""
+    guard, encoding = parts_of(request).guard, request.headers.get("content-encoding")
+    body = await raw_body_of(request, MAX_BODY)
     if encoding and len(body) > _BIG:
         body = await asyncio.to_thread(decompress, body, encoding)
     else:

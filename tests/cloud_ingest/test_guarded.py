@@ -161,9 +161,13 @@ def test_openapi_says_how_to_get_in(guarded: Guarded) -> None:
     document = guarded.api.http.get("/openapi.json").json()
     flow = document["components"]["securitySchemes"]["gateway"]["flows"]["clientCredentials"]
     assert flow["tokenUrl"] == "/oauth/token"
-    assert set(flow["scopes"]) == {"readings:write", "errors:write", "metrics:read"}
+    assert set(flow["scopes"]) == {
+        *("readings:write", "errors:write", "metrics:read"),
+        *("alarms:read", "alarms:write"),
+    }
     assert document["paths"]["/iot/measurements"]["post"]["security"] == [{"gateway": ["readings:write"]}]
     assert document["paths"]["/metrics"]["get"]["security"] == [{"gateway": ["metrics:read"]}]
+    assert document["paths"]["/alarms"]["get"]["security"] == [{"gateway": ["alarms:read"]}]
     assert "security" not in document["paths"]["/health"]["get"]
 
 
@@ -337,3 +341,29 @@ def test_without_authentication_there_are_no_tokens(tmp_path: Path) -> None:
         assert api.post(reading(gateway_id="any")).status_code == 200
     assert not (tmp_path / "token-keys").exists()
     assert not (tmp_path / "audit.jsonl").exists()
+
+
+def test_heartbeat_is_taken_from_its_own_gateway_only(guarded: Guarded) -> None:
+    heartbeat = {"status_id": str(uuid4()), "gateway_id": "gw-1", "timestamp": "2025-08-24T10:30:00Z"}
+    assert guarded.api.post(heartbeat, "/iot/heartbeat").status_code == 401
+    assert guarded.post(heartbeat, path="/iot/heartbeat").status_code == 200
+    foreign = guarded.post(heartbeat | {"gateway_id": "gw-2"}, path="/iot/heartbeat")
+    assert (foreign.status_code, foreign.json()["error"]) == (403, "forbidden")
+    assert guarded.audit()[-1]["claimed"] == "gw-2"
+
+
+def test_alarms_open_to_their_own_scopes_only(guarded: Guarded) -> None:
+    reading_only = register(guarded.variables, "screen", scopes=frozenset({Scope.ALARMS_READ}))
+    seeing = {"Authorization": f"Bearer {guarded.token('screen', reading_only)}"}
+    sending = {"Authorization": f"Bearer {guarded.token()}"}
+    answer = {"by": "Fatou"}
+    for path, body in (
+        ("/alarms/p1_x/acknowledge", answer),
+        ("/alarms/conditions/acknowledge", answer | {"key": "GATEWAY_SILENT:gw-1"}),
+    ):
+        assert guarded.api.post(body, path).status_code == 401
+        assert guarded.api.http.post(path, json=body, headers=sending).status_code == 403
+        assert guarded.api.http.post(path, json=body, headers=seeing).status_code == 403
+    assert guarded.api.http.get("/alarms").status_code == 401
+    assert guarded.api.http.get("/alarms", headers=sending).status_code == 403
+    assert guarded.api.http.get("/alarms", headers=seeing).status_code == 503  # let in; there is no database

@@ -83,15 +83,6 @@ def test_heartbeat_that_is_none_is_refused_with_its_field(
         assert api.component("spool")["pending"] == 0
 
 
-def test_heartbeat_and_alarms_need_a_token_where_one_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "tokens").write_text("secret\n")
-    with RunningApi(environment(tmp_path, NOWHERE, API_TOKEN_FILE=str(tmp_path / "tokens"))) as api:
-        assert api.post(a_heartbeat(), "/iot/heartbeat").status_code == 401
-        assert api.http.get("/alarms").status_code == 401
-        assert api.post({"by": "F"}, "/alarms/p1_x/acknowledge").status_code == 401
-        assert api.post({"by": "F", "key": "k"}, "/alarms/conditions/acknowledge").status_code == 401
-
-
 def test_alarms_without_a_database_say_so(tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
         answer = api.http.get("/alarms")

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -28,7 +29,8 @@ from cloud_ingest.metrics import Metrics
 from cloud_ingest.probes import Probe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
-from cloud_ingest.routes import health, measurements, metrics
+from cloud_ingest.recorder_view import RecorderView
+from cloud_ingest.routes import health, measurements, metrics, reconciliation
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.settings import Settings
@@ -62,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    for module in (measurements, health, metrics):
+    for module in (measurements, health, metrics, reconciliation):
         app.include_router(module.router)
     _refuse_in_one_form(app)
     _describe(app)
@@ -84,7 +86,8 @@ async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> Asyn
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        yield Parts(ingestion, spool, tokens, kafka, database)
+        recorder = RecorderView(settings) if database else None
+        yield Parts(ingestion, spool, tokens, kafka, database, recorder, datetime.now(UTC))
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -18,6 +18,11 @@ _GAUGES = {
     "valid_pct": ("kidjamo_valid_percent", "Share of accepted readings without an invalid value"),
     "spool_pending": ("kidjamo_spool_pending_records", "Records waiting for Kafka"),
     "spool_bytes": ("kidjamo_spool_bytes", "Bytes the spool uses"),
+    "spool_files_set_aside": ("kidjamo_spool_files_set_aside", "Corrupt spool files nobody has looked at"),
+    "reconciliation_difference": (
+        "kidjamo_ingest_reconciliation_difference",
+        "Records promised to senders that are neither in Kafka nor in the spool; 0 when the books add up",
+    ),
 }
 _COUNTERS = {
     "processed_messages": ("kidjamo_readings_accepted", "Readings accepted"),

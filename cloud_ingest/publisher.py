@@ -97,6 +97,9 @@ class Ticket:
 class Publisher:
     """A producer and the thread that polls it.
 
+    Attributes:
+        acknowledged: records Kafka has acknowledged since the start, counted as its answers come in.
+
     Args:
         bootstrap: Kafka's brokers.
     """
@@ -104,6 +107,7 @@ class Publisher:
     def __init__(self, bootstrap: str) -> None:
         self._settings = producer_settings(bootstrap) | {"error_cb": self._on_error, "logger": log}
         self._producer = Producer(self._settings)
+        self.acknowledged = 0
         self._fatal = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
@@ -112,12 +116,10 @@ class Publisher:
     def send(self, records: Sequence[Record]) -> Ticket:
         """Hand records to the producer, in order; returns at once."""
         ticket = Ticket(len(records))
-        produce = self._producer.produce
+        produce, delivered = self._producer.produce, self._delivered
         for index, record in enumerate(records):
             try:
-                produce(
-                    record.topic, record.value, record.key, on_delivery=partial(_delivered, ticket, index)
-                )
+                produce(record.topic, record.value, record.key, on_delivery=partial(delivered, ticket, index))
             except BufferError:
                 ticket.settle(index, KafkaError(KafkaError._QUEUE_FULL))
             except KafkaException as error:
@@ -130,9 +132,9 @@ class Publisher:
 
     def close(self, timeout: float = DELIVERY_TIMEOUT_S) -> None:
         """Wait for what is under way, at most `timeout` seconds, then stop polling."""
-        self._producer.flush(timeout)
         self._stopping.set()
         self._thread.join(2)
+        self._producer.flush(timeout)
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
@@ -154,6 +156,7 @@ class Publisher:
         else:
             log.debug("kafka producer: %s", error.str())
 
-
-def _delivered(ticket: Ticket, index: int, error: KafkaError | None, _message: Message) -> None:
-    ticket.settle(index, error)
+    def _delivered(self, ticket: Ticket, index: int, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+        ticket.settle(index, error)

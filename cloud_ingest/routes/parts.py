@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, HTTPException, Request
@@ -25,7 +27,8 @@ class Parts:
     """What the application made at start.
 
     Attributes:
-        database: None where no database is configured.
+        database, recorder: None where no database is configured.
+        started: when this process began, UTC.
     """
 
     ingestion: Ingestion
@@ -33,6 +36,8 @@ class Parts:
     tokens: Tokens
     kafka: Probe
     database: Probe | None
+    recorder: Callable[[], dict[str, Any]] | None
+    started: datetime
 
 
 def parts_of(request: Request) -> Parts:

@@ -55,6 +55,8 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
         "ingestion_errors": "error_id timestamp recorded_at source reason field original device_id"
         " gateway_id",
         "patients": "pseudonym display_name",
+        "recorder_books": "topic since consumed recorded duplicates dead_letters skipped",
+        "recorder_offsets": "topic partition next_offset",
     }
 
 

@@ -235,3 +235,41 @@ def test_health_sees_the_database_go_and_come(
         assert api.http.get("/health").json()["status"] == "degraded"
         own_postgres.start()
         assert wait_until(lambda: api.component("database")["status"] == "up", 5)
+
+
+def test_books_of_the_recorder_add_up_and_show_what_is_gone(
+    own_kafka: KafkaBroker, own_postgres: PostgresServer, producer: KafkaProducer, tmp_path: Path
+) -> None:
+    books_dsn, device = own_postgres.database("books"), f"d-{uuid4().hex[:8]}"
+    settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **books_dsn.env()})
+    same = value(device)
+    for body in (value(device), b"poison", same, same):
+        producer.send(MEASUREMENTS, body, key=b"books")
+    producer.flush()
+    variables = environment(tmp_path, own_kafka.bootstrap, **books_dsn.env())
+    with RunningApi(variables) as api:
+
+        def recorder() -> dict[str, Any]:
+            found: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
+            return found
+
+        assert recorder() == {"status": "unknown", "reason": "no recorder has ever run"}
+        with recording(settings):
+            assert wait_until(lambda: count(books_dsn, "measurements", device) == 2, 30)
+            assert wait_until(lambda: recorder().get("lag") == 0, 20)
+            found = recorder()
+        assert (found["difference"], found["skipped"]) == (0, 0)
+        assert found["consumed"] == found["recorded"] + found["duplicates"] + found["dead_letters"]
+        assert found["duplicates"] >= 1
+        assert found["dead_letters"] >= 1
+        consumed = found["consumed"]
+
+        with contextlib.closing(books_dsn.connect()) as database, database, database.cursor() as cursor:
+            cursor.execute("UPDATE recorder_offsets SET next_offset = next_offset - 2")  # two never came
+        producer.send(MEASUREMENTS, value(device), key=b"books")
+        producer.flush()
+        with recording(settings):
+            assert wait_until(lambda: recorder()["consumed"] > consumed, 20)
+            assert wait_until(lambda: count(books_dsn, "measurements", device) == 3, 20)
+        assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
+        assert api.http.get("/reconciliation").json()["balanced"] is False

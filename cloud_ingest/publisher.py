@@ -8,6 +8,7 @@ sent in order and single; every record's fate is known within `DELIVERY_TIMEOUT_
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections.abc import Sequence
@@ -69,20 +70,18 @@ class Ticket:
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.acknowledged = bytearray(count)
         self.refused: dict[int, str] = {}
-        self._open = count
-        self._lock = threading.Lock()
+        self._count = count
+        self._settled = itertools.count(1).__next__  # atomic: two threads settle
         if not count:
             self.done.set_result(None)
 
     def settle(self, index: int, error: KafkaError | None) -> None:
         """Note the fate of one record; called from any thread, once a record."""
-        with self._lock:
-            self.acknowledged[index] = error is None
-            if error is not None and error.code() in _PERMANENT:
-                self.refused[index] = error.str()
-            self._open -= 1
-            last = self._open == 0
-        if last and not self._loop.is_closed():
+        if error is None:
+            self.acknowledged[index] = 1
+        elif error.code() in _PERMANENT:
+            self.refused[index] = error.str()
+        if self._settled() == self._count and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish)
 
     def _finish(self) -> None:
@@ -91,6 +90,8 @@ class Ticket:
 
     def missing(self) -> list[int]:
         """Indices of the records not acknowledged so far."""
+        if all(self.acknowledged):
+            return []
         return [index for index, acknowledged in enumerate(self.acknowledged) if not acknowledged]
 
 

@@ -106,11 +106,17 @@ def _as_sent(document: object, _received: datetime) -> object:
 
 def _decode(body: bytes) -> Any:
     try:
-        return parse_json(body.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise MalformedBody("not UTF-8", body) from None
+        return parse_json(body)
     except InvalidReading as error:
-        raise MalformedBody(error.reason, body, error.field) from None
+        raise MalformedBody(error.reason if _is_utf8(body) else "not UTF-8", body, error.field) from None
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 async def _keep(error: MalformedBody, ingestion: Ingestion, arrival: Arrival) -> Answer:

@@ -65,15 +65,17 @@ class Ingestion:
     metrics: Metrics
     csv: MetricsCsv
 
-    async def single(self, document: object, original: bytes, arrival: Arrival) -> Answer:
-        """Take one reading."""
-        return await self._finish(self.intake.take(document, arrival.at, original), arrival)
+    async def single(
+        self, document: object, original: bytes, arrival: Arrival, *, flat: bool = False
+    ) -> Answer:
+        """Take one reading; `flat` where its values may stand beside the patient."""
+        return await self._finish(self.intake.take(document, arrival.at, original, flat=flat), arrival)
 
     async def malformed(self, error: InvalidReading, original: bytes, arrival: Arrival) -> Answer:
         """Keep a body that holds no reading at all."""
         return await self._finish(self.intake.refuse(error, arrival.at, original), arrival)
 
-    async def batch(self, documents: Sequence[object], arrival: Arrival) -> Answer:
+    async def batch(self, documents: Sequence[object], arrival: Arrival, *, flat: bool = False) -> Answer:
         """Take many readings; each stands for itself, answers keep the order.
 
         Raises:
@@ -83,7 +85,7 @@ class Ingestion:
         outcomes: list[Outcome] = []
         for start in range(0, len(documents), _SLICE):
             part = documents[start : start + _SLICE]
-            outcomes += [self.intake.take(document, arrival.at) for document in part]
+            outcomes += [self.intake.take(document, arrival.at, flat=flat) for document in part]
             await asyncio.sleep(0)
         await self.delivery.deliver([record for outcome in outcomes for record in outcome.records])
         self._count(outcomes, arrival)

@@ -66,17 +66,22 @@ class Intake:
     gate: DeviceStatusGate
     new_id: Callable[[], UUID] = uuid4
 
-    def take(self, document: object, received: datetime, original: bytes | None = None) -> Outcome:
+    def take(
+        self, document: object, received: datetime, original: bytes | None = None, *, flat: bool = False
+    ) -> Outcome:
         """What becomes of one decoded document.
 
         Args:
             received: the server's time of arrival, UTC.
             original: the bytes it was decoded from; encoded again where absent, as for the parts of a batch.
+            flat: whether it may have its values beside the patient.
         """
+        nested = unflatten(document, received) if flat else document
         try:
-            reading = parse_reading(document)
+            reading = parse_reading(nested)
         except InvalidReading as error:
-            return self.refuse(error, received, original, document)
+            as_sent = error if nested is document else InvalidReading(_flat_field(error.field), error.reason)
+            return self.refuse(as_sent, received, original, document)
         message_id = reading.message_id or self.new_id()
         pseudonym = self.pseudonyms.pseudonym(reading.patient_id)
         ahead = (reading.timestamp - received).total_seconds()
@@ -181,9 +186,16 @@ def unflatten(document: object, received: datetime) -> object:
     """
     if not isinstance(document, dict) or "measurements" in document:
         return document
-    flat: dict[str, Any] = {"device_id": UNKNOWN_DEVICE, "timestamp": utc_text(received), **document}
+    flat: dict[str, Any] = {"device_id": UNKNOWN_DEVICE, **document}
+    if flat.get("timestamp") is None:
+        flat["timestamp"] = utc_text(received)
     measurements = {vital.field: flat.pop(vital.field) for vital in VITALS if vital.field in flat}
     return {**flat, "measurements": measurements}
+
+
+def _flat_field(field: str) -> str:
+    """The name of a field as the sender of a flat reading wrote it."""
+    return field.removeprefix("measurements").removeprefix(".")
 
 
 def _bytes_of(document: object, original: bytes | None) -> bytes:

@@ -78,6 +78,19 @@ def missing_topics(client: AdminClient, timeout: float) -> list[str]:
     return [topic for topic in KAFKA_TOPICS if topic not in known]
 
 
+def partitions_of_topics(client: AdminClient, timeout: float = 5.0) -> dict[str, int]:
+    """How many partitions each of the four topics has, once the broker knows of it.
+
+    Raises:
+        KafkaAway: no answer in `timeout` seconds.
+    """
+    try:
+        known = client.list_topics(timeout=timeout).topics
+    except KafkaException as error:
+        raise KafkaAway(error.args[0].str()) from None
+    return {topic: len(known[topic].partitions) for topic in KAFKA_TOPICS if topic in known}
+
+
 def end_offsets(client: AdminClient, places: Iterable[Place], timeout: float) -> dict[Place, int]:
     """The offset the next message gets, by topic and partition.
 

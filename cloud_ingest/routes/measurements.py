@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -11,15 +9,12 @@ from starlette.responses import Response
 
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingestion import Answer, Arrival, Ingestion
-from cloud_ingest.intake import unflatten
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.parts import TheParts, answer_of, authenticated, body_of
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
 
 _KEPT: dict[int | str, dict[str, Any]] = {200: {"model": doc.ErrorsAccepted, "description": "Durable"}}
-
-Prepare = Callable[[object, datetime], object]
 
 router = APIRouter(dependencies=[Depends(authenticated)], tags=["ingestion"])
 
@@ -50,7 +45,7 @@ async def post_measurements(request: Request, parts: TheParts) -> Response:
     A batch answers for each reading in the order sent: one bad reading never sinks the others. The same
     `message_id` twice is one reading, so a sender that supplies it can safely send again.
     """
-    return answer_of(await _ingest(request, parts.ingestion, _as_sent))
+    return answer_of(await _ingest(request, parts.ingestion))
 
 
 @router.post(
@@ -63,7 +58,7 @@ async def post_measurements(request: Request, parts: TheParts) -> Response:
 )
 async def post_ingest(request: Request, parts: TheParts) -> Response:
     """Take a reading with its values beside the patient; time and device may be left out there."""
-    return answer_of(await _ingest(request, parts.ingestion, unflatten))
+    return answer_of(await _ingest(request, parts.ingestion, flat=True))
 
 
 @router.post(
@@ -85,7 +80,7 @@ async def post_errors(request: Request, parts: TheParts) -> Response:
     return answer_of(await ingestion.gateway_errors(document["errors"], arrival))
 
 
-async def _ingest(request: Request, ingestion: Ingestion, prepare: Prepare) -> Answer:
+async def _ingest(request: Request, ingestion: Ingestion, *, flat: bool = False) -> Answer:
     arrival = Arrival.now()
     try:
         body = await body_of(request)
@@ -96,12 +91,8 @@ async def _ingest(request: Request, ingestion: Ingestion, prepare: Prepare) -> A
     except MalformedBody as error:
         return await _keep(error, ingestion, arrival)
     if isinstance(batch, list):
-        return await ingestion.batch([prepare(each, arrival.at) for each in batch], arrival)
-    return await ingestion.single(prepare(document, arrival.at), body, arrival)
-
-
-def _as_sent(document: object, _received: datetime) -> object:
-    return document
+        return await ingestion.batch(batch, arrival, flat=flat)
+    return await ingestion.single(document, body, arrival, flat=flat)
 
 
 def _decode(body: bytes) -> Any:

@@ -112,10 +112,13 @@ class System:
 
     def rows(self) -> list[str]:
         """Identities in the table; none while the database is away."""
-        with contextlib.suppress(psycopg2.Error), closing(self.dsn.connect()) as database:
-            with database.cursor() as cursor:
-                cursor.execute("SELECT message_id::text FROM measurements")
-                return [row[0] for row in cursor.fetchall()]
+        with (
+            contextlib.suppress(psycopg2.Error),
+            closing(self.dsn.connect()) as database,
+            database.cursor() as cursor,
+        ):
+            cursor.execute("SELECT message_id::text FROM measurements")
+            return [row[0] for row in cursor.fetchall()]
         return []
 
     def stop(self) -> None:
@@ -176,7 +179,8 @@ async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[N
                 await asyncio.sleep(0.02)
                 continue
             batch = waiting.popleft()
-            while not await _accepted(client, url, batch, survived):
+            if not await _accepted(client, url, batch, survived):
+                waiting.append(batch)  # the same identities, later
                 await asyncio.sleep(0.3)
 
     async with httpx.AsyncClient(timeout=10) as client, asyncio.TaskGroup() as group:

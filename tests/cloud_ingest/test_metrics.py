@@ -85,6 +85,9 @@ def test_snapshot_forgets_after_a_minute() -> None:
         ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2", True),
         ("text/plain;q=0.1, application/json", False),
         ("text/plain;q=zero", True),
+        ("text/*;q=0.9, application/json;q=0.1", True),
+        ("text/plain;q=0, */*", False),
+        ("application/json;q=0, */*", True),
     ],
 )
 def test_wants_prometheus(accept: str | None, text: bool) -> None:

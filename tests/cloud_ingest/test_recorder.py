@@ -273,3 +273,19 @@ def test_books_of_the_recorder_add_up_and_show_what_is_gone(
             assert wait_until(lambda: count(books_dsn, "measurements", device) == 3, 20)
         assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
         assert api.http.get("/reconciliation").json()["balanced"] is False
+
+
+def test_one_identity_with_different_contents_is_one_row_and_all_its_alerts(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
+) -> None:
+    device, message_id = f"d-{uuid4().hex[:8]}", str(uuid4())
+    with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
+        for measurements in ({"spo2_pct": 97}, {"spo2_pct": 80}, {"temp_corp": 39}):
+            sent = reading(device_id=device, message_id=message_id, measurements=measurements)
+            assert api.post(sent).status_code == 200
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+    with recording(settings):
+        assert wait_until(lambda: count(dsn, "alerts", device) == 2, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 10)
+    first = rows(dsn, "SELECT spo2_pct, temp_corp FROM measurements WHERE device_id = %s", device)
+    assert first == [(97.0, None)]

@@ -47,7 +47,7 @@ def producer_settings(bootstrap: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 200,
         "reconnect.backoff.max.ms": 500,
         "retry.backoff.ms": 50,
-        "linger.ms": 2,
+        "linger.ms": 0.5,
         "partitioner": "murmur2_random",  # the Java clients' choice, so that every producer agrees
         "allow.auto.create.topics": False,  # a topic made by accident would have the broker's partition count
         "queue.buffering.max.kbytes": 65536,

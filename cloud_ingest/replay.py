@@ -171,12 +171,12 @@ def outcomes_of(letter: Letter, intake: Intake, now: datetime) -> list[Outcome]:
 
 def _completed(document: object, letter: Letter, number: int) -> object:
     """A reading with what stood beside it when it came, and an identity that is the same each time."""
-    reading = unflatten(document, letter.timestamp)
-    if not isinstance(reading, dict):
-        return reading
+    if not isinstance(document, dict):
+        return document
     known: dict[str, Any] = {"device_id": letter.device_id, "gateway_id": letter.gateway_id}
     known["message_id"] = str(uuid5(letter.error_id, str(number)))
-    return {**{name: value for name, value in known.items() if value}, **reading}
+    lacking = {name: value for name, value in known.items() if value and document.get(name) is None}
+    return unflatten({**document, **lacking}, letter.timestamp)
 
 
 def _letters(bootstrap: str) -> Iterator[Letter]:

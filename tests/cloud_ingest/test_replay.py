@@ -72,7 +72,9 @@ def test_a_repaired_letter_is_sent_under_one_identity_however_often(
     device: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    arguments = send(producer, letter(reading(CRISIS, patient_id=PSEUDONYM, device_id=device)))
+    arguments = send(
+        producer, letter(reading(CRISIS, patient_id=PSEUDONYM, device_id=device, message_id=None))
+    )
     assert main([*arguments, "--dry-run"]) == 0
     assert (
         "1 dead letters selected: 1 could be sent with 1 readings, 0 still refused" in capsys.readouterr().out

@@ -8,6 +8,9 @@ from enum import StrEnum
 from cloud_ingest.errors import NotAllowed
 from vitals.reading import Reading
 
+FOREIGN_DEVICE = "is not a device this gateway may speak for"
+FOREIGN_GATEWAY = "is another gateway than the token's"
+
 
 class Scope(StrEnum):
     """What a token opens."""
@@ -45,7 +48,7 @@ class Caller:
         """
         self.speak_as(reading.gateway_id)
         if self.devices is not None and reading.device_id not in self.devices:
-            raise NotAllowed("device_id", "is not a device this gateway may speak for", reading.device_id)
+            raise NotAllowed("device_id", FOREIGN_DEVICE, reading.device_id)
 
     def speak_as(self, gateway_id: str | None) -> None:
         """Check the gateway that a document names.
@@ -54,7 +57,7 @@ class Caller:
             NotAllowed: it is another one.
         """
         if self.gateway_id is not None and gateway_id not in (None, self.gateway_id):
-            raise NotAllowed("gateway_id", "is another gateway than the token's", gateway_id)
+            raise NotAllowed("gateway_id", FOREIGN_GATEWAY, gateway_id)
 
 
 ANYONE = Caller(None, frozenset(Scope), None)

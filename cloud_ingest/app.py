@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -30,8 +31,9 @@ from cloud_ingest.metrics import Metrics
 from cloud_ingest.probes import Probe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
+from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.registry import Registry
-from cloud_ingest.routes import alarms, health, heartbeat, measurements, metrics, oauth
+from cloud_ingest.routes import alarms, health, heartbeat, measurements, metrics, oauth, reconciliation
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.routes.security import secured
@@ -68,7 +70,8 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    routers = [each.router for each in (measurements, heartbeat, alarms, health, metrics)]
+    modules = (measurements, heartbeat, alarms, health, metrics, reconciliation)
+    routers = [each.router for each in modules]
     for router in [*routers, oauth.router] if guard else routers:
         app.include_router(router)
     _refuse_in_one_form(app)
@@ -105,7 +108,8 @@ async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) ->
     register = AlarmRegister(settings, database)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        yield Parts(ingestion, spool, guard, kafka, database, register)
+        recorder = RecorderView(settings) if database else None
+        yield Parts(ingestion, spool, guard, kafka, database, register, recorder, datetime.now(UTC))
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):

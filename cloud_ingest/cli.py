@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
 
 from cloud_ingest import access_cli
 from cloud_ingest.errors import InvalidSettings
@@ -16,11 +18,11 @@ from cloud_ingest.log_format import LogFormat
 from cloud_ingest.settings import Settings
 from vitals.errors import KidjamoError
 
-OK, FAILURE, USAGE = 0, 1, 2
+OK, FAILURE, USAGE, STILL_REFUSED = 0, 1, 2, 3
 
 _EPILOG = """
 Settings come from the environment (API_PORT, KAFKA_BOOTSTRAP_SERVERS, PGHOST, ...); cloud_ingest/SETTINGS.md
-explains each. Exit codes: 0 ended as asked, 1 failure, 2 wrong usage or settings.
+explains each. Exit codes: 0 as asked, 1 failure, 2 wrong usage or settings, 3 dead letters are still refused.
 """
 
 
@@ -63,11 +65,29 @@ def _parser() -> argparse.ArgumentParser:
         ),
         ("alarms", _alarms, "watch Kafka's topics and tell people of alarms until stopped"),
         ("migrate", _migrate, "bring the database up to date and exit"),
-        ("topics", _topics, "create the Kafka topics that are missing and exit"),
+        ("topics", _topics, "create the Kafka topics that are missing, list all and exit"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
     access_cli.add_commands(commands)
+    _add_replay(commands)
     return parser
+
+
+def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "send dead letters again whose reason has been repaired; a second time adds nothing"
+    parser = commands.add_parser("replay-errors", help=text, description=text)
+    parser.add_argument("--since", type=_moment, metavar="TIME", help="refused then or later (ISO 8601, UTC)")
+    parser.add_argument("--until", type=_moment, metavar="TIME", help="refused before this time")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="whose reason holds this text")
+    parser.add_argument("--source", default="", choices=["api", "gateway", "recorder"], help="refused there")
+    parser.add_argument("--error-id", action="append", type=UUID, default=[], help="only these")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would become of each")
+    parser.set_defaults(command=_replay_errors)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 # Each command imports what it needs: together they take three seconds to load.
@@ -104,11 +124,33 @@ def _migrate(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 
 def _topics(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.kafka_watch import admin_client, create_topics
+    from cloud_ingest.kafka_watch import admin_client, create_topics, partitions_of_topics
 
-    created = create_topics(admin_client(settings.kafka))
-    print("created: " + ", ".join(created) if created else "all topics are there")
+    client = admin_client(settings.kafka)
+    created = create_topics(client)
+    for topic, partitions in partitions_of_topics(client).items():
+        print(f"{topic}  {partitions} partitions{'  created' if topic in created else ''}")
     return OK
+
+
+def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
+    import asyncio
+
+    from cloud_ingest.pseudonym_key import pseudonyms
+    from cloud_ingest.replay import Selection, replay
+
+    selection = Selection(
+        chosen.since, chosen.until, chosen.reason, chosen.source, frozenset(chosen.error_id)
+    )
+    counts = asyncio.run(
+        replay(settings.kafka, selection, pseudonyms(settings), print, dry_run=chosen.dry_run)
+    )
+    done = "could be sent" if chosen.dry_run else "sent"
+    print(
+        f"{counts.selected} dead letters selected: {counts.repaired} {done} with {counts.readings} readings, "
+        f"{counts.still_refused} still refused"
+    )
+    return STILL_REFUSED if counts.still_refused else OK
 
 
 def _stop_on_signals() -> threading.Event:

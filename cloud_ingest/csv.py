@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -51,18 +51,18 @@ class MetricsCsv:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._path, self._max_bytes = path, max_bytes
-        self._rows: queue.Queue[Row] = queue.Queue(MAX_QUEUED)
+        self._rows: deque[Row] = deque()
         self._stopping = threading.Event()
         self.dropped = 0
         self._thread = threading.Thread(target=self._work, name="metrics-csv", daemon=True)
         self._thread.start()
 
-    def add(self, row: Row) -> None:
-        """Queue a row; never waits."""
-        try:
-            self._rows.put_nowait(row)
-        except queue.Full:
-            self.dropped += 1
+    def add(self, rows: Sequence[Row]) -> None:
+        """Queue rows; never waits."""
+        if len(self._rows) + len(rows) > MAX_QUEUED:
+            self.dropped += len(rows)
+        else:
+            self._rows.extend(rows)
 
     def close(self) -> None:
         """Write what is queued and stop."""
@@ -71,8 +71,8 @@ class MetricsCsv:
 
     def _work(self) -> None:
         failing = not self._write([])
-        while not self._stopping.wait(FLUSH_S) or not self._rows.empty():
-            if rows := [self._rows.get() for _ in range(self._rows.qsize())]:
+        while not self._stopping.wait(FLUSH_S) or self._rows:
+            if rows := [self._rows.popleft() for _ in range(len(self._rows))]:
                 failing = not self._write(rows, logging.DEBUG if failing else logging.WARNING)
 
     def _write(self, rows: Sequence[Row], level: int = logging.WARNING) -> bool:

@@ -32,7 +32,14 @@ class GatewayError(BaseModel):
     device_id: Identifier | None = None
     reason: str = Field(max_length=1000, examples=["not JSON"])
     field: str = Field("", max_length=200, examples=["measurements.spo2_pct"])
-    original: str = Field(description="Original bytes in base64", examples=["eyJzcG8yX3BjdCI6"])
+    original: str = Field(
+        description="Original bytes in base64",
+        examples=["eyJzcG8yX3BjdCI6"],
+        json_schema_extra={
+            "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+            "contentEncoding": "base64",
+        },
+    )
 
     @field_validator("original")
     @classmethod

@@ -68,9 +68,11 @@ class Ingestion:
     csv: MetricsCsv
     guard: Guard | None = None
 
-    async def single(self, document: object, original: bytes, arrival: Arrival, caller: Caller) -> Answer:
-        """Take one reading."""
-        outcome = self.intake.take(document, arrival.at, original, caller)
+    async def single(
+        self, document: object, original: bytes, arrival: Arrival, caller: Caller, *, flat: bool = False
+    ) -> Answer:
+        """Take one reading; `flat` where its values may stand beside the patient."""
+        outcome = self.intake.take(document, arrival.at, original, caller, flat=flat)
         self._note(caller, [outcome])
         return await self._finish(outcome, arrival)
 
@@ -78,7 +80,9 @@ class Ingestion:
         """Keep a body that holds no reading at all."""
         return await self._finish(self.intake.refuse(error, arrival.at, original), arrival)
 
-    async def batch(self, documents: Sequence[object], arrival: Arrival, caller: Caller) -> Answer:
+    async def batch(
+        self, documents: Sequence[object], arrival: Arrival, caller: Caller, *, flat: bool = False
+    ) -> Answer:
         """Take many readings; each stands for itself, answers keep the order.
 
         Raises:
@@ -88,7 +92,7 @@ class Ingestion:
         outcomes: list[Outcome] = []
         for start in range(0, len(documents), _SLICE):
             part = documents[start : start + _SLICE]
-            outcomes += [self.intake.take(document, arrival.at, None, caller) for document in part]
+            outcomes += [self.intake.take(document, arrival.at, None, caller, flat=flat) for document in part]
             await asyncio.sleep(0)
         self._note(caller, outcomes)
         await self.delivery.deliver([record for outcome in outcomes for record in outcome.records])
@@ -119,8 +123,7 @@ class Ingestion:
     async def _finish(self, outcome: Outcome, arrival: Arrival) -> Answer:
         stores = await self.delivery.deliver(outcome.records)
         self._count([outcome], arrival)
-        alerts = [alert.model_dump(mode="json") for alert in outcome.alerts]
-        message_id = str(outcome.message_id) if outcome.message_id else None
+        message_id, alerts = outcome.message_id, outcome.alerts
         if outcome.error is None:
             answer = {"status": "accepted", "message_id": message_id, "alerts": alerts}
             return Answer(200, answer | {"stored": sorted(set(stores))})
@@ -136,24 +139,13 @@ class Ingestion:
     def _count(self, outcomes: Sequence[Outcome], arrival: Arrival) -> None:
         now = time.monotonic()
         latency = now - arrival.clock
-        arrived = utc_text(arrival.at)
-        for outcome in outcomes:
-            types = [alert.type.value for alert in outcome.alerts]
-            if outcome.error is not None:
-                self.metrics.reject(types)
-                continue
-            self.metrics.accept(now, latency, outcome.valid, types)
-            self.csv.add(
-                Row(
-                    arrived,
-                    f"{latency:.6f}",
-                    len(types),
-                    "|".join(types),
-                    outcome.quality,
-                    int(outcome.valid),
-                    outcome.device_id,
-                )
-            )
+        accepted = [outcome for outcome in outcomes if outcome.error is None]
+        if refused := [outcome for outcome in outcomes if outcome.error is not None]:
+            self.metrics.reject(len(refused), _types(refused))
+        if accepted:
+            valid = sum(outcome.valid for outcome in accepted)
+            self.metrics.accept(now, latency, len(accepted), valid, _types(accepted))
+            self.csv.add(_rows(accepted, utc_text(arrival.at), f"{latency:.6f}"))
 
 
 def _check_count(documents: Sequence[object]) -> None:
@@ -161,12 +153,39 @@ def _check_count(documents: Sequence[object]) -> None:
         raise BodyTooLarge(f"the batch has {len(documents)} entries, at most {MAX_READINGS} are accepted")
 
 
+def _types(outcomes: Sequence[Outcome]) -> list[str]:
+    return [alert.type.value for outcome in outcomes for alert in outcome.alerts]
+
+
+def _rows(outcomes: Sequence[Outcome], arrived: str, latency: str) -> list[Row]:
+    return [
+        Row(
+            arrived,
+            latency,
+            len(outcome.alerts),
+            "|".join(_types([outcome])) if outcome.alerts else "",
+            outcome.quality,
+            int(outcome.valid),
+            outcome.device_id,
+        )
+        for outcome in outcomes
+    ]
+
+
 def _result(outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
-    result = {
-        "status": "rejected" if error else "accepted",
-        "message_id": str(outcome.message_id) if outcome.message_id else None,
-        "alerts": [alert.model_dump(mode="json") for alert in outcome.alerts],
-        "error": str(error) if error else None,
+    if error is None:
+        return {
+            "status": "accepted",
+            "message_id": outcome.message_id,
+            "alerts": outcome.alerts,
+            "error": None,
+        }
+    return {
+        "status": "rejected",
+        "message_id": outcome.message_id,
+        "alerts": outcome.alerts,
+        "error": str(error),
+        "field": error.field,
+        "reason": error.reason,
     }
-    return result | {"field": error.field, "reason": error.reason} if error else result

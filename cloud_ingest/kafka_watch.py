@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from concurrent.futures import Future
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from cloud_ingest.errors import KafkaAway
@@ -15,6 +17,9 @@ from vitals.topics import KAFKA_TOPICS
 log = logging.getLogger(__name__)
 
 PARTITIONS = 3
+
+Place = tuple[str, int]
+"""Topic and partition."""
 
 
 def admin_client(bootstrap: str) -> AdminClient:
@@ -71,6 +76,37 @@ def missing_topics(client: AdminClient, timeout: float) -> list[str]:
     except KafkaException as error:
         raise KafkaAway(error.args[0].str()) from None
     return [topic for topic in KAFKA_TOPICS if topic not in known]
+
+
+def partitions_of_topics(client: AdminClient, timeout: float = 5.0) -> dict[str, int]:
+    """How many partitions each of the four topics has, once the broker knows of it.
+
+    Raises:
+        KafkaAway: no answer in `timeout` seconds.
+    """
+    try:
+        known = client.list_topics(timeout=timeout).topics
+    except KafkaException as error:
+        raise KafkaAway(error.args[0].str()) from None
+    return {topic: len(known[topic].partitions) for topic in KAFKA_TOPICS if topic in known}
+
+
+def end_offsets(client: AdminClient, places: Iterable[Place], timeout: float) -> dict[Place, int]:
+    """The offset the next message gets, by topic and partition.
+
+    Raises:
+        KafkaAway: no answer in `timeout` seconds.
+    """
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+    wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
+    if not wanted:
+        return {}
+    futures = client.list_offsets(wanted, request_timeout=timeout)
+    try:
+        found = {place: future.result(timeout).offset for place, future in futures.items()}
+    except (KafkaException, TimeoutError) as error:
+        raise KafkaAway(f"no offsets: {type(error).__name__}") from None
+    return {(place.topic, place.partition): offset for place, offset in found.items()}
 
 
 class KafkaProbe:

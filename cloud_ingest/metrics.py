@@ -37,21 +37,21 @@ class Metrics:
         self._latencies: deque[tuple[float, float]] = deque(maxlen=MAX_LATENCIES)
         self._per_second: deque[list[float]] = deque()
 
-    def accept(self, now: float, latency_s: float, valid: bool, alerts: Sequence[str]) -> None:
-        """Count one accepted reading."""
-        self.accepted += 1
+    def accept(self, now: float, latency_s: float, readings: int, valid: int, alerts: Sequence[str]) -> None:
+        """Count readings accepted together, and how many of them held no invalid value."""
+        self.accepted += readings
         self.valid += valid
         self.alerts.update(alerts)
-        self._latencies.append((now, latency_s))
+        self._latencies.extend([(now, latency_s)] * readings)
         if self._per_second and self._per_second[-1][0] == int(now):
-            self._per_second[-1][1] += 1
+            self._per_second[-1][1] += readings
         else:
-            self._per_second.append([int(now), 1])
+            self._per_second.append([int(now), readings])
             self._forget(now)
 
-    def reject(self, alerts: Sequence[str] = ()) -> None:
-        """Count one refused reading, and the alerts a quarantined one still raised."""
-        self.rejected += 1
+    def reject(self, readings: int, alerts: Sequence[str] = ()) -> None:
+        """Count refused readings, and the alerts that quarantined ones still raised."""
+        self.rejected += readings
         self.alerts.update(alerts)
 
     def snapshot(self, now: float) -> dict[str, Any]:

@@ -18,6 +18,11 @@ _GAUGES = {
     "valid_pct": ("kidjamo_valid_percent", "Share of accepted readings without an invalid value"),
     "spool_pending": ("kidjamo_spool_pending_records", "Records waiting for Kafka"),
     "spool_bytes": ("kidjamo_spool_bytes", "Bytes the spool uses"),
+    "spool_files_set_aside": ("kidjamo_spool_files_set_aside", "Corrupt spool files nobody has looked at"),
+    "reconciliation_difference": (
+        "kidjamo_ingest_reconciliation_difference",
+        "Records promised to senders that are neither in Kafka nor in the spool; 0 when the books add up",
+    ),
 }
 _COUNTERS = {
     "processed_messages": ("kidjamo_readings_accepted", "Readings accepted"),
@@ -47,15 +52,19 @@ def wants_prometheus(accept: str | None) -> bool:
 
 
 def _weight(accept: str | None, kind: str) -> float:
-    for entry in (accept or "").lower().split(","):
-        name, *parameters = (part.strip() for part in entry.split(";"))
-        if name == kind:
-            quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
-            try:
-                return float(quality)
-            except ValueError:
-                return 1.0
-    return 0.0
+    """How welcome a media type is: the most specific entry that covers it decides (RFC 9110, 12.5.1)."""
+    entries = dict(_entry(entry) for entry in reversed((accept or "").lower().split(",")))
+    ranges = (kind, kind.partition("/")[0] + "/*", "*/*")
+    return next((entries[name] for name in ranges if name in entries), 0.0)
+
+
+def _entry(text: str) -> tuple[str, float]:
+    name, *parameters = (part.strip() for part in text.split(";"))
+    quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+    try:
+        return name, float(quality)
+    except ValueError:
+        return name, 1.0
 
 
 class _Snapshot(Collector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +28,18 @@ class Pseudonyms(Protocol):
         """Bytes with every patient identifier in them replaced."""
 
 
+REMEMBERED = 20_000
+"""Patients whose pseudonyms are kept in memory, the latest ones."""
+
+
+class Remembered:
+    """Pseudonyms that need not be computed for each reading of the same child."""
+
+    def __init__(self, source: Pseudonyms) -> None:
+        self.pseudonym = lru_cache(REMEMBERED)(source.pseudonym)
+        self.scrub = source.scrub
+
+
 def pseudonyms(settings: Settings) -> Pseudonyms:
     """The pseudonyms the settings ask for; makes a key on the first start on loopback.
 
@@ -38,7 +51,7 @@ def pseudonyms(settings: Settings) -> Pseudonyms:
         return ClearIdentifiers()
     if settings.pseudonym_key_file is None and not settings.key_file.exists():
         make_key(settings.key_file)
-    return load_key(settings.key_file)
+    return Remembered(load_key(settings.key_file))
 
 
 def load_key(path: Path) -> Pseudonymiser:

@@ -8,6 +8,7 @@ sent in order and single; every record's fate is known within `DELIVERY_TIMEOUT_
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import threading
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def producer_settings(bootstrap: str) -> dict[str, Any]:
         "reconnect.backoff.ms": 200,
         "reconnect.backoff.max.ms": 500,
         "retry.backoff.ms": 50,
-        "linger.ms": 2,
+        "linger.ms": 0.5,
         "partitioner": "murmur2_random",  # the Java clients' choice, so that every producer agrees
         "allow.auto.create.topics": False,  # a topic made by accident would have the broker's partition count
         "queue.buffering.max.kbytes": 65536,
@@ -69,20 +70,18 @@ class Ticket:
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.acknowledged = bytearray(count)
         self.refused: dict[int, str] = {}
-        self._open = count
-        self._lock = threading.Lock()
+        self._count = count
+        self._settled = itertools.count(1).__next__  # atomic: two threads settle
         if not count:
             self.done.set_result(None)
 
     def settle(self, index: int, error: KafkaError | None) -> None:
         """Note the fate of one record; called from any thread, once a record."""
-        with self._lock:
-            self.acknowledged[index] = error is None
-            if error is not None and error.code() in _PERMANENT:
-                self.refused[index] = error.str()
-            self._open -= 1
-            last = self._open == 0
-        if last and not self._loop.is_closed():
+        if error is None:
+            self.acknowledged[index] = 1
+        elif error.code() in _PERMANENT:
+            self.refused[index] = error.str()
+        if self._settled() == self._count and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish)
 
     def _finish(self) -> None:
@@ -91,11 +90,16 @@ class Ticket:
 
     def missing(self) -> list[int]:
         """Indices of the records not acknowledged so far."""
+        if all(self.acknowledged):
+            return []
         return [index for index, acknowledged in enumerate(self.acknowledged) if not acknowledged]
 
 
 class Publisher:
     """A producer and the thread that polls it.
+
+    Attributes:
+        acknowledged: records Kafka has acknowledged since the start, counted as its answers come in.
 
     Args:
         bootstrap: Kafka's brokers.
@@ -104,6 +108,7 @@ class Publisher:
     def __init__(self, bootstrap: str) -> None:
         self._settings = producer_settings(bootstrap) | {"error_cb": self._on_error, "logger": log}
         self._producer = Producer(self._settings)
+        self.acknowledged = 0
         self._fatal = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
@@ -112,12 +117,10 @@ class Publisher:
     def send(self, records: Sequence[Record]) -> Ticket:
         """Hand records to the producer, in order; returns at once."""
         ticket = Ticket(len(records))
-        produce = self._producer.produce
+        produce, delivered = self._producer.produce, self._delivered
         for index, record in enumerate(records):
             try:
-                produce(
-                    record.topic, record.value, record.key, on_delivery=partial(_delivered, ticket, index)
-                )
+                produce(record.topic, record.value, record.key, on_delivery=partial(delivered, ticket, index))
             except BufferError:
                 ticket.settle(index, KafkaError(KafkaError._QUEUE_FULL))
             except KafkaException as error:
@@ -130,9 +133,9 @@ class Publisher:
 
     def close(self, timeout: float = DELIVERY_TIMEOUT_S) -> None:
         """Wait for what is under way, at most `timeout` seconds, then stop polling."""
-        self._producer.flush(timeout)
         self._stopping.set()
         self._thread.join(2)
+        self._producer.flush(timeout)
 
     def _poll(self) -> None:
         while not self._stopping.is_set():
@@ -154,6 +157,7 @@ class Publisher:
         else:
             log.debug("kafka producer: %s", error.str())
 
-
-def _delivered(ticket: Ticket, index: int, error: KafkaError | None, _message: Message) -> None:
-    ticket.settle(index, error)
+    def _delivered(self, ticket: Ticket, index: int, error: KafkaError | None, _message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+        ticket.settle(index, error)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
+
+from pydantic_core import to_json
 
 Store = Literal["kafka", "spool"]
 """Where a record is safe."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One Kafka message.
 
     Attributes:
@@ -24,10 +23,9 @@ class Record:
     value: bytes
 
     @classmethod
-    def of(cls, topic: str, key: str | None, document: dict[str, Any]) -> Record:
+    def of(cls, topic: str, key: str | None, document: dict[str, Any]) -> Self:
         """A record with a JSON value."""
-        value = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-        return cls(topic, key.encode() if key else None, value.encode())
+        return cls(topic, key.encode() if key else None, to_json(document))
 
 
 def utc_text(moment: datetime) -> str:

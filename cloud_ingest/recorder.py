@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -28,6 +28,7 @@ from cloud_ingest.errors import DatabaseAway, KafkaAway, NotDurable
 from cloud_ingest.kafka_watch import admin_client, create_topics
 from cloud_ingest.migrations import migrate
 from cloud_ingest.publisher import producer_settings
+from cloud_ingest.recorder_books import Position, enter
 from cloud_ingest.rows import TABLES, Row, Table, error_row, row_of
 from cloud_ingest.settings import Settings
 from vitals.errors import InvalidReading
@@ -51,6 +52,22 @@ class Parsed:
     message: Message
     table: Table
     row: Row
+
+
+@dataclass(slots=True)
+class Batch:
+    """Messages read together, and what becomes of them.
+
+    Attributes:
+        rows: what is to be recorded.
+        dead: where those that became dead letters stood.
+        heartbeats: where those that are no rows stood.
+    """
+
+    messages: Sequence[Message]
+    rows: list[Parsed] = field(default_factory=list)
+    dead: set[Position] = field(default_factory=set)
+    heartbeats: set[Position] = field(default_factory=set)
 
 
 class Recorder:
@@ -89,51 +106,61 @@ class Recorder:
         messages = [message for message in consumer.consume(BATCH, POLL_S) if not _is_error(message)]
         if not messages:
             return
-        parsed: list[Parsed] = []
-        todo = deque(messages)
-        done = self._until_done("keep a dead letter", lambda: self._parse_all(todo, parsed))
-        if done and self._until_done("record", lambda: self._record(parsed)):
+        batch, todo = Batch(messages), deque(messages)
+        done = self._until_done("keep a dead letter", lambda: self._parse_all(todo, batch))
+        if done and self._until_done("record", lambda: self._record(batch)):
             try:
                 consumer.commit(offsets=_offsets(messages), asynchronous=False)
             except KafkaException as error:  # the rows are safe; they will be read, and ignored, once more
                 log.warning("offsets not committed: %s", error)
 
-    def _parse_all(self, todo: deque[Message], parsed: list[Parsed]) -> None:
+    def _parse_all(self, todo: deque[Message], batch: Batch) -> None:
         """Parse what is still to do; poison is buried once, however often the rest is tried."""
         while todo:
-            if found := self._parse(todo[0]):
-                parsed.append(found)
+            self._parse(todo[0], batch)
             todo.popleft()
 
-    def _record(self, parsed: Sequence[Parsed]) -> None:
+    def _record(self, batch: Batch) -> None:
         if self._database is None:
             self._database = connect(self._settings, GROUP)
         try:
             with self._database, self._database.cursor() as cur:
-                _insert(cur, parsed)
+                _enter(cur, batch, _insert(cur, batch.rows))
         except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
             log.warning("a batch holds a row PostgreSQL refuses (%s): one by one", type(error).__name__)
-            self._record_singly(self._database, parsed)
+            self._record_singly(self._database, batch)
 
-    def _record_singly(self, database: connection, parsed: Sequence[Parsed]) -> None:
-        for each in parsed:
+    def _record_singly(self, database: connection, batch: Batch) -> None:
+        inserted: Counter[str] = Counter()
+        for each in batch.rows:
             try:
                 with database, database.cursor() as cur:
-                    _insert(cur, [each])
+                    inserted += _insert(cur, [each])
             except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
                 reason = f"PostgreSQL refuses the row: {type(error).__name__}"
                 unreadable = self._bury(each.message, "", reason)
-                if unreadable:
+                if unreadable is None:
+                    batch.dead.add(_position(each.message))
+                else:
                     with database, database.cursor() as cur:
-                        _insert(cur, [unreadable])
+                        inserted += _insert(cur, [unreadable])
+        with database, database.cursor() as cur:
+            _enter(cur, batch, inserted)
 
-    def _parse(self, message: Message) -> Parsed | None:
+    def _parse(self, message: Message, batch: Batch) -> None:
         table = TABLES[message.topic() or ""]
         try:
             row = row_of(table, message.value())
-            return Parsed(message, table, row) if row else None
         except InvalidReading as error:
-            return self._bury(message, error.field, error.reason)
+            if unreadable := self._bury(message, error.field, error.reason):
+                batch.rows.append(unreadable)
+            else:
+                batch.dead.add(_position(message))
+            return
+        if row:
+            batch.rows.append(Parsed(message, table, row))
+        else:
+            batch.heartbeats.add(_position(message))
 
     def _bury(self, message: Message, field: str, reason: str) -> Parsed | None:
         """Send a poison message to the errors topic; one that came from there becomes a row and cannot loop.
@@ -222,10 +249,24 @@ def _offsets(messages: Sequence[Message]) -> Any:
     return [TopicPartition(topic, partition, offset) for (topic, partition), offset in newest.items()]
 
 
-def _insert(cur: cursor, parsed: Sequence[Parsed]) -> None:
-    for table in TABLES.values():
+def _position(message: Message) -> Position:
+    return Position(message.topic() or "", message.partition() or 0, message.offset() or 0)
+
+
+def _insert(cur: cursor, parsed: Sequence[Parsed]) -> Counter[str]:
+    """Insert rows; returns how many were new, by topic."""
+    inserted: Counter[str] = Counter()
+    for topic, table in TABLES.items():
         if rows := [each.row for each in parsed if each.table is table]:
-            execute_values(cur, table.insert, rows, page_size=BATCH)
+            execute_values(cur, table.insert, rows, page_size=len(rows))
+            inserted[topic] = cur.rowcount
+    return inserted
+
+
+def _enter(cur: cursor, batch: Batch, inserted: Mapping[str, int]) -> None:
+    read = [_position(message) for message in batch.messages]
+    rows = {_position(each.message) for each in batch.rows}
+    enter(cur, read, rows, batch.dead, batch.heartbeats, inserted)
 
 
 def _first_line(error: Exception) -> str:

@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS refused (
     id INTEGER PRIMARY KEY, topic TEXT NOT NULL, key BLOB, value BLOB NOT NULL, at REAL NOT NULL,
     reason TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS removed (count INTEGER NOT NULL);
 """
 
 Job = Callable[[sqlite3.Connection], Any]
@@ -57,17 +58,23 @@ class SpoolState:
         pending: records waiting for Kafka.
         refused: records Kafka will never take (too large), kept for a person to look at.
         size: bytes in use.
+        set_aside: corrupt files kept beside it, whose records nobody has looked at.
         error: why the last write failed; empty while all is well.
     """
 
     pending: int = 0
     refused: int = 0
     size: int = 0
+    set_aside: int = 0
     error: str = ""
 
 
 class Spool:
     """Records on disk, oldest first.
+
+    Attributes:
+        opening: records that had to be here at the start by the file's own books: what ever went in less what
+            ever came out. More than are here were taken away behind our back.
 
     Args:
         directory: made where it is missing; one process at a time.
@@ -84,6 +91,7 @@ class Spool:
         self._lock = _lock(directory)
         try:
             self._connection = self._open()
+            self.opening = _balance_books(self._connection)
             self._state = self._measure()
         except sqlite3.Error as error:
             os.close(self._lock)
@@ -139,7 +147,8 @@ class Spool:
         rows = [(each,) for each in ids]
 
         def delete(connection: sqlite3.Connection) -> None:
-            self._count(-connection.executemany("DELETE FROM records WHERE id = ?", rows).rowcount)
+            gone = connection.executemany("DELETE FROM records WHERE id = ?", rows).rowcount
+            self._remove(connection, gone)
 
         await self._run(delete)
 
@@ -149,9 +158,17 @@ class Spool:
         def move(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT INTO refused SELECT *, ? FROM records WHERE id = ?", (reason, row))
             moved = connection.execute("DELETE FROM records WHERE id = ?", (row,)).rowcount
-            self._count(-moved, moved)
+            self._remove(connection, moved, refused=moved)
 
         await self._run(move)
+
+    async def audit(self) -> None:
+        """Count what is really there, whatever the books say."""
+
+        def recount(_: sqlite3.Connection) -> None:
+            self._state = self._measure()
+
+        await self._run(recount)
 
     def close(self) -> None:
         """Finish what was asked for and let go of the file."""
@@ -212,10 +229,15 @@ class Spool:
         state = self._state
         self._state = replace(state, pending=state.pending + pending, refused=state.refused + refused)
 
+    def _remove(self, connection: sqlite3.Connection, count: int, refused: int = 0) -> None:
+        connection.execute("UPDATE removed SET count = count + ?", (count,))
+        self._count(-count, refused)
+
     def _measure(self) -> SpoolState:
         (pending,) = self._connection.execute("SELECT count(*) FROM records").fetchone()
         (refused,) = self._connection.execute("SELECT count(*) FROM refused").fetchone()
-        return SpoolState(pending, refused, self._size())
+        set_aside = sum(1 for _ in self.path.parent.glob(f"{self.path.name}.corrupt-*[0-9]"))
+        return SpoolState(pending, refused, self._size(), set_aside)
 
     def _size(self) -> int:
         (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
@@ -251,6 +273,21 @@ class Spool:
             connection.close()
             raise
         return connection
+
+
+def _balance_books(connection: sqlite3.Connection) -> int:
+    """Records that have to be in the file; then close the books on any that are missing."""
+    sequence = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+    appended = int(sequence[0]) if sequence else 0
+    (there,) = connection.execute("SELECT count(*) FROM records").fetchone()
+    books = connection.execute("SELECT count FROM removed").fetchone()
+    if books is None:
+        connection.execute("INSERT INTO removed VALUES (?)", (appended - there,))
+        return int(there)
+    if missing := appended - books[0] - there:
+        log.error("spool: %d records are missing from the file", missing)
+        connection.execute("UPDATE removed SET count = ?", (appended - there,))
+    return int(appended - books[0])
 
 
 def _lock(directory: Path) -> int:

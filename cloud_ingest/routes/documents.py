@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from cloud_ingest.dead_letter import GatewayError
 from cloud_ingest.record import Store
 from vitals.heartbeat import Heartbeat, Name
+from vitals.limits import VITALS
 from vitals.notices import Group
 from vitals.reading import Identifier, Number, Reading, UtcTime
 from vitals.rules import Alert
@@ -21,7 +22,9 @@ _TEMPLATE = "#/components/schemas/{model}"
 class Batch(BaseModel):
     """Many readings in one request; each stands for itself."""
 
-    readings: list[Reading] = Field(max_length=10_000)
+    readings: list[Reading] = Field(
+        description="At most 10,000; one that is not as described is rejected alone"
+    )
 
 
 class FlatReading(BaseModel):
@@ -39,7 +42,9 @@ class FlatReading(BaseModel):
 class GatewayErrors(BaseModel):
     """Dead letters of a gateway."""
 
-    errors: list[GatewayError]
+    errors: list[GatewayError] = Field(
+        description="At most 10,000; one that is not as described is kept as such"
+    )
 
 
 class Accepted(BaseModel):
@@ -171,17 +176,30 @@ def request_body(models: list[str], examples: dict[str, dict[str, Any]]) -> dict
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     shown = {name: {"summary": name, "value": value} for name, value in examples.items()}
     content = {"application/json": {"schema": schema, "examples": shown}}
-    encoding = {
-        "name": "Content-Encoding",
-        "in": "header",
-        "required": False,
-        "schema": {"type": "string", "enum": ["identity", "gzip", "zstd"]},
-    }
-    return {"requestBody": {"required": True, "content": content}, "parameters": [encoding]}
+    text = "UTF-8, at most 8 MiB; with `Content-Encoding: gzip` or `zstd` at most 32 MiB when decompressed."
+    return {"requestBody": {"required": True, "content": content, "description": text}}
 
 
 def component_schemas() -> dict[str, Any]:
     """Schemas of the documents that routes parse themselves."""
     _, definitions = models_json_schema([(model, "validation") for model in MODELS], ref_template=_TEMPLATE)
     schemas: dict[str, Any] = definitions["$defs"]
+    for name in ("Measurements", "FlatReading"):
+        schemas[name]["anyOf"] = [_measured(vital.field) for vital in VITALS]
+    for flag in ("contact", "motion", "low_perfusion"):
+        schemas["Signal"]["properties"][flag]["anyOf"].append({"enum": _FLAGS})
+    for name, field in (("Batch", "readings"), ("GatewayErrors", "errors")):
+        many = schemas[name]["properties"][field]
+        many["items"] = {
+            "anyOf": [many["items"], {"description": "Anything else: refused without the others"}]
+        }
     return schemas
+
+
+_FLAGS = [0, 1, "0", "1", "off", "on", "f", "t", "false", "true", "n", "y", "no", "yes"]
+"""What small devices send for false and true."""
+
+
+def _measured(field: str) -> dict[str, Any]:
+    """The schema of an object that holds a value there: a reading needs one of the four."""
+    return {"required": [field], "properties": {field: {"type": "number"}}}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -12,15 +10,12 @@ from starlette.responses import Response
 from cloud_ingest.access import Caller, Scope
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingestion import Answer, Arrival, Ingestion
-from cloud_ingest.intake import unflatten
 from cloud_ingest.routes import documents as doc
-from cloud_ingest.routes.parts import Needs, Parts, TheParts, answer_of, body_of
+from cloud_ingest.routes.parts import Needs, TheParts, answer_of, body_of
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
 
 _KEPT: dict[int | str, dict[str, Any]] = {200: {"model": doc.ErrorsAccepted, "description": "Durable"}}
-
-Prepare = Callable[[object, datetime], object]
 
 ReadingsWriter = Annotated[Caller, Depends(Needs(Scope.READINGS_WRITE))]
 ErrorsWriter = Annotated[Caller, Depends(Needs(Scope.ERRORS_WRITE))]
@@ -59,7 +54,7 @@ async def post_measurements(request: Request, parts: TheParts, caller: ReadingsW
     A batch answers for each reading in the order sent: one bad reading never sinks the others. The same
     `message_id` twice is one reading, so a sender that supplies it can safely send again.
     """
-    return answer_of(await _ingest(request, parts, caller, _as_sent))
+    return answer_of(await _ingest(request, parts.ingestion, caller))
 
 
 @router.post(
@@ -72,7 +67,7 @@ async def post_measurements(request: Request, parts: TheParts, caller: ReadingsW
 )
 async def post_ingest(request: Request, parts: TheParts, caller: ReadingsWriter) -> Response:
     """Take a reading with its values beside the patient; time and device may be left out there."""
-    return answer_of(await _ingest(request, parts, caller, unflatten))
+    return answer_of(await _ingest(request, parts.ingestion, caller, flat=True))
 
 
 @router.post(
@@ -94,8 +89,8 @@ async def post_errors(request: Request, parts: TheParts, caller: ErrorsWriter) -
     return answer_of(await ingestion.gateway_errors(document["errors"], arrival, caller))
 
 
-async def _ingest(request: Request, parts: Parts, caller: Caller, prepare: Prepare) -> Answer:
-    arrival, ingestion = Arrival.now(), parts.ingestion
+async def _ingest(request: Request, ingestion: Ingestion, caller: Caller, *, flat: bool = False) -> Answer:
+    arrival = Arrival.now()
     try:
         body = await body_of(request, caller)
         document = _decode(body)
@@ -105,21 +100,23 @@ async def _ingest(request: Request, parts: Parts, caller: Caller, prepare: Prepa
     except MalformedBody as error:
         return await _keep(error, ingestion, arrival)
     if isinstance(batch, list):
-        return await ingestion.batch([prepare(each, arrival.at) for each in batch], arrival, caller)
-    return await ingestion.single(prepare(document, arrival.at), body, arrival, caller)
-
-
-def _as_sent(document: object, _received: datetime) -> object:
-    return document
+        return await ingestion.batch(batch, arrival, caller, flat=flat)
+    return await ingestion.single(document, body, arrival, caller, flat=flat)
 
 
 def _decode(body: bytes) -> Any:
     try:
-        return parse_json(body.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise MalformedBody("not UTF-8", body) from None
+        return parse_json(body)
     except InvalidReading as error:
-        raise MalformedBody(error.reason, body, error.field) from None
+        raise MalformedBody(error.reason if _is_utf8(body) else "not UTF-8", body, error.field) from None
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 async def _keep(error: MalformedBody, ingestion: Ingestion, arrival: Arrival) -> Answer:

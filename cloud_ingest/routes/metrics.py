@@ -46,12 +46,14 @@ async def get_metrics(request: Request, parts: TheParts) -> Response:
 
 def snapshot_of(parts: Parts, now: float) -> dict[str, Any]:
     """All numbers at one moment."""
-    counts, spool = parts.ingestion.delivery.counts, parts.spool.state
+    delivery, spool = parts.ingestion.delivery, parts.spool.state
     return parts.ingestion.metrics.snapshot(now) | {
-        "kafka_topics": {topic: counts.acknowledged.get(topic, 0) for topic in KAFKA_TOPICS},
-        "spooled_records": counts.spooled,
-        "replayed_records": counts.replayed,
+        "kafka_topics": {topic: delivery.acknowledged[topic] for topic in KAFKA_TOPICS},
+        "spooled_records": delivery.ledger.spooled,
+        "replayed_records": delivery.ledger.replayed,
         "spool_pending": spool.pending,
         "spool_bytes": spool.size,
+        "spool_files_set_aside": spool.set_aside,
+        "reconciliation_difference": delivery.reconcile().difference,
         "csv_rows_dropped": parts.ingestion.csv.dropped,
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, HTTPException, Request
 from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
 from starlette.responses import Response
 
 from cloud_ingest.access import ANYONE, Caller, Scope
@@ -33,7 +35,8 @@ class Parts:
 
     Attributes:
         guard: None where authentication is off.
-        database: None where no database is configured.
+        database, recorder: None where no database is configured.
+        started: when this process began, UTC.
     """
 
     ingestion: Ingestion
@@ -42,6 +45,8 @@ class Parts:
     kafka: Probe
     database: Probe | None
     alarms: AlarmRegister
+    recorder: Callable[[], dict[str, Any]] | None
+    started: datetime
 
 
 def parts_of(request: Request) -> Parts:
@@ -68,7 +73,12 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else "?"
 
 
-TheParts = Annotated[Parts, Depends(parts_of)]
+async def _the_parts(request: Request) -> Parts:
+    """A coroutine, although it waits for nothing: a plain function costs a trip to a thread."""
+    return parts_of(request)
+
+
+TheParts = Annotated[Parts, Depends(_the_parts)]
 
 
 async def raw_body_of(request: Request, most: int) -> bytes:
@@ -116,8 +126,7 @@ def answer_of(answer: Answer) -> Response:
 
 def json_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Compact JSON in UTF-8."""
-    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Response(content, status, headers, "application/json")
+    return Response(to_json(document), status, headers, "application/json")
 
 
 def refusal(status: int, code: str, reason: str, headers: dict[str, str] | None = None) -> Response:

@@ -26,6 +26,13 @@ GOALS: dict[str, dict[str, str]] = {
         "gateway_rss_mb": "≤ 100",
         "lost_readings": "0",
     },
+    "ingest": {
+        "cpu_ratio_to_bare": "≤ 4",
+        "single_p99_minus_broker_p99_ms": "≤ 15",
+        "outage_answer_p99_s": "≤ 1",
+        "rss_growth_mb": "≤ 5",
+        "lost_readings": "0",
+    },
     "dashboards": {"query_p95_ms": "≤ 100"},
 }
 """Goal of each figure that has one, by area; an area is a module of this package with a `run()`."""

@@ -7,7 +7,7 @@ import sys
 
 from tests import areas
 
-AREAS = ("path", "link", "gateway", "offline")
+AREAS = ("path", "link", "gateway", "offline", "ingest")
 """Modules of this package, each with a `run()` whose figures hold lost, duplicated and faults."""
 
 

@@ -18,6 +18,7 @@ from cloud_ingest.cli import main
 from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
+from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, wait_until
 from tests.cloud_ingest.samples import reading
 
@@ -36,7 +37,10 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("command", ["serve", "recorder", "alarms", "migrate", "topics", "gateway", "keys"])
+@pytest.mark.parametrize(
+    "command",
+    ["serve", "recorder", "alarms", "migrate", "topics", "gateway", "keys", "replay-errors"],
+)
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
@@ -130,3 +134,18 @@ def test_two_servers_cannot_share_a_spool(
     assert main(["serve"]) == 1
     assert "another process" in caplog.text
     spool.close()
+
+
+def test_topics_creates_and_lists_them(
+    kafka: KafkaBroker, outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside(KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
+    main(["topics"])
+    capsys.readouterr()
+    assert main(["topics"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "kidjamo-iot-measurements  3 partitions",
+        "kidjamo-iot-alerts  3 partitions",
+        "kidjamo-iot-device-status  3 partitions",
+        "kidjamo-iot-errors  3 partitions",
+    ]

@@ -14,7 +14,7 @@ def row(device: str = "bracelet-001") -> Row:
 def written(path: Path, *rows: Row, max_bytes: int = 10**6) -> list[str]:
     file = MetricsCsv(path, max_bytes)
     for each in rows:
-        file.add(each)
+        file.add([each])
     file.close()
     return path.read_text().splitlines()
 
@@ -67,6 +67,6 @@ def test_a_file_with_another_header_is_set_aside(tmp_path: Path) -> None:
 def test_a_path_that_cannot_be_written_costs_rows_only(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     file = MetricsCsv(tmp_path / "file" / "metrics.csv", 1000)
-    file.add(row())
+    file.add([row()])
     file.close()
     assert file.dropped == 1

@@ -153,6 +153,7 @@ def test_every_route_but_health_and_documentation_needs_a_token(guarded: Guarded
         assert (refused.status_code, refused.json()["error"]) == (401, "unauthorized")
         assert refused.headers["www-authenticate"] == "Bearer"
     assert http.get("/metrics").status_code == 401
+    assert http.get("/reconciliation").status_code == 401
     for path in ("/health", "/docs", "/openapi.json"):
         assert http.get(path).status_code == 200
 

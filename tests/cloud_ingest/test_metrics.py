@@ -13,6 +13,8 @@ FULL = {
     "replayed_records": 0,
     "spool_pending": 0,
     "spool_bytes": 0,
+    "spool_files_set_aside": 0,
+    "reconciliation_difference": 0,
     "csv_rows_dropped": 0,
 }
 
@@ -51,8 +53,8 @@ def test_snapshot_before_the_first_reading() -> None:
 def test_snapshot_counts_readings_and_alerts() -> None:
     metrics = Metrics(0.0)
     for second in range(10):
-        metrics.accept(second, 0.01 * (second + 1), second != 3, ["CRITICAL_SPO2"] if second % 2 else [])
-    metrics.reject(["CLOCK_SKEW"])
+        metrics.accept(second, 0.01 * (second + 1), 1, second != 3, ["CRITICAL_SPO2"] if second % 2 else [])
+    metrics.reject(1, ["CLOCK_SKEW"])
     seen = metrics.snapshot(10.0)
     assert (seen["processed_messages"], seen["rejected_messages"], seen["valid_pct"]) == (10, 1, 90.0)
     assert (seen["latency_p50_s"], seen["latency_p99_s"]) == (0.05, 0.1)
@@ -62,8 +64,8 @@ def test_snapshot_counts_readings_and_alerts() -> None:
 
 def test_snapshot_forgets_after_a_minute() -> None:
     metrics = Metrics(0.0)
-    metrics.accept(1.0, 9.0, True, [])
-    metrics.accept(100.0, 0.001, True, [])
+    metrics.accept(1.0, 9.0, 1, 1, [])
+    metrics.accept(100.0, 0.001, 1, 1, [])
     seen = metrics.snapshot(101.0)
     assert seen["latency_p99_s"] == 0.001
     assert seen["throughput_eps"] == round(1 / 60, 3)
@@ -83,6 +85,9 @@ def test_snapshot_forgets_after_a_minute() -> None:
         ("application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3,*/*;q=0.2", True),
         ("text/plain;q=0.1, application/json", False),
         ("text/plain;q=zero", True),
+        ("text/*;q=0.9, application/json;q=0.1", True),
+        ("text/plain;q=0, */*", False),
+        ("application/json;q=0, */*", True),
     ],
 )
 def test_wants_prometheus(accept: str | None, text: bool) -> None:
@@ -91,7 +96,7 @@ def test_wants_prometheus(accept: str | None, text: bool) -> None:
 
 def test_exposition_holds_the_numbers() -> None:
     metrics = Metrics(0.0)
-    metrics.accept(1.0, 0.25, True, ["CRITICAL_SPO2"])
+    metrics.accept(1.0, 0.25, 1, 1, ["CRITICAL_SPO2"])
     lines = exposition(metrics.snapshot(2.0) | FULL).decode().splitlines()
     assert "kidjamo_readings_accepted_total 1.0" in lines
     assert 'kidjamo_alerts_total{type="CRITICAL_SPO2"} 1.0' in lines

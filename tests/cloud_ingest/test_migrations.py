@@ -61,6 +61,8 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
         " retires by at"
         " applied_at found",
         "alarm_notifications": "notification_id contact patient_id about message at told_at",
+        "recorder_books": "topic since consumed recorded duplicates dead_letters heartbeats skipped",
+        "recorder_offsets": "topic partition next_offset",
     }
 
 

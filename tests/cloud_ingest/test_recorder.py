@@ -257,3 +257,58 @@ def test_heartbeat_is_neither_a_device_state_nor_poison(
         )
         == []
     )
+
+
+def test_books_of_the_recorder_add_up_and_show_what_is_gone(
+    own_kafka: KafkaBroker, own_postgres: PostgresServer, producer: KafkaProducer, tmp_path: Path
+) -> None:
+    books_dsn, device = own_postgres.database("books"), f"d-{uuid4().hex[:8]}"
+    settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **books_dsn.env()})
+    same = value(device)
+    for body in (value(device), b"poison", same, same):
+        producer.send(MEASUREMENTS, body, key=b"books")
+    producer.flush()
+    variables = environment(tmp_path, own_kafka.bootstrap, **books_dsn.env())
+    with RunningApi(variables) as api:
+
+        def recorder() -> dict[str, Any]:
+            found: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
+            return found
+
+        assert recorder() == {"status": "unknown", "reason": "no recorder has ever run"}
+        with recording(settings):
+            assert wait_until(lambda: count(books_dsn, "measurements", device) == 2, 30)
+            assert wait_until(lambda: recorder().get("lag") == 0, 20)
+            found = recorder()
+        assert (found["difference"], found["skipped"]) == (0, 0)
+        explained = (found[name] for name in ("recorded", "duplicates", "dead_letters", "heartbeats"))
+        assert found["consumed"] == sum(explained)
+        assert found["duplicates"] >= 1
+        assert found["dead_letters"] >= 1
+        consumed = found["consumed"]
+
+        with contextlib.closing(books_dsn.connect()) as database, database, database.cursor() as cursor:
+            cursor.execute("UPDATE recorder_offsets SET next_offset = next_offset - 2")  # two never came
+        producer.send(MEASUREMENTS, value(device), key=b"books")
+        producer.flush()
+        with recording(settings):
+            assert wait_until(lambda: recorder()["consumed"] > consumed, 20)
+            assert wait_until(lambda: count(books_dsn, "measurements", device) == 3, 20)
+        assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
+        assert api.http.get("/reconciliation").json()["balanced"] is False
+
+
+def test_one_identity_with_different_contents_is_one_row_and_all_its_alerts(
+    own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
+) -> None:
+    device, message_id = f"d-{uuid4().hex[:8]}", str(uuid4())
+    with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
+        for measurements in ({"spo2_pct": 97}, {"spo2_pct": 80}, {"temp_corp": 39}):
+            sent = reading(device_id=device, message_id=message_id, measurements=measurements)
+            assert api.post(sent).status_code == 200
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+    with recording(settings):
+        assert wait_until(lambda: count(dsn, "alerts", device) == 2, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 10)
+    first = rows(dsn, "SELECT spo2_pct, temp_corp FROM measurements WHERE device_id = %s", device)
+    assert first == [(97.0, None)]

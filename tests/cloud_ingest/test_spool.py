@@ -1,8 +1,10 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,17 @@ async def test_a_second_start_finds_what_was_there(tmp_path: Path) -> None:
     second = Spool(tmp_path, MB)
     assert second.state.pending == 1
     assert [s.record for s in await second.peek(10)] == [record(1)]
+    second.close()
+
+
+async def test_a_spool_of_before_the_books_opens_with_what_it_holds(tmp_path: Path) -> None:
+    first = Spool(tmp_path, MB)
+    await first.discard((await first.append([record(1), record(2)]))[:1])
+    first.close()
+    with closing(sqlite3.connect(first.path)) as database, database:
+        database.execute("DROP TABLE removed")
+    second = Spool(tmp_path, MB)
+    assert (second.opening, second.state.pending) == (1, 1)
     second.close()
 
 

@@ -1,0 +1,233 @@
+"""Readings at a steady rate while Kafka, PostgreSQL, the API and the recorder fall: accepted is what arrives.
+
+The senders do as gateways do: a reading without an answer of 200 is sent again under the same identity.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import psycopg2
+
+from deploy.local.kafka import KafkaBroker
+from deploy.local.ports import free_port
+from deploy.local.postgres import Dsn, PostgresServer
+from deploy.local.process import Service
+from tests.cloud_ingest.running import environment, wait_until
+from tests.cloud_ingest.topic_reader import read_topic
+from vitals.topics import MEASUREMENTS
+
+RATE = 500
+OUTAGE_S, CALM_S = 60.0, 10.0
+BATCH, SENDERS = 25, 4
+_PATIENCE_S = 120.0
+
+
+def run() -> dict[str, object]:
+    """Run it; the names are those of the contract."""
+    with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
+        return asyncio.run(outages(Path(scratch), RATE, OUTAGE_S, CALM_S)).figures()
+
+
+@dataclass
+class Survived:
+    """What came of it.
+
+    Attributes:
+        accepted: identities of readings answered with 200.
+        kafka, rows: identities found on the topic (each as often as it stands there) and in the table.
+        books: what `GET /reconciliation` says in the end.
+        slowest_s: the longest any answer of 200 took.
+    """
+
+    accepted: set[str] = field(default_factory=set)
+    kafka: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    faults: int = 0
+    slowest_s: float = 0.0
+    books: dict[str, object] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, object]:
+        """The contract's names, and what each place holds."""
+        kafka, rows = set(self.kafka), set(self.rows)
+        return {
+            "lost": len(self.accepted - kafka) + len(self.accepted - rows),
+            "duplicated": len(self.rows) - len(rows),
+            "faults": self.faults,
+            "accepted": len(self.accepted),
+            "kafka_distinct": len(kafka),
+            "kafka_copies": len(self.kafka) - len(kafka),
+            "postgresql_rows": len(self.rows),
+            "difference": self.books.get("difference"),
+            "slowest_answer_s": round(self.slowest_s, 2),
+        }
+
+
+class System:
+    """Broker, database, API and recorder, each to be stopped on its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.kafka = KafkaBroker(directory / "kafka")
+        self.postgres = PostgresServer(directory / "postgres")
+        self.kafka.start()
+        self.postgres.start()
+        self.dsn: Dsn = self.postgres.database("kidjamo-db")
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        variables = environment(directory, self.kafka.bootstrap, **self.dsn.env()) | {"API_PORT": str(port)}
+        command = [sys.executable, "-m", "cloud_ingest.cli"]
+        self.api = Service("API", [*command, "serve"], log=directory / "api.log", env=variables)
+        self.recorder = Service(
+            "recorder", [*command, "recorder"], log=directory / "recorder.log", env=variables
+        )
+        self.api.start()
+        self.recorder.start()
+        self.api.wait_until(lambda: self.health().get("status") == "healthy", 60)
+
+    def health(self) -> dict[str, object]:
+        """What the API says of itself; nothing while it is away."""
+        with contextlib.suppress(httpx.HTTPError):
+            found: dict[str, object] = httpx.get(f"{self.url}/health", timeout=2).json()
+            return found
+        return {}
+
+    def books(self) -> dict[str, object]:
+        """The reconciliation; nothing while the API is away."""
+        with contextlib.suppress(httpx.HTTPError):
+            found: dict[str, object] = httpx.get(f"{self.url}/reconciliation", timeout=10).json()
+            return found
+        return {}
+
+    def rows(self) -> list[str]:
+        """Identities in the table; none while the database is away."""
+        with (
+            contextlib.suppress(psycopg2.Error),
+            closing(self.dsn.connect()) as database,
+            database.cursor() as cursor,
+        ):
+            cursor.execute("SELECT message_id::text FROM measurements")
+            return [row[0] for row in cursor.fetchall()]
+        return []
+
+    def stop(self) -> None:
+        """Stop all of it."""
+        for service in (self.recorder, self.api, self.kafka, self.postgres):
+            service.stop()
+
+
+async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) -> Survived:
+    """Both servers away in turn, both processes killed in between and inside the outages."""
+    system = await asyncio.to_thread(System, directory)
+    survived = Survived()
+    try:
+        async with _senders(system.url, rate, survived):
+            steps: tuple[tuple[Callable[[], None], float], ...] = (
+                (system.kafka.stop, outage_s / 2),
+                (lambda: _kill(system.api), outage_s / 2),
+                (system.kafka.start, calm_s),
+                (lambda: _kill(system.recorder), calm_s / 2),
+                (lambda: _kill(system.api), calm_s / 2),
+                (system.postgres.stop, outage_s / 2),
+                (lambda: _kill(system.recorder), outage_s / 2),
+                (system.postgres.start, calm_s),
+            )
+            await asyncio.sleep(calm_s)
+            for step, pause_s in steps:
+                await asyncio.to_thread(step)
+                await asyncio.sleep(pause_s)
+            survived.faults = 6  # two outages, four kills
+        await asyncio.to_thread(_drain, system, survived)
+    finally:
+        await asyncio.to_thread(system.stop)
+    return survived
+
+
+def _kill(service: Service) -> None:
+    service.kill()
+    service.start()
+
+
+@contextlib.asynccontextmanager
+async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[None]:
+    """Senders that go on until the block ends, and then until all they made was accepted."""
+    waiting: deque[list[dict[str, object]]] = deque()
+    stop = asyncio.Event()
+
+    async def measure() -> None:
+        began, made = time.monotonic(), 0
+        while not stop.is_set():
+            while made < (time.monotonic() - began) * rate:
+                waiting.append([_reading() for _ in range(BATCH)])
+                made += BATCH
+            await asyncio.sleep(0.02)
+
+    async def send(client: httpx.AsyncClient) -> None:
+        while not stop.is_set() or waiting:
+            if not waiting:
+                await asyncio.sleep(0.02)
+                continue
+            batch = waiting.popleft()
+            if not await _accepted(client, url, batch, survived):
+                waiting.append(batch)  # the same identities, later
+                await asyncio.sleep(0.3)
+
+    async with httpx.AsyncClient(timeout=10) as client, asyncio.TaskGroup() as group:
+        group.create_task(measure())
+        for _ in range(SENDERS):
+            group.create_task(send(client))
+        yield
+        stop.set()
+
+
+async def _accepted(
+    client: httpx.AsyncClient, url: str, batch: list[dict[str, object]], survived: Survived
+) -> bool:
+    began = time.monotonic()
+    try:
+        answer = await client.post(f"{url}/iot/measurements", json={"readings": batch})
+    except httpx.HTTPError:
+        return False
+    if answer.status_code != 200:
+        return False
+    survived.slowest_s = max(survived.slowest_s, time.monotonic() - began)
+    survived.accepted.update(
+        result["message_id"] for result in answer.json()["results"] if result["status"] == "accepted"
+    )
+    return True
+
+
+def _reading() -> dict[str, object]:
+    child = uuid4().int % 50
+    return {
+        "patient_id": f"patient-{child:02d}",
+        "device_id": f"bracelet-{child:02d}",
+        "timestamp": datetime.now(UTC).isoformat(),
+        "message_id": str(uuid4()),
+        "measurements": {"spo2_pct": 97.0, "freq_card": 92.0, "temp_corp": 36.8},
+    }
+
+
+def _drain(system: System, survived: Survived) -> None:
+    """Wait until the spool is empty and the recorder has caught up, then look everywhere."""
+
+    def settled() -> bool:
+        survived.books = system.books()
+        return survived.books.get("pending") == 0 and survived.accepted <= set(system.rows())
+
+    wait_until(settled, _PATIENCE_S)
+    survived.rows = system.rows()
+    survived.kafka = [
+        str(each.value["message_id"]) for each in read_topic(system.kafka.bootstrap, MEASUREMENTS)
+    ]

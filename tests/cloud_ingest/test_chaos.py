@@ -1,0 +1,16 @@
+"""The chaos run of the ingestion side, in short: what was accepted is what arrives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos.ingest import outages
+
+
+async def test_nothing_accepted_is_lost_while_everything_falls_once(tmp_path: Path) -> None:
+    survived = await outages(tmp_path, rate=200, outage_s=3, calm_s=1)
+    figures = survived.figures()
+    assert survived.faults == 6
+    assert len(survived.accepted) >= 1000
+    assert (figures["lost"], figures["duplicated"], figures["difference"]) == (0, 0, 0)
+    assert figures["accepted"] == figures["kafka_distinct"] == figures["postgresql_rows"]

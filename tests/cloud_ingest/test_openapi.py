@@ -1,0 +1,32 @@
+"""The API keeps what its OpenAPI document promises, by schemathesis with all its checks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_api_does_what_its_document_says(tmp_path: Path) -> None:
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        arguments = ["run", f"{api.http.base_url}/openapi.json", "--checks", "all", "--seed", "1"]
+        bounds = ["--max-examples", "40", "--max-time", "35", "--generation-database", "none", "--no-color"]
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("schemathesis")), *arguments, *bounds],
+            env={
+                **os.environ,
+                "SCHEMATHESIS_HOOKS": "tests.cloud_ingest.schemathesis_hooks",
+                "PYTHONPATH": str(ROOT),
+            },
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=150,
+        )
+        assert done.returncode == 0, "\n".join(line[:300] for line in done.stdout.splitlines())
+        assert api.http.get("/reconciliation").json()["balanced"] is True

@@ -1,0 +1,135 @@
+"""The books of the API: they add up, and show it when a record really is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloud_ingest.delivery import Delivery
+from cloud_ingest.errors import NotDurable
+from cloud_ingest.publisher import Publisher, Ticket
+from cloud_ingest.reconciliation import Ledger
+from cloud_ingest.record import Record
+from cloud_ingest.spool import Spool, SpoolState
+from deploy.local.kafka import KafkaBroker
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.samples import CRISIS, reading
+
+RECORDS = [Record("kidjamo-iot-measurements", b"p", b'{"message_id": "lossy"}') for _ in range(5)]
+NEVER, ALWAYS = float("inf"), 0.0
+
+
+def books(api: RunningApi) -> dict[str, Any]:
+    answer = api.http.get("/reconciliation")
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def gauge(api: RunningApi) -> str:
+    text = api.http.get("/metrics", headers={"Accept": "text/plain"}).text
+    name = "kidjamo_ingest_reconciliation_difference "
+    return next(line.removeprefix(name) for line in text.splitlines() if line.startswith(name))
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "pending", "in_flight", "difference"),
+    [(7, 3, 0, 0), (6, 3, 0, 1), (6, 3, 2, 1), (8, 3, 1, 0), (8, 3, 0, -1), (10, 3, 1, -2)],
+)
+def test_reconcile_shows_what_is_missing_and_what_is_too_much(
+    acknowledged: int, pending: int, in_flight: int, difference: int
+) -> None:
+    ledger = Ledger(opening=2, accepted=8, in_flight=in_flight)
+    assert ledger.reconcile(acknowledged, SpoolState(pending)).difference == difference
+
+
+def test_reconcile_counts_refused_records_of_this_run_only() -> None:
+    ledger = Ledger(opening_refused=4, accepted=3)
+    assert ledger.reconcile(2, SpoolState(pending=0, refused=5)).difference == 0
+
+
+def test_books_add_up_with_kafka_away_and_after_a_restart(own_kafka: KafkaBroker, tmp_path: Path) -> None:
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        for _ in range(3):
+            assert api.post(reading(CRISIS)).status_code == 200
+        away = books(api)
+        assert (away["opening"], away["accepted"], away["spooled"], away["pending"]) == (0, 12, 12, 12)
+        assert (away["produced"], away["difference"], away["balanced"]) == (0, 0, True)
+        assert away["recorder"] == {"status": "not_configured"}
+        assert gauge(api) == "0.0"
+    with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
+        assert wait_until(lambda: bool(books(api)["pending"] == 0), 20)
+        assert api.post(reading()).json()["stored"] == ["kafka"]
+        back = books(api)
+    assert (back["opening"], back["accepted"], back["produced"], back["replayed"]) == (12, 1, 13, 12)
+    assert (back["in_flight"], back["difference"], back["balanced"]) == (0, 0, True)
+
+
+def test_a_record_taken_from_the_spool_shows(tmp_path: Path) -> None:
+    file = tmp_path / "spool" / "spool.sqlite3"
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        for _ in range(4):
+            api.post(reading())
+        take_one_away(file)
+        assert (books(api)["pending"], books(api)["difference"], books(api)["balanced"]) == (3, 1, False)
+        assert gauge(api) == "1.0"
+    take_one_away(file)
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        found = books(api)
+        assert (found["opening"], found["pending"], found["difference"]) == (4, 2, 2)
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        assert (books(api)["opening"], books(api)["difference"]) == (2, 0)
+
+
+def take_one_away(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("DELETE FROM records WHERE id = (SELECT min(id) FROM records)")
+
+
+def test_a_spool_set_aside_is_not_balanced(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / "spool.sqlite3").write_bytes(b"no database at all" * 500)
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        found = books(api)
+    assert (found["spools_set_aside"], found["difference"], found["balanced"]) == (1, 0, False)
+
+
+class LossyPublisher(Publisher):
+    """Says that Kafka has all records, and sends all but the first."""
+
+    def send(self, records: Sequence[Record]) -> Ticket:
+        super().send(records[1:])
+        ticket = Ticket(len(records))
+        for index in range(len(records)):
+            ticket.settle(index, None)
+        return ticket
+
+
+async def test_a_record_the_publisher_drops_shows(own_kafka: KafkaBroker, tmp_path: Path) -> None:
+    spool, publisher = Spool(tmp_path, 2**20), LossyPublisher(own_kafka.bootstrap)
+    delivery = Delivery(publisher, spool, lambda: ALWAYS)
+    assert await delivery.deliver(RECORDS) == ["kafka"] * 5
+    await asyncio.to_thread(publisher.close)
+    assert delivery.reconcile().difference == 1
+    spool.close()
+
+
+async def test_what_is_abandoned_with_503_is_no_loss(tmp_path: Path) -> None:
+    spool, publisher = Spool(tmp_path, 2**20), Publisher(NOWHERE)
+    delivery = Delivery(publisher, spool, lambda: ALWAYS)
+    giant = Record("kidjamo-iot-measurements", b"p", b"x" * 2**21)
+    with pytest.raises(NotDurable):
+        await delivery.deliver([giant])
+    away = Delivery(publisher, spool, lambda: NEVER)
+    with pytest.raises(NotDurable):
+        await away.deliver([giant])
+    assert (delivery.reconcile().difference, away.reconcile().difference) == (0, 0)
+    assert (delivery.ledger.in_flight, away.ledger.in_flight) == (0, 0)
+    await asyncio.to_thread(publisher.close)
+    spool.close()

@@ -1,0 +1,166 @@
+"""Dead letters sent again: over a real Kafka, read back by another client."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kafka import KafkaProducer
+
+from cloud_ingest.cli import main
+from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.replay import Letter, Selection
+from deploy.local.kafka import KafkaBroker
+from tests.cloud_ingest.running import NOWHERE, environment
+from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
+from tests.cloud_ingest.topic_reader import of_device, read_topic
+
+MEASUREMENTS, ALERTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-alerts", "kidjamo-iot-errors"
+PSEUDONYM = "p1_" + "ab" * 16
+
+
+@pytest.fixture
+def device() -> str:
+    return f"bracelet-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def producer(kafka: KafkaBroker) -> Iterator[KafkaProducer]:
+    create_topics(admin_client(kafka.bootstrap), 10)
+    made = KafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def settings(kafka: KafkaBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment(tmp_path, kafka.bootstrap).items():
+        monkeypatch.setenv(name, value)
+
+
+def letter(original: Any, **changes: Any) -> dict[str, Any]:
+    body = original if isinstance(original, bytes) else json.dumps(original).encode()
+    return {
+        "error_id": str(uuid4()),
+        "timestamp": "2025-08-24T10:30:00Z",
+        "source": "api",
+        "reason": "is 400 s ahead of the server's clock: quarantined",
+        "field": "timestamp",
+        "original": base64.b64encode(body).decode(),
+        **changes,
+    }
+
+
+def send(producer: KafkaProducer, *letters: dict[str, Any]) -> list[str]:
+    """Put letters on the topic; the arguments that select exactly them."""
+    for each in letters:
+        producer.send(ERRORS, json.dumps(each).encode())
+    producer.flush()
+    return ["replay-errors", *(part for each in letters for part in ("--error-id", each["error_id"]))]
+
+
+def test_a_repaired_letter_is_sent_under_one_identity_however_often(
+    settings: None,
+    kafka: KafkaBroker,
+    producer: KafkaProducer,
+    device: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = send(
+        producer, letter(reading(CRISIS, patient_id=PSEUDONYM, device_id=device, message_id=None))
+    )
+    assert main([*arguments, "--dry-run"]) == 0
+    assert (
+        "1 dead letters selected: 1 could be sent with 1 readings, 0 still refused" in capsys.readouterr().out
+    )
+    assert of_device(kafka.bootstrap, MEASUREMENTS, device) == []
+    for _ in range(2):
+        assert main(arguments) == 0
+    first, second = of_device(kafka.bootstrap, MEASUREMENTS, device)
+    assert first.value["message_id"] == second.value["message_id"]
+    assert first.value["patient_id"] == first.key == PSEUDONYM
+    alerts = of_device(kafka.bootstrap, ALERTS, device)
+    assert len(alerts) == 6
+    assert len({alert.value["alert_id"] for alert in alerts}) == 3
+
+
+def test_a_letter_of_an_mqtt_bracelet_gets_its_device_back(
+    settings: None, kafka: KafkaBroker, producer: KafkaProducer, device: str
+) -> None:
+    without = {name: value for name, value in NORMAL.items() if name != "device_id"}
+    arguments = send(producer, letter(without, source="gateway", device_id=device, gateway_id="gw-1"))
+    assert main(arguments) == 0
+    (seen,) = of_device(kafka.bootstrap, MEASUREMENTS, device)
+    assert seen.value["gateway_id"] == "gw-1"
+    assert seen.value["patient_id"].startswith("p1_")
+
+
+def test_a_whole_batch_and_the_flat_form(
+    settings: None, kafka: KafkaBroker, producer: KafkaProducer, device: str
+) -> None:
+    flat = {"patient_id": PSEUDONYM, "device_id": device, "spo2_pct": 97}
+    batch = {"readings": [reading(device_id=device), reading(device_id=device)]}
+    assert main(send(producer, letter(flat), letter(batch))) == 0
+    seen = of_device(kafka.bootstrap, MEASUREMENTS, device)
+    assert len({each.value["message_id"] for each in seen}) == 3
+    (from_flat,) = (each for each in seen if "freq_card" not in each.value["measurements"])
+    assert from_flat.value["timestamp"] == "2025-08-24T10:30:00Z"
+
+
+def test_what_is_still_refused_ends_with_3_and_makes_no_new_letter(
+    settings: None, kafka: KafkaBroker, producer: KafkaProducer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    future = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    arguments = send(
+        producer,
+        letter(b"{not json"),
+        letter(reading(timestamp=future)),
+        letter(reading(), original_size=2**20),
+        letter(reading(measurements={"spo2_pct": "97"})),
+    )
+    before = len(read_topic(kafka.bootstrap, ERRORS))
+    assert main(arguments) == 3
+    assert "0 sent with 0 readings, 4 still refused" in capsys.readouterr().out
+    assert len(read_topic(kafka.bootstrap, ERRORS)) == before
+
+
+@pytest.mark.parametrize(
+    ("selection", "taken"),
+    [
+        (Selection(), True),
+        (Selection(since=datetime(2025, 8, 24, 10, 30, tzinfo=UTC)), True),
+        (Selection(until=datetime(2025, 8, 24, 10, 30, tzinfo=UTC)), False),
+        (Selection(reason="AHEAD of"), True),
+        (Selection(reason="not JSON"), False),
+        (Selection(source="api"), True),
+        (Selection(source="recorder"), False),
+        (Selection(error_ids=frozenset({uuid4()})), False),
+    ],
+)
+def test_selection_takes_by_time_reason_source_and_identity(selection: Selection, taken: bool) -> None:
+    assert selection.takes(Letter.model_validate(letter(NORMAL))) is taken
+
+
+def test_replay_without_kafka_ends_with_1(
+    settings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
+    monkeypatch.setattr("cloud_ingest.replay.TIMEOUT_S", 0.5)
+    assert main(["replay-errors"]) == 1
+    assert "kidjamo-iot-errors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "reason", ["is not a device this gateway may speak for", "is another gateway than the token's"]
+)
+def test_letter_about_anothers_device_is_taken_only_by_its_name(reason: str) -> None:
+    foreign = Letter.model_validate(letter(reading(), reason=reason, field="device_id"))
+    assert not Selection().takes(foreign)
+    assert not Selection(reason="speak for").takes(foreign)
+    assert Selection(error_ids=frozenset({foreign.error_id})).takes(foreign)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -20,7 +21,7 @@ from cloud_ingest.csv import MetricsCsv
 from cloud_ingest.database import DatabaseProbe
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
-from cloud_ingest.errors import NotDurable, Unacceptable
+from cloud_ingest.errors import DatabaseAway, NotDurable, Unacceptable
 from cloud_ingest.ingestion import Ingestion
 from cloud_ingest.intake import Intake
 from cloud_ingest.kafka_watch import KafkaProbe
@@ -28,11 +29,12 @@ from cloud_ingest.metrics import Metrics
 from cloud_ingest.probes import Probe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
-from cloud_ingest.routes import health, measurements, metrics
+from cloud_ingest.routes import erasures, health, measurements, metrics
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
+from vitals.reading import plainly
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    for module in (measurements, health, metrics):
+    for module in (measurements, health, metrics, erasures):
         app.include_router(module.router)
     _refuse_in_one_form(app)
     _describe(app)
@@ -84,7 +86,7 @@ async def _parts(settings: Settings, tokens: Tokens, hidden: Pseudonyms) -> Asyn
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        yield Parts(ingestion, spool, tokens, kafka, database)
+        yield Parts(ingestion, spool, tokens, kafka, database, settings)
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -105,6 +107,16 @@ def _refuse_in_one_form(app: FastAPI) -> None:
     async def not_durable(_request: Request, error: NotDurable) -> Response:
         log.error("503: %s", error)
         return refusal(503, "not_durable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(DatabaseAway)
+    async def database_away(_request: Request, error: DatabaseAway) -> Response:
+        log.warning("503: %s", error)
+        return refusal(503, "database_away", str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(RequestValidationError)
+    async def unusable(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return refusal(422, "invalid", plainly(first["type"], first["msg"]), field=str(first["loc"][-1]))
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from cloud_ingest import keeping_cli
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.settings import Settings
 from vitals.errors import KidjamoError
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     try:
         settings = Settings.from_environment(os.environ)
-        return int(chosen.command(settings))
+        return int(chosen.command(settings, chosen))
     except InvalidSettings as error:
         return _complain(error, USAGE)
     except KidjamoError as error:
@@ -62,19 +63,20 @@ def _parser() -> argparse.ArgumentParser:
         ("topics", _topics, "create the Kafka topics that are missing and exit"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
+    keeping_cli.add_commands(commands)
     return parser
 
 
 # Each command imports what it needs: together they take three seconds to load.
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.server import serve
 
     return OK if serve(settings) else FAILURE
 
 
-def _recorder(settings: Settings) -> int:
+def _recorder(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.recorder import Recorder
 
     stop = threading.Event()
@@ -84,7 +86,7 @@ def _recorder(settings: Settings) -> int:
     return OK
 
 
-def _migrate(settings: Settings) -> int:
+def _migrate(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.migrations import migrate
 
     migrate(settings)
@@ -92,7 +94,7 @@ def _migrate(settings: Settings) -> int:
     return OK
 
 
-def _topics(settings: Settings) -> int:
+def _topics(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.kafka_watch import admin_client, create_topics
 
     created = create_topics(admin_client(settings.kafka))

@@ -9,7 +9,8 @@ KidjamoError (vitals.errors)
  ├─ SpoolUnavailable     the spool is full, broken or held by another process
  ├─ NotDurable           neither Kafka nor the spool took the records: 503
  ├─ KafkaAway            Kafka does not answer, or not as it should
- ├─ DatabaseAway         PostgreSQL does not answer, or refuses
+ ├─ DatabaseAway         PostgreSQL does not answer, or refuses: 503
+ ├─ NotErased            rows of an erased child are left
  └─ PortBusy             another process listens where we should
 """
 
@@ -73,6 +74,10 @@ class KafkaAway(KidjamoError):
 
 class DatabaseAway(KidjamoError):
     """The database did not answer, or refused."""
+
+
+class NotErased(KidjamoError):
+    """Counting after an erasure found rows; says in which tables."""
 
 
 class PortBusy(KidjamoError):

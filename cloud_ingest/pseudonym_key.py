@@ -23,6 +23,9 @@ class Pseudonyms(Protocol):
     def pseudonym(self, patient_id: str) -> str:
         """Pseudonym of one patient."""
 
+    def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
+        """Pseudonyms of one patient under each key version, the newest first."""
+
     def scrub(self, data: bytes) -> bytes:
         """Bytes with every patient identifier in them replaced."""
 

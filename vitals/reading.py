@@ -201,8 +201,12 @@ _PLAINLY = {
 def invalid_reading(error: ValidationError) -> InvalidReading:
     """The first complaint of pydantic, without the value it complains of."""
     first = error.errors(include_url=False, include_input=False)[0]
-    reason = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    return InvalidReading(".".join(str(part) for part in first["loc"]), reason)
+    return InvalidReading(".".join(str(part) for part in first["loc"]), plainly(first["type"], first["msg"]))
+
+
+def plainly(kind: str, message: str) -> str:
+    """A complaint of pydantic, by its type and message, in words that quote nothing."""
+    return _PLAINLY.get(kind) or message.removeprefix("Value error, ")
 
 
 def derived_message_id(device_id: str, boot: int, seq: int, device_time_ms: int) -> UUID:

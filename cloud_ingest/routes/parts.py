@@ -14,6 +14,7 @@ from cloud_ingest.auth import Tokens
 from cloud_ingest.body import decompress, read_bounded
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.probes import Probe
+from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
 
 BODY_TIMEOUT_S = 30.0
@@ -26,6 +27,7 @@ class Parts:
 
     Attributes:
         database: None where no database is configured.
+        settings: for the rare request that needs a connection of its own.
     """
 
     ingestion: Ingestion
@@ -33,6 +35,7 @@ class Parts:
     tokens: Tokens
     kafka: Probe
     database: Probe | None
+    settings: Settings
 
 
 def parts_of(request: Request) -> Parts:
@@ -76,6 +79,8 @@ def json_response(document: Any, status: int = 200, headers: dict[str, str] | No
     return Response(content, status, headers, "application/json")
 
 
-def refusal(status: int, code: str, reason: str, headers: dict[str, str] | None = None) -> Response:
+def refusal(
+    status: int, code: str, reason: str, headers: dict[str, str] | None = None, field: str = ""
+) -> Response:
     """The one form in which everything is refused."""
-    return json_response({"error": code, "field": "", "reason": reason}, status, headers)
+    return json_response({"error": code, "field": field, "reason": reason}, status, headers)

@@ -36,7 +36,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("command", ["serve", "recorder", "migrate", "topics"])
+@pytest.mark.parametrize("command", ["serve", "recorder", "migrate", "topics", "erase", "rekey"])
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

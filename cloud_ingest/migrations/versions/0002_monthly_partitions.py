@@ -112,6 +112,7 @@ def upgrade() -> None:
     for table, identity in IDS.items():
         op.execute(PARTITION.format(table=table, id=identity))
     op.execute(INDEXES)
+    op.execute(f"ANALYZE {', '.join(IDS)}")
 
 
 def downgrade() -> None:

@@ -28,6 +28,7 @@ State = Literal["requested", "running", "done"]
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": doc.Refused, "description": "No valid bearer token"},
+    422: {"model": doc.Refused, "description": "No identifier of ours"},
     503: {"model": doc.Refused, "description": "PostgreSQL is away; try again after `Retry-After`"},
 }
 

@@ -20,6 +20,7 @@ class Scope(StrEnum):
     METRICS_READ = "metrics:read"
     ALARMS_READ = "alarms:read"
     ALARMS_WRITE = "alarms:write"
+    PATIENTS_ERASE = "patients:erase"
 
 
 GATEWAY_SCOPES = frozenset({Scope.READINGS_WRITE, Scope.ERRORS_WRITE})

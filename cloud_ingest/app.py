@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
@@ -33,7 +34,16 @@ from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
 from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.registry import Registry
-from cloud_ingest.routes import alarms, health, heartbeat, measurements, metrics, oauth, reconciliation
+from cloud_ingest.routes import (
+    alarms,
+    erasures,
+    health,
+    heartbeat,
+    measurements,
+    metrics,
+    oauth,
+    reconciliation,
+)
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.routes.security import secured
@@ -41,6 +51,7 @@ from cloud_ingest.settings import Settings
 from cloud_ingest.signing_keys import SigningKeys
 from cloud_ingest.spool import Spool
 from cloud_ingest.tokens import Tokens
+from vitals.reading import plainly
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
             yield
 
     app = FastAPI(title="Kidjamo ingestion", version=API_VERSION, description=DESCRIPTION, lifespan=lifespan)
-    modules = (measurements, heartbeat, alarms, health, metrics, reconciliation)
+    modules = (measurements, heartbeat, alarms, erasures, health, metrics, reconciliation)
     routers = [each.router for each in modules]
     for router in [*routers, oauth.router] if guard else routers:
         app.include_router(router)
@@ -108,8 +119,8 @@ async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) ->
     register = AlarmRegister(settings, database)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
-        recorder = RecorderView(settings) if database else None
-        yield Parts(ingestion, spool, guard, kafka, database, register, recorder, datetime.now(UTC))
+        recorder, began = RecorderView(settings) if database else None, datetime.now(UTC)
+        yield Parts(ingestion, spool, guard, kafka, database, register, recorder, began, settings)
     finally:
         replay.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -142,7 +153,13 @@ def _refuse_in_one_form(app: FastAPI) -> None:
 
     @app.exception_handler(DatabaseAway)
     async def database_away(_request: Request, error: DatabaseAway) -> Response:
+        log.warning("503: %s", error)
         return refusal(503, "database_away", str(error), {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.exception_handler(RequestValidationError)
+    async def unusable(_request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        return refusal(422, "invalid", plainly(first["type"], first["msg"]), field=str(first["loc"][-1]))
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:

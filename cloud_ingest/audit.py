@@ -28,6 +28,7 @@ class Action(StrEnum):
     GATEWAY_ADDED = "gateway_added"
     GATEWAY_CHANGED = "gateway_changed"
     GATEWAY_REVOKED = "gateway_revoked"
+    ERASURE_REQUESTED = "erasure_requested"
     KEY_MADE = "key_made"
     KEY_REMOVED = "key_removed"
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
-from cloud_ingest import access_cli
+from cloud_ingest import access_cli, keeping_cli
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.log_format import LogFormat
 from cloud_ingest.settings import Settings
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
     access_cli.add_commands(commands)
+    keeping_cli.add_commands(commands)
     _add_replay(commands)
     return parser
 

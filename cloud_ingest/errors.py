@@ -15,8 +15,9 @@ KidjamoError (vitals.errors)
  ├─ SpoolUnavailable     the spool is full, broken or held by another process
  ├─ NotDurable           neither Kafka nor the spool took the records: 503
  ├─ KafkaAway            Kafka does not answer, or not as it should
- ├─ DatabaseAway         PostgreSQL does not answer, or refuses
+ ├─ DatabaseAway         PostgreSQL does not answer, or refuses: 503
  ├─ TakenOver            another alarms process has taken this one's place
+ ├─ NotErased            rows of an erased child are left
  └─ PortBusy             another process listens where we should
 """
 
@@ -152,6 +153,10 @@ class DatabaseAway(KidjamoError):
 
 class TakenOver(KidjamoError):
     """Another alarms process works in this one's place; two would wake people twice."""
+
+
+class NotErased(KidjamoError):
+    """Counting after an erasure found rows; says in which tables."""
 
 
 class PortBusy(KidjamoError):

@@ -41,10 +41,13 @@ class Guard:
 
     Args:
         rate: units a second each client may use, about a reading each.
+
+    Attributes:
+        audit: where it is written down.
     """
 
     def __init__(self, registry: Registry, tokens: Tokens, audit: Audit, rate: float) -> None:
-        self._registry, self._tokens, self._audit = registry, tokens, audit
+        self._registry, self._tokens, self.audit = registry, tokens, audit
         self._usage = Throttle(rate, rate * BURST_S)
         self._failures = Throttle(FAILURES_PER_S, FAILURES_BURST)
         self._told = Throttle(REFUSED_READINGS_PER_S, 1)
@@ -64,7 +67,7 @@ class Guard:
         self._usage.charge(gateway_id, 1, time.monotonic())
         if scope not in caller.scopes:
             if self._told.take(f"{gateway_id}/{scope}", time.monotonic()):
-                self._audit.write(Action.ACCESS_REFUSED, gateway=gateway_id, reason=f"lacks {scope}")
+                self.audit.write(Action.ACCESS_REFUSED, gateway=gateway_id, reason=f"lacks {scope}")
             raise Forbidden(scope)
         return caller
 
@@ -99,7 +102,7 @@ class Guard:
             raise OAuthRefused(
                 "invalid_scope", f"this client may have: {' '.join(sorted(registration.scopes))}"
             )
-        self._audit.write(
+        self.audit.write(
             Action.TOKEN_ISSUED, gateway=gateway_id, scope=" ".join(sorted(scopes)), address=address
         )
         return Grant(self._tokens.issue(registration, scopes), self._tokens.lifetime_s, scopes)
@@ -108,7 +111,7 @@ class Guard:
         """Write down that a gateway spoke for another's device, once a minute for each."""
         gateway_id = caller.gateway_id or ""
         if self._told.take(f"{gateway_id}/{refused.field}/{refused.claimed}", time.monotonic()):
-            self._audit.write(
+            self.audit.write(
                 Action.READING_REFUSED, gateway=gateway_id, reason=str(refused), claimed=refused.claimed
             )
 
@@ -136,7 +139,7 @@ class Guard:
         if wait := self._failures.wait(source, now):
             raise TooMany("refused attempts", wait)
         self._failures.charge(source, 1, now)
-        self._audit.write(action, gateway=gateway_id, reason=reason, address=address)
+        self.audit.write(action, gateway=gateway_id, reason=reason, address=address)
 
 
 def network_of(address: str) -> str:

@@ -24,6 +24,9 @@ class Pseudonyms(Protocol):
     def pseudonym(self, patient_id: str) -> str:
         """Pseudonym of one patient."""
 
+    def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
+        """Pseudonyms of one patient under each key version, the newest first."""
+
     def scrub(self, data: bytes) -> bytes:
         """Bytes with every patient identifier in them replaced."""
 
@@ -37,7 +40,7 @@ class Remembered:
 
     def __init__(self, source: Pseudonyms) -> None:
         self.pseudonym = lru_cache(REMEMBERED)(source.pseudonym)
-        self.scrub = source.scrub
+        self.scrub, self.every_pseudonym = source.scrub, source.every_pseudonym
 
 
 def pseudonyms(settings: Settings) -> Pseudonyms:

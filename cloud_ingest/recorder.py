@@ -22,11 +22,13 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from psycopg2.extensions import connection, cursor
 from psycopg2.extras import execute_values
 
+from cloud_ingest.admission import admitted
 from cloud_ingest.database import connect
 from cloud_ingest.dead_letter import dead_letter
 from cloud_ingest.errors import DatabaseAway, KafkaAway, NotDurable
 from cloud_ingest.kafka_watch import admin_client, create_topics
 from cloud_ingest.migrations import migrate
+from cloud_ingest.partitions import Partitions
 from cloud_ingest.publisher import producer_settings
 from cloud_ingest.recorder_books import Position, enter
 from cloud_ingest.rows import TABLES, Row, Table, error_row, row_of
@@ -80,6 +82,7 @@ class Recorder:
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._settings, self._stop = settings, stop
         self._database: connection | None = None
+        self._partitions = Partitions(settings.pg_retention_months)
         self._producer = Producer(producer_settings(settings.kafka) | {"client.id": GROUP, "logger": log})
 
     def run(self) -> None:
@@ -93,6 +96,7 @@ class Recorder:
         log.info("recording %s", ", ".join(KAFKA_TOPICS))
         try:
             while not self._stop.is_set():
+                self._until_done("look after partitions", self._upkeep)
                 self._step(consumer)
         finally:
             consumer.close()
@@ -101,6 +105,14 @@ class Recorder:
 
     def _create_topics(self) -> None:
         create_topics(admin_client(self._settings.kafka), 2.0)
+
+    def _upkeep(self) -> None:
+        self._partitions.upkeep(self._connected())
+
+    def _connected(self) -> connection:
+        if self._database is None:
+            self._database = connect(self._settings, GROUP)
+        return self._database
 
     def _step(self, consumer: Consumer) -> None:
         messages = [message for message in consumer.consume(BATCH, POLL_S) if not _is_error(message)]
@@ -121,14 +133,14 @@ class Recorder:
             todo.popleft()
 
     def _record(self, batch: Batch) -> None:
-        if self._database is None:
-            self._database = connect(self._settings, GROUP)
+        database = self._connected()
+        self._partitions.ensure(database, [(each.table, each.row) for each in batch.rows])
         try:
-            with self._database, self._database.cursor() as cur:
+            with database, database.cursor() as cur:
                 _enter(cur, batch, _insert(cur, batch.rows))
         except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
             log.warning("a batch holds a row PostgreSQL refuses (%s): one by one", type(error).__name__)
-            self._record_singly(self._database, batch)
+            self._record_singly(database, batch)
 
     def _record_singly(self, database: connection, batch: Batch) -> None:
         inserted: Counter[str] = Counter()
@@ -257,7 +269,8 @@ def _insert(cur: cursor, parsed: Sequence[Parsed]) -> Counter[str]:
     """Insert rows; returns how many were new, by topic."""
     inserted: Counter[str] = Counter()
     for topic, table in TABLES.items():
-        if rows := [each.row for each in parsed if each.table is table]:
+        rows = [each.row for each in parsed if each.table is table]
+        if rows and (rows := admitted(cur, table, rows)):
             execute_values(cur, table.insert, rows, page_size=len(rows))
             inserted[topic] = cur.rowcount
     return inserted

@@ -52,8 +52,8 @@ class Letter(ErrorValue):
 class Selection:
     """Which dead letters to send again; what is None or empty selects all.
 
-    A letter about another gateway's device is taken only where its `error_id` is given: that somebody may speak
-    for a child is for a person to decide.
+    A letter about another gateway's device is taken only where its `error_id` is given: who may speak for a
+    child is for a person to decide.
 
     Attributes:
         since, until: when it was refused, UTC; `until` is excluded.
@@ -101,6 +101,10 @@ class KnownByPseudonym:
     def pseudonym(self, patient_id: str) -> str:
         """Pseudonym of a patient, or of one who is known by pseudonym only."""
         return patient_id if _PSEUDONYM.fullmatch(patient_id) else self._source.pseudonym(patient_id)
+
+    def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
+        """Pseudonyms of a patient under all keys."""
+        return self._source.every_pseudonym(patient_id)
 
     def scrub(self, data: bytes) -> bytes:
         """Bytes with every patient identifier in them replaced."""

@@ -94,13 +94,23 @@ class Table:
     """Where a topic's values go.
 
     Attributes:
-        columns: in the order of the rows.
+        columns: in the order of the rows; the identity comes first.
         row: one decoded value as a row.
     """
 
     name: str
     columns: tuple[str, ...]
     row: Callable[[object], Row]
+
+    @property
+    def timestamp(self) -> int:
+        """Where in a row its time stands."""
+        return self.columns.index("timestamp")
+
+    @property
+    def patient(self) -> int | None:
+        """Where in a row its patient stands, where it has one."""
+        return self.columns.index("patient_id") if "patient_id" in self.columns else None
 
     @property
     def insert(self) -> str:

@@ -56,6 +56,8 @@ class Settings(BaseModel):
     pg_password: SecretStr | None = Field(None, alias="PGPASSWORD")
     pg_connect_timeout: Annotated[int, Field(ge=1)] = Field(2, alias="PGCONNECT_TIMEOUT")
 
+    pg_retention_months: Annotated[int, Field(ge=1)] | None = Field(None, alias="PG_RETENTION_MONTHS")
+
     spool_path: Path = Field(Path("data/spool"), alias="SPOOL_PATH")
     spool_max_mb: Annotated[int, Field(ge=1)] = Field(512, alias="SPOOL_MAX_MB")
     metrics_csv: Path = Field(Path("evidence/metrics/ingestion_metrics.csv"), alias="METRICS_CSV")

@@ -10,6 +10,7 @@ from typing import Annotated
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
 
 from vitals.episodes import Phase
 from vitals.notices import Group
@@ -23,6 +24,8 @@ SILENT_AFTER = timedelta(minutes=2)
 MOST_CHILDREN = 1000
 LONGEST_TEXT, LONGEST_NAME = 300, 60
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+_NAMES: JsonDict = {"propertyNames": {"maxLength": LONGEST_TEXT, "pattern": _PRINTABLE}}
+"""What pydantic checks of keys, but does not write into a schema."""
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, pattern=_PRINTABLE)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=_PRINTABLE)]
 """Of somebody who acknowledges."""
@@ -61,9 +64,9 @@ class Heartbeat(_Frozen):
     status_id: UUID
     gateway_id: Identifier
     timestamp: UtcTime
-    parts: Annotated[dict[Text, Text], Field(max_length=50)] = {}
-    outbox_pending: Annotated[int, Field(ge=0, lt=2**63)] | None = None
-    contacts_reachable: bool = False
+    parts: Annotated[dict[Text, Text], Field(max_length=50, json_schema_extra=_NAMES)] = {}
+    outbox_pending: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    contacts_reachable: Annotated[bool, Field(strict=True)] = False
     watches: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CHILDREN)] = ()
     episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=4 * MOST_CHILDREN)] = ()
 

@@ -58,10 +58,15 @@ class Pseudonymiser:
 
     def pseudonym(self, patient_id: str) -> str:
         """The pseudonym of one patient under the newest key."""
-        version = max(self.keys)
-        digest = hmac.new(
-            self.keys[version], patient_id.encode(errors="surrogatepass"), hashlib.sha256
-        ).hexdigest()
+        return self._under(max(self.keys), patient_id)
+
+    def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
+        """The pseudonyms of one patient under each key, the newest first."""
+        return tuple(self._under(version, patient_id) for version in sorted(self.keys, reverse=True))
+
+    def _under(self, version: int, patient_id: str) -> str:
+        message = patient_id.encode(errors="surrogatepass")
+        digest = hmac.new(self.keys[version], message, hashlib.sha256).hexdigest()
         return f"p{version}_{digest[:32]}"
 
     def scrub(self, data: bytes) -> bytes:
@@ -80,6 +85,10 @@ class ClearIdentifiers:
     def pseudonym(self, patient_id: str) -> str:
         """The identifier itself."""
         return patient_id
+
+    def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
+        """The identifier itself."""
+        return (patient_id,)
 
     def scrub(self, data: bytes) -> bytes:
         """The bytes themselves."""

@@ -88,7 +88,7 @@ class Measurements(_Frozen):
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
-        if not self.present():
+        if all(getattr(self, vital.field) is None for vital in VITALS):
             raise ValueError(f"at least one of {', '.join(vital.field for vital in VITALS)} is needed")
         return self
 
@@ -99,9 +99,10 @@ class Measurements(_Frozen):
 
     def invalid_fields(self) -> tuple[str, ...]:
         """Fields whose value no body can have, such as the 0 a device reports when its probe is off."""
-        values = ((vital, getattr(self, vital.field)) for vital in VITALS)
         return tuple(
-            vital.field for vital, value in values if value is not None and not vital.is_plausible(value)
+            vital.field
+            for vital in VITALS
+            if (value := getattr(self, vital.field)) is not None and not vital.is_plausible(value)
         )
 
     def plausible(self, field: str) -> float | None:
@@ -202,8 +203,12 @@ _PLAINLY = {
 def invalid_reading(error: ValidationError) -> InvalidReading:
     """The first complaint of pydantic, without the value it complains of."""
     first = error.errors(include_url=False, include_input=False)[0]
-    reason = _PLAINLY.get(first["type"]) or first["msg"].removeprefix("Value error, ")
-    return InvalidReading(".".join(str(part) for part in first["loc"]), reason)
+    return InvalidReading(".".join(str(part) for part in first["loc"]), plainly(first["type"], first["msg"]))
+
+
+def plainly(kind: str, message: str) -> str:
+    """A complaint of pydantic, by its type and message, in words that quote nothing."""
+    return _PLAINLY.get(kind) or message.removeprefix("Value error, ")
 
 
 def derived_message_id(device_id: str, boot: int, seq: int, device_time_ms: int) -> UUID:

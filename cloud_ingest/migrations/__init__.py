@@ -16,8 +16,8 @@ _LOCK = 5_071_946_017
 """Advisory lock that lets one process migrate at a time."""
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the database to the newest schema; does nothing where it is there already.
+def migrate(settings: Settings, revision: str = "head") -> None:
+    """Bring the database to a revision, the newest unless one is named; does nothing where it is past it.
 
     Raises:
         DatabaseAway: it does not answer, or refuses.
@@ -36,7 +36,7 @@ def migrate(settings: Settings) -> None:
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise DatabaseAway(f"{settings.pg_database}: {error}") from error
 

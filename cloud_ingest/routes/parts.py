@@ -20,6 +20,7 @@ from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.probes import Probe
+from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
 from vitals.errors import InvalidReading
 from vitals.reading import invalid_reading, parse_json
@@ -37,6 +38,7 @@ class Parts:
         guard: None where authentication is off.
         database, recorder: None where no database is configured.
         started: when this process began, UTC.
+        settings: for the rare request that needs a connection of its own.
     """
 
     ingestion: Ingestion
@@ -47,6 +49,7 @@ class Parts:
     alarms: AlarmRegister
     recorder: Callable[[], dict[str, Any]] | None
     started: datetime
+    settings: Settings
 
 
 def parts_of(request: Request) -> Parts:
@@ -129,6 +132,8 @@ def json_response(document: Any, status: int = 200, headers: dict[str, str] | No
     return Response(to_json(document), status, headers, "application/json")
 
 
-def refusal(status: int, code: str, reason: str, headers: dict[str, str] | None = None) -> Response:
+def refusal(
+    status: int, code: str, reason: str, headers: dict[str, str] | None = None, field: str = ""
+) -> Response:
     """The one form in which everything is refused."""
-    return json_response({"error": code, "field": "", "reason": reason}, status, headers)
+    return json_response({"error": code, "field": field, "reason": reason}, status, headers)

@@ -19,6 +19,7 @@ _MEANING = {
     Scope.METRICS_READ: "Read the counters",
     Scope.ALARMS_READ: "See which alarms stand",
     Scope.ALARMS_WRITE: "Acknowledge alarms",
+    Scope.PATIENTS_ERASE: "Have a child erased",
 }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from cloud_ingest.rows import Row, Table, row_of
+
 NORMAL: dict[str, Any] = {
     "patient_id": "patient-001-ss",
     "device_id": "bracelet-001",
@@ -20,3 +22,10 @@ CRISIS: dict[str, Any] = {
 def reading(base: dict[str, Any] = NORMAL, **changes: Any) -> dict[str, Any]:
     """A copy of a reading with some fields changed."""
     return {**copy.deepcopy(base), **changes}
+
+
+def a_row(table: Table, value: bytes) -> Row:
+    """The row a message becomes."""
+    row = row_of(table, value)
+    assert row is not None
+    return row

@@ -9,7 +9,7 @@ import schemathesis
 from hypothesis import strategies as st
 
 PAST = st.datetimes(datetime(1970, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC))
-WHOLE = ("seq", "boot", "battery_pct")
+WHOLE = ("seq", "boot", "battery_pct", "outbox_pending")
 
 # A moment more than five minutes ahead is quarantined with 422, which the schema cannot express.
 schemathesis.openapi.format("date-time", PAST.map(datetime.isoformat))

@@ -39,7 +39,18 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
 
 @pytest.mark.parametrize(
     "command",
-    ["serve", "recorder", "alarms", "migrate", "topics", "gateway", "keys", "replay-errors"],
+    [
+        "serve",
+        "recorder",
+        "alarms",
+        "migrate",
+        "topics",
+        "gateway",
+        "keys",
+        "replay-errors",
+        "erase",
+        "rekey",
+    ],
 )
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

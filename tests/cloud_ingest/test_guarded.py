@@ -18,9 +18,12 @@ import zstandard
 from cryptography.hazmat.primitives import serialization
 
 from cloud_ingest.access import Scope
+from cloud_ingest.migrations import migrate
 from cloud_ingest.registry import Registry
+from cloud_ingest.settings import Settings
 from cloud_ingest.signing_keys import SigningKeys
 from deploy.local.kafka import KafkaBroker
+from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.forgeries import confused, unsigned
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading
@@ -164,7 +167,7 @@ def test_openapi_says_how_to_get_in(guarded: Guarded) -> None:
     assert flow["tokenUrl"] == "/oauth/token"
     assert set(flow["scopes"]) == {
         *("readings:write", "errors:write", "metrics:read"),
-        *("alarms:read", "alarms:write"),
+        *("alarms:read", "alarms:write", "patients:erase"),
     }
     assert document["paths"]["/iot/measurements"]["post"]["security"] == [{"gateway": ["readings:write"]}]
     assert document["paths"]["/metrics"]["get"]["security"] == [{"gateway": ["metrics:read"]}]
@@ -368,3 +371,27 @@ def test_alarms_open_to_their_own_scopes_only(guarded: Guarded) -> None:
     assert guarded.api.http.get("/alarms").status_code == 401
     assert guarded.api.http.get("/alarms", headers=sending).status_code == 403
     assert guarded.api.http.get("/alarms", headers=seeing).status_code == 503  # let in; there is no database
+
+
+def test_erasure_opens_to_its_own_scope_and_is_written_down(
+    own_kafka: KafkaBroker, own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    dsn = own_postgres.database("guarded_erasure")
+    variables = environment(tmp_path, own_kafka.bootstrap, API_AUTH="on", **dsn.env())
+    migrate(Settings.from_environment(variables))
+    secret = register(variables, "gw-1", "bracelet-001")
+    officer = register(variables, "officer", scopes=frozenset({Scope.PATIENTS_ERASE}))
+    with RunningApi(variables) as api:
+        guarded = Guarded(api, secret, variables)
+        sending = {"Authorization": f"Bearer {guarded.token()}"}
+        erasing = {"Authorization": f"Bearer {guarded.token('officer', officer)}"}
+        assert api.http.delete("/patients/patient-001-ss").status_code == 401
+        assert api.http.delete("/patients/patient-001-ss", headers=sending).status_code == 403
+        made = api.http.delete("/patients/patient-001-ss", headers=erasing)
+        assert made.status_code == 202
+        assert api.http.get(made.headers["location"], headers=sending).status_code == 403
+        assert api.http.get(made.headers["location"], headers=erasing).json()["state"] == "requested"
+        written = guarded.audit()[-1]
+        assert (written["action"], written["gateway"]) == ("erasure_requested", "officer")
+        assert written["request"] == made.json()["request_id"]
+        assert "patient-001" not in json.dumps(guarded.audit())

@@ -41,7 +41,8 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
     rows = fetch(
         database,
         "SELECT table_name, string_agg(column_name, ' ' ORDER BY ordinal_position)"
-        " FROM information_schema.columns WHERE table_schema IN ('public', 'identity') GROUP BY 1",
+        " FROM information_schema.columns WHERE table_schema IN ('public', 'identity')"
+        " AND table_name !~ '_(default|[0-9]{4}_[0-9]{2})$' GROUP BY 1",
     )
     assert dict(rows) == {
         "alembic_version": "version_num",
@@ -55,7 +56,7 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
         "ingestion_errors": "error_id timestamp recorded_at source reason field original device_id"
         " gateway_id",
         "patients": "pseudonym display_name",
-        "alarm_states": "kind id state updated_at",
+        "alarm_states": "kind id state updated_at patient_id",
         "alarm_positions": "topic partition position",
         "alarm_acknowledgements": "acknowledgement_id patient_id condition alarm_group silence_s"
         " retires by at"
@@ -63,6 +64,9 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
         "alarm_notifications": "notification_id contact patient_id about message at told_at",
         "recorder_books": "topic since consumed recorded duplicates dead_letters heartbeats skipped",
         "recorder_offsets": "topic partition next_offset",
+        "erasure_requests": "request_id pseudonyms requested_at requested_by database_state database_done_at"
+        " rows_erased lake_state lake_done_at lifted_at",
+        "pseudonym_links": "old_pseudonym new_pseudonym linked_at database_done_at lake_done_at",
     }
 
 
@@ -73,8 +77,68 @@ def test_the_reader_sees_public_tables_and_no_names(database: connection) -> Non
         assert fetch(database, f"SELECT * FROM {table}") == []
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         fetch(database, "SELECT * FROM identity.patients")
+    for statement in (
+        "DELETE FROM measurements",
+        "INSERT INTO measurements_default SELECT * FROM measurements",
+        "SELECT * FROM erasure_requests",
+        "SELECT ensure_month('measurements', '2020-01-01')",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(database, statement)
+
+
+def test_a_new_partition_is_open_to_the_same_roles(database: connection) -> None:
+    run(database, "SET ROLE kidjamo_recorder")
+    run(database, "SELECT ensure_month('measurements', '2024-02-01')")
+    run(
+        database,
+        "INSERT INTO measurements (message_id, patient_id, device_id, timestamp)"
+        " VALUES (gen_random_uuid(), 'p1_x', 'd', '2024-02-29T12:00Z')",
+    )
+    for statement in ("DROP TABLE measurements_2024_02", "DELETE FROM measurements_2024_02"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(database, statement)
+    run(database, "SET ROLE kidjamo_reader")
+    assert fetch(database, "SELECT patient_id FROM measurements_2024_02") == [("p1_x",)]
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        run(database, "DELETE FROM measurements")
+        run(database, "DELETE FROM measurements_2024_02")
+    run(database, "SET ROLE kidjamo_clinician")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        fetch(database, "SELECT * FROM measurements_2024_02")
+
+
+def test_the_keeper_erases_and_adds_no_reading(database: connection) -> None:
+    run(database, "SET ROLE kidjamo_keeper")
+    run(database, "DELETE FROM measurements")
+    run(database, "DELETE FROM identity.patients")
+    for statement in (
+        "INSERT INTO measurements (message_id, patient_id, device_id, timestamp)"
+        " VALUES (gen_random_uuid(), 'p1_x', 'd', now())",
+        "DELETE FROM alembic_version",
+        "SELECT drop_months_before('measurements', '2020-01-01')",
+    ):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(database, statement)
+
+
+def test_an_older_database_keeps_its_rows(postgres: PostgresServer) -> None:
+    dsn = postgres.database("before_partitions")
+    settings = Settings.from_environment(dsn.env())
+    migrate(settings, "0001")
+    made = dsn.connect()
+    made.autocommit = True
+    run(
+        made,
+        "INSERT INTO measurements (message_id, patient_id, device_id, timestamp, recorded_at)"
+        " SELECT gen_random_uuid(), 'p1_x', 'd', moment, '2026-01-01T00:00Z' FROM"
+        " unnest(ARRAY[now(), now() - interval '2 months', '1970-01-01T00:00Z', '2999-01-01T00:00Z']) moment",
+    )
+    before = fetch(made, "SELECT * FROM measurements ORDER BY message_id")
+    migrate(settings)
+    assert fetch(made, "SELECT * FROM measurements ORDER BY message_id") == before
+    assert len(before) == 4
+    assert fetch(made, "SELECT count(*) FROM measurements_default") == [(2,)]
+    made.close()
 
 
 def test_the_recorder_adds_and_takes_nothing_away(database: connection) -> None:

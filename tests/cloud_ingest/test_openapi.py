@@ -7,13 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cloud_ingest.migrations import migrate
+from cloud_ingest.settings import Settings
+from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_api_does_what_its_document_says(tmp_path: Path) -> None:
-    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+def test_api_does_what_its_document_says(own_postgres: PostgresServer, tmp_path: Path) -> None:
+    variables = environment(tmp_path, NOWHERE, **own_postgres.database("openapi").env())
+    migrate(Settings.from_environment(variables))
+    with RunningApi(variables) as api:
         arguments = ["run", f"{api.http.base_url}/openapi.json", "--checks", "all", "--seed", "1"]
         bounds = ["--max-examples", "40", "--max-time", "35", "--generation-database", "none", "--no-color"]
         done = subprocess.run(

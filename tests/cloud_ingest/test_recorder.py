@@ -76,15 +76,14 @@ def count(dsn: Dsn, table: str, device: str) -> int:
 
 
 def value(device: str, **changes: Any) -> bytes:
-    document = reading(
-        device_id=device,
-        message_id=str(uuid4()),
-        ingestion_timestamp="2025-08-24T10:30:01Z",
-        api_version="1.0.0",
-        invalid_fields=[],
-        quality_score=100.0,
-        **changes,
-    )
+    defaults: dict[str, Any] = {
+        "message_id": str(uuid4()),
+        "ingestion_timestamp": "2025-08-24T10:30:01Z",
+        "api_version": "1.0.0",
+        "invalid_fields": [],
+        "quality_score": 100.0,
+    }
+    document = reading(device_id=device, **defaults | changes)
     return json.dumps(document).encode()
 
 

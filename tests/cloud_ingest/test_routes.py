@@ -316,8 +316,9 @@ def test_openapi_describes_every_route_with_examples(api: RunningApi) -> None:
     document = api.http.get("/openapi.json").json()
     alarms = {"/alarms/{patient_id}/acknowledge", "/alarms/conditions/acknowledge"}
     ingestion = {"/iot/measurements", "/ingest", "/iot/errors", "/iot/heartbeat"}
+    erasure = {"/patients/{patient_id}", "/erasures/{request_id}"}
     looked_at = {"/alarms", "/health", "/metrics", "/reconciliation"}
-    assert set(document["paths"]) == ingestion | alarms | looked_at
+    assert set(document["paths"]) == ingestion | alarms | erasure | looked_at
     schemas = document["components"]["schemas"]
     for path in ingestion | alarms:
         content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]

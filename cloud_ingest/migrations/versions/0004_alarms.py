@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0003"
 
 TABLES = """
 CREATE TABLE alarm_states (
@@ -11,6 +11,7 @@ CREATE TABLE alarm_states (
     id text NOT NULL,
     state jsonb NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now(),
+    patient_id text GENERATED ALWAYS AS (CASE kind WHEN 'child' THEN id END) STORED UNIQUE,
     PRIMARY KEY (kind, id)
 );
 

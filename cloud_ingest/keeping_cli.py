@@ -1,0 +1,109 @@
+"""The commands `kidjamo-ingest erase` and `rekey`: what an operator does to the rows that are kept."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from cloud_ingest.errors import DatabaseAway, InvalidSettings
+from cloud_ingest.settings import Settings
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+OK, FAILURE = 0, 1
+
+_ERASE = (
+    "erase the children whose erasure was requested (DELETE /patients/{id}) from PostgreSQL: rows first, the"
+    " name last; counts afterwards and exits with 1 if a row is left. Safe to run again; run it from a timer"
+)
+_REKEY = (
+    "after a new key version was added to PSEUDONYM_KEY_FILE and the API was restarted: move the listed"
+    " patients' rows to their new pseudonyms, in portions; old pseudonyms still resolve. Can be broken off"
+    " and run again"
+)
+
+
+def add_commands(commands: Any) -> None:
+    """Add both to the subcommands of a parser."""
+    erase = commands.add_parser("erase", help=_ERASE, description=_ERASE)
+    erase.add_argument(
+        "--lift",
+        metavar="REQUEST_ID",
+        type=UUID,
+        help="instead, let the messages of a child in again whose erasure this request asked for",
+    )
+    erase.set_defaults(command=_erase)
+    rekey = commands.add_parser("rekey", help=_REKEY, description=_REKEY)
+    rekey.add_argument(
+        "--patients",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="clear patient identifiers, one a line; it is only read here, remove it afterwards",
+    )
+    rekey.set_defaults(command=_rekey)
+
+
+def _erase(settings: Settings, chosen: argparse.Namespace) -> int:
+    from cloud_ingest.erasure import erase_requested, lift
+
+    with _database(settings) as database:
+        if chosen.lift:
+            lifted = lift(database, chosen.lift)
+            print(f"{chosen.lift}: {'lifted' if lifted else 'no such request stands'}")
+            return OK if lifted else FAILURE
+        erased = erase_requested(database)
+    for each in erased:
+        print(f"{each.request_id}: {sum(each.rows_erased.values())} rows erased, 0 left")
+    print(f"{len(erased)} requests done")
+    return OK
+
+
+def _rekey(settings: Settings, chosen: argparse.Namespace) -> int:
+    from cloud_ingest.pseudonym_key import load_key
+    from cloud_ingest.rekey import rekey
+
+    patients = _lines(chosen.patients)
+    keys = load_key(settings.key_file)
+    with _database(settings) as database:
+        moved = rekey(database, keys, patients)
+    print(f"{moved.links} pseudonyms replaced, {moved.rows} rows moved")
+    if moved.others:
+        print(
+            f"{moved.others} pseudonyms of older keys still hold readings: their patients are not in the list"
+        )
+    return OK
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[connection]:
+    """A connection; its errors in our words.
+
+    Raises:
+        DatabaseAway: it does not answer, or refuses.
+    """
+    import psycopg2
+
+    from cloud_ingest.database import connect
+
+    try:
+        database = connect(settings, "kidjamo-ingest keeping")
+        try:
+            yield database
+        finally:
+            database.close()
+    except psycopg2.Error as error:
+        raise DatabaseAway(f"{settings.pg_database}: {error}") from error
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        found = [line.strip() for line in path.read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path}: {error}") from None
+    return [line for line in found if line]

@@ -1,0 +1,75 @@
+"""Where children's rows are: every table of the public schema with a `patient_id`, found in the catalogue.
+
+A table that comes later is covered by erasure and rotation without being named here. A partitioned table
+counts as its leaves, so that rows can be worked on in portions by their place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor
+
+PORTION = 5_000
+"""Rows changed in one transaction."""
+
+_LEAVES = """
+SELECT c.relname, coalesce((SELECT relname FROM pg_class WHERE oid = pg_partition_root(c.oid)), c.relname),
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND a.attnum = ANY(i.indkey))
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attname = 'patient_id'
+ORDER BY 2, 1
+"""
+
+_BY_PATIENT = "patient_id = ANY(%(pseudonyms)s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A table, or one partition, and how to tell a child's rows in it.
+
+    Attributes:
+        table: name of the whole table.
+        name: its own, with the schema where it is not public.
+        condition: SQL over the parameter `pseudonyms`.
+        key: its columns that tell rows apart.
+        unique: whether the patient is part of a unique key, so that rows of two pseudonyms may collide.
+    """
+
+    table: str
+    name: str
+    condition: str = _BY_PATIENT
+    key: str = "ctid"
+    unique: bool = False
+
+    def count(self, cur: cursor, pseudonyms: list[str]) -> int:
+        """How many rows it holds of these pseudonyms."""
+        cur.execute(self._sql("SELECT count(*) FROM {table} WHERE {condition}"), {"pseudonyms": pseudonyms})
+        ((found,),) = cur.fetchall()
+        return int(found)
+
+    def delete(self, cur: cursor, pseudonyms: list[str]) -> int:
+        """Delete at most `PORTION` rows of these pseudonyms; returns how many."""
+        return self._change(cur, "DELETE FROM {table}", {"pseudonyms": pseudonyms})
+
+    def rename(self, cur: cursor, old: str, new: str) -> int:
+        """Give at most `PORTION` rows of one pseudonym to another; returns how many."""
+        return self._change(cur, "UPDATE {table} SET patient_id = %(new)s", {"pseudonyms": [old], "new": new})
+
+    def _change(self, cur: cursor, what: str, values: dict[str, Any]) -> int:
+        portion = " WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {condition} LIMIT %(portion)s)"
+        cur.execute(self._sql(what + portion), values | {"portion": PORTION})
+        return cur.rowcount
+
+    def _sql(self, statement: str) -> sql.Composed:
+        table = sql.Identifier(*self.name.split("."))
+        condition, key = sql.SQL(self.condition), sql.SQL(self.key)
+        return sql.SQL(statement).format(table=table, condition=condition, key=key)
+
+
+def leaves_with_patients(cur: cursor) -> list[Leaf]:
+    """All tables with a `patient_id`, as they are now."""
+    cur.execute(_LEAVES)
+    return [Leaf(table, name, unique=unique) for name, table, unique in cur.fetchall()]

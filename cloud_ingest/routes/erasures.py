@@ -1,0 +1,132 @@
+"""Erasing a child: the request, and how far it has come."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeVar
+from uuid import UUID
+
+import psycopg2
+from fastapi import APIRouter, Depends, HTTPException, Path
+from psycopg2.extensions import connection
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from cloud_ingest import erasure
+from cloud_ingest.access import Caller, Scope
+from cloud_ingest.audit import Action
+from cloud_ingest.database import connect
+from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.routes import documents as doc
+from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
+from vitals.reading import Identifier
+
+Eraser = Annotated[Caller, Depends(Needs(Scope.PATIENTS_ERASE))]
+
+router = APIRouter(tags=["erasure"])
+
+Found = TypeVar("Found")
+State = Literal["requested", "running", "done"]
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"model": doc.Refused, "description": "No valid bearer token"},
+    403: {"model": doc.Refused, "description": "A token without the scope"},
+    429: {"model": doc.Refused, "description": "Too much; come back after `Retry-After`"},
+    422: {"model": doc.Refused, "description": "No identifier of ours"},
+    503: {"model": doc.Refused, "description": "PostgreSQL is away; try again after `Retry-After`"},
+}
+
+
+class Store(BaseModel):
+    """How far one store has come."""
+
+    state: State
+    done_at: datetime | None = None
+    rows_erased: dict[str, int] | None = Field(None, examples=[{"measurements": 86400, "patients": 1}])
+
+
+class ErasureState(BaseModel):
+    """A request to erase a child; it names nobody."""
+
+    request_id: UUID
+    state: Literal["requested", "running", "done", "lifted"]
+    requested_at: datetime
+    database: Store
+    lake: Store
+
+    @classmethod
+    def of(cls, request: erasure.Erasure) -> ErasureState:
+        """The state of a request."""
+        return cls.model_validate(
+            {
+                "request_id": request.request_id,
+                "state": request.state,
+                "requested_at": request.requested_at,
+                "database": {
+                    "state": request.database_state,
+                    "done_at": request.database_done_at,
+                    "rows_erased": request.rows_erased,
+                },
+                "lake": {"state": request.lake_state, "done_at": request.lake_done_at},
+            }
+        )
+
+
+@router.delete(
+    "/patients/{patient_id}",
+    status_code=202,
+    summary="Erase a child from every store",
+    responses=_REFUSALS | {202: {"model": ErasureState, "description": "The request is on record"}},
+)
+async def delete_patient(
+    patient_id: Annotated[Identifier, Path()], parts: TheParts, caller: Eraser
+) -> Response:
+    """Put the request on record; stores erase on their own time, later messages of the child are left out.
+
+    Asking again while the request stands answers with the same one.
+    """
+    pseudonyms = parts.ingestion.intake.pseudonyms.every_pseudonym(patient_id)
+    by = caller.gateway_id or "api"
+    made = await _ask(parts, lambda database: erasure.request(database, pseudonyms, by))
+    if parts.guard:
+        parts.guard.audit.write(Action.ERASURE_REQUESTED, gateway=by, request=str(made.request_id))
+    state = ErasureState.of(made).model_dump(mode="json")
+    return json_response(state, 202, {"Location": f"/erasures/{made.request_id}"})
+
+
+@router.get(
+    "/erasures/{request_id}",
+    summary="How far an erasure has come",
+    responses=_REFUSALS
+    | {200: {"model": ErasureState}, 404: {"model": doc.Refused, "description": "No such request"}},
+)
+async def get_erasure(request_id: UUID, parts: TheParts, _caller: Eraser) -> Response:
+    """Answer the state in each store."""
+    found = await _ask(parts, lambda database: erasure.find(database, request_id))
+    if found is None:
+        raise HTTPException(404, "no such erasure request")
+    return json_response(ErasureState.of(found).model_dump(mode="json"))
+
+
+async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
+    """Put a question to PostgreSQL over a connection of its own: erasures are rare.
+
+    Raises:
+        DatabaseAway: it does not answer, or has not been migrated.
+    """
+
+    def ask() -> Found:
+        database = connect(parts.settings, "kidjamo-ingest erasures")
+        try:
+            with database, database.cursor() as cur:
+                cur.execute("SET statement_timeout = '5s'")
+            return question(database)
+        finally:
+            database.close()
+
+    try:
+        return await asyncio.to_thread(ask)
+    except psycopg2.Error as error:
+        raise DatabaseAway(f"PostgreSQL cannot take the request: {type(error).__name__}") from None

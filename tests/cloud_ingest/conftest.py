@@ -1,13 +1,16 @@
-"""Servers of these tests' own, which they stop and freeze."""
+"""Servers of these tests' own, which they stop and freeze; a database brought up to date for each test."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from psycopg2.extensions import connection
 
+from cloud_ingest.migrations import migrate
+from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
-from deploy.local.postgres import PostgresServer
+from deploy.local.postgres import Dsn, PostgresServer
 
 
 @pytest.fixture(scope="package")
@@ -26,3 +29,19 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def dsn(postgres: PostgresServer, request: pytest.FixtureRequest) -> Dsn:
+    """A database of the test's own, up to date."""
+    made = postgres.database(request.node.name[:60])
+    migrate(Settings.from_environment(made.env()))
+    return made
+
+
+@pytest.fixture
+def database(dsn: Dsn) -> Iterator[connection]:
+    """A connection to it."""
+    made = dsn.connect()
+    yield made
+    made.close()

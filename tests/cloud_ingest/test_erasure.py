@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,9 +15,7 @@ from cloud_ingest import erasure, patient_tables
 from cloud_ingest.admission import admitted
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotErased
-from cloud_ingest.migrations import migrate
 from cloud_ingest.rows import TABLES
-from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import a_row
@@ -28,20 +25,6 @@ from vitals.topics import MEASUREMENTS
 AWA, BINTA = "p1_" + "a" * 32, "p1_" + "b" * 32
 SAMPLE = "p1_b8351f60d5bad4bcd6f053c32d6ad094"
 """patient-001-ss under the key of `environment`."""
-
-
-@pytest.fixture
-def dsn(postgres: PostgresServer, request: pytest.FixtureRequest) -> Dsn:
-    made = postgres.database(request.node.name[:60])
-    migrate(Settings.from_environment(made.env()))
-    return made
-
-
-@pytest.fixture
-def database(dsn: Dsn) -> Iterator[connection]:
-    made = dsn.connect()
-    yield made
-    made.close()
 
 
 def run(database: connection, statement: str, *values: object) -> list[tuple[Any, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -13,11 +12,10 @@ import pytest
 from psycopg2.extensions import connection
 
 from cloud_ingest.admission import admitted
-from cloud_ingest.migrations import migrate
 from cloud_ingest.partitions import Partitions, first_of_month, own_month
 from cloud_ingest.rows import TABLES, Row, Table
 from cloud_ingest.settings import Settings
-from deploy.local.postgres import Dsn, PostgresServer
+from deploy.local.postgres import Dsn
 from tests.cloud_ingest.samples import a_row
 from tests.cloud_ingest.test_recorder import value
 from vitals.topics import MEASUREMENTS
@@ -34,20 +32,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
-
-
-@pytest.fixture
-def dsn(postgres: PostgresServer, request: pytest.FixtureRequest) -> Dsn:
-    made = postgres.database(request.node.name[:60])
-    migrate(Settings.from_environment(made.env()))
-    return made
-
-
-@pytest.fixture
-def database(dsn: Dsn) -> Iterator[connection]:
-    made = dsn.connect()
-    yield made
-    made.close()
 
 
 def fetch(database: connection, query: str, *values: object) -> list[tuple[Any, ...]]:

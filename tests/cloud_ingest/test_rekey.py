@@ -13,12 +13,10 @@ from cloud_ingest.cli import main
 from cloud_ingest.rows import TABLES
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.samples import a_row
-from tests.cloud_ingest.test_erasure import database, dsn, fill, keeper, run
+from tests.cloud_ingest.test_erasure import fill, keeper, run
 from tests.cloud_ingest.test_recorder import value
 from vitals.pseudonym import Pseudonymiser
 from vitals.topics import MEASUREMENTS
-
-__all__ = ["database", "dsn"]
 
 FIRST, SECOND, THIRD = bytes(range(32)), bytes(range(1, 33)), bytes(range(2, 34))
 BOTH = Pseudonymiser({1: FIRST, 2: SECOND})

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from cloud_ingest.migrations.roles import create_missing
+
 revision = "0001"
 down_revision = None
 
@@ -87,16 +89,6 @@ CREATE TABLE identity.patients (
 );
 """
 
-ROLE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        CREATE ROLE {role} NOLOGIN;
-    END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;  -- another database of this server made it a moment ago
-END $$
-"""
-
 GRANTS = """
 REVOKE ALL ON SCHEMA identity FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO kidjamo_recorder, kidjamo_reader;
@@ -111,8 +103,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON identity.patients TO kidjamo_clinician;
 def upgrade() -> None:
     """Make them."""
     op.execute(TABLES)
-    for role in ("kidjamo_recorder", "kidjamo_reader", "kidjamo_clinician"):
-        op.execute(ROLE.format(role=role))
+    create_missing("kidjamo_recorder", "kidjamo_reader", "kidjamo_clinician")
     op.execute(GRANTS)
 
 

@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from cloud_ingest.migrations.roles import create_missing
+
 revision = "0003"
 down_revision = "0002"
 
@@ -35,16 +37,6 @@ CREATE FUNCTION current_pseudonym(pseudonym text) RETURNS text LANGUAGE sql STAB
 $$;
 """
 
-ROLE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        CREATE ROLE {role} NOLOGIN;
-    END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;  -- another database of this server made it a moment ago
-END $$
-"""
-
 GRANTS = """
 REVOKE ALL ON erasure_requests FROM kidjamo_reader;
 GRANT SELECT ON erasure_requests, pseudonym_links TO kidjamo_recorder;
@@ -63,8 +55,7 @@ GRANT SELECT, INSERT, DELETE ON identity.patients TO kidjamo_keeper;
 def upgrade() -> None:
     """Make them."""
     op.execute(TABLES)
-    for role in ("kidjamo_keeper", "kidjamo_api"):
-        op.execute(ROLE.format(role=role))
+    create_missing("kidjamo_keeper", "kidjamo_api")
     op.execute(GRANTS)
 
 

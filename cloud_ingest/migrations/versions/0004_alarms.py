@@ -2,6 +2,8 @@
 
 from alembic import op
 
+from cloud_ingest.migrations.roles import create_missing
+
 revision = "0004"
 down_revision = "0003"
 
@@ -52,16 +54,6 @@ CREATE INDEX alarm_notifications_waiting ON alarm_notifications (at) WHERE told_
 CREATE INDEX alarm_notifications_patient ON alarm_notifications (patient_id, at DESC);
 """
 
-ROLE = """
-DO $$ BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') THEN
-        CREATE ROLE {role} NOLOGIN;
-    END IF;
-EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;  -- another database of this server made it a moment ago
-END $$
-"""
-
 GRANTS = """
 GRANT USAGE ON SCHEMA public TO kidjamo_alarms, kidjamo_api;
 GRANT SELECT, INSERT, UPDATE ON alarm_states, alarm_positions, alarm_notifications TO kidjamo_alarms;
@@ -74,8 +66,7 @@ GRANT SELECT, INSERT ON alarm_acknowledgements TO kidjamo_api;
 def upgrade() -> None:
     """Make them."""
     op.execute(TABLES)
-    for role in ("kidjamo_alarms", "kidjamo_api"):
-        op.execute(ROLE.format(role=role))
+    create_missing("kidjamo_alarms", "kidjamo_api")
     op.execute(GRANTS)
 
 

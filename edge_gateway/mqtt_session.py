@@ -29,6 +29,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_gateway.config import MqttConfig
+from edge_gateway.read_ahead import ReadAheadClient
 from vitals.backoff import Backoff
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,6 @@ _SESSION_KEPT_S = 0xFFFFFFFF
 _MOST_HELD = 0xFFFF
 """Messages the broker may send before the first is acknowledged, the most that MQTT can say: while the disk
 fails, readings are still judged. Some brokers (mosquitto 2.0) send more: then we stop reading."""
-_READ_AHEAD = 64 * 1024
 _PACKETS_A_TURN = 64
 """Packets read before other tasks get a turn."""
 
@@ -144,8 +144,8 @@ class MqttSession:
             self._published.pop(info.mid, None)
         return True
 
-    def _new_client(self) -> _Client:
-        client = _Client(
+    def _new_client(self) -> ReadAheadClient:
+        client = ReadAheadClient(
             CallbackAPIVersion.VERSION2,
             self._client_id,
             clean_session=None if self._v5 else False,
@@ -340,28 +340,6 @@ class MqttSession:
     def _say(self, state: str, level: int) -> None:
         log.log(level, "MQTT %s:%d: %s", self._config.host, self._config.port, state)
         self._on_state(state)
-
-
-class _Client(paho.Client):
-    """Asks the kernel once for all that has arrived; paho asks three times a packet, a fifth of its time."""
-
-    _ahead = memoryview(b"")
-
-    def has_more(self) -> bool:
-        """Whether bytes were read that are not parsed yet; then the socket may stay silent."""
-        sock = self.socket()
-        return bool(self._ahead) or (isinstance(sock, ssl.SSLSocket) and sock.pending() > 0)
-
-    def reconnect(self) -> MQTTErrorCode:
-        """Connect; what is left of the connection before is forgotten."""
-        self._ahead = memoryview(b"")
-        return super().reconnect()
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if not self._ahead:
-            self._ahead = memoryview(super()._sock_recv(_READ_AHEAD))
-        taken, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
-        return bytes(taken)
 
 
 def _connect_properties() -> Properties:

@@ -92,7 +92,7 @@ class Ingestion:
         outcomes: list[Outcome] = []
         for start in range(0, len(documents), _SLICE):
             part = documents[start : start + _SLICE]
-            outcomes += [self.intake.take(document, arrival.at, None, caller, flat=flat) for document in part]
+            outcomes += self.intake.take_all(part, arrival.at, caller, flat=flat)
             await asyncio.sleep(0)
         self._note(caller, outcomes)
         await self.delivery.deliver([record for outcome in outcomes for record in outcome.records])

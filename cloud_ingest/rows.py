@@ -166,7 +166,7 @@ def _measurement(document: object) -> Row:
         values.freq_card,
         values.freq_resp,
         values.temp_corp,
-        list(values.invalid_fields()),
+        list(values.invalid_fields),
         reading.quality_score,
         reading.source.value if reading.source else None,
         reading.late,

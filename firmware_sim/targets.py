@@ -181,7 +181,7 @@ class KafkaTarget:
         measurement = private.to_wire() | {
             "ingestion_timestamp": arrived,
             "api_version": API_VERSION,
-            "invalid_fields": list(reading.measurements.invalid_fields()),
+            "invalid_fields": list(reading.measurements.invalid_fields),
             "quality_score": quality_score(reading),
         }
         alerts = [

@@ -36,7 +36,7 @@ class Vital:
 
     def is_plausible(self, value: float) -> bool:
         """Whether a body can have this value; outside, the value is invalid, never critical."""
-        return (self.low <= value if self.low_included else self.low < value) and value <= self.high
+        return self.low < value <= self.high or (self.low_included and value == self.low)
 
 
 SPO2 = Vital("spo2_pct", "oxygen saturation", "saturation en oxygène", "%", ("59408-5", "2708-6"), 0, 100)

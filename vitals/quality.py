@@ -17,7 +17,7 @@ def quality_score(reading: Reading) -> float:
     reports motion, times 0.8 for low perfusion and times 0.5 for poor skin contact. The weights are the
     project's own convention for sorting readings; they have no clinical meaning.
     """
-    usable = sum(reading.measurements.plausible(vital.field) is not None for vital in VITALS)
+    usable = len(reading.measurements.present()) - len(reading.measurements.invalid_fields)
     score = 100.0 * usable / len(VITALS)
     if signal := reading.signal:
         score *= MOTION_FACTOR if signal.motion else 1

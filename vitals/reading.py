@@ -5,11 +5,11 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Self
 from uuid import UUID, uuid5
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     BaseModel,
     BeforeValidator,
@@ -30,7 +30,7 @@ NAMESPACE = UUID("5f1d7b0e-2c7a-5e4b-9a64-6b69646a616d")
 _LONGEST_DATE = len("2025-08-24")
 
 
-def _assume_utc(value: object) -> object:
+def _in_utc(value: object) -> object:
     """A timestamp without a zone is UTC; a number is not a timestamp."""
     if isinstance(value, str):
         try:
@@ -41,10 +41,8 @@ def _assume_utc(value: object) -> object:
             raise ValueError("must be an ISO 8601 date and time, as in 2025-08-24T10:30:00Z") from None
     if not isinstance(value, datetime):
         raise ValueError("must be an ISO 8601 date and time in a string")
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value
-
-
-def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
     try:
         return value.astimezone(UTC)
     except OverflowError:
@@ -60,7 +58,7 @@ def _only_text(value: object) -> object:
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/+#]+$")]
-UtcTime = Annotated[AwareDatetime, BeforeValidator(_assume_utc), AfterValidator(_in_utc)]
+UtcTime = Annotated[AwareDatetime, BeforeValidator(_in_utc)]
 
 
 class Source(StrEnum):
@@ -88,27 +86,27 @@ class Measurements(_Frozen):
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Self:
-        if all(getattr(self, vital.field) is None for vital in VITALS):
+        if set(vars(self).values()) == {None}:
             raise ValueError(f"at least one of {', '.join(vital.field for vital in VITALS)} is needed")
         return self
 
     def present(self) -> dict[str, float]:
         """The values that were measured, by field name."""
-        values = ((vital.field, getattr(self, vital.field)) for vital in VITALS)
-        return {field: value for field, value in values if value is not None}
+        return {vital.field: value for vital in VITALS if (value := getattr(self, vital.field)) is not None}
 
+    @cached_property
     def invalid_fields(self) -> tuple[str, ...]:
-        """Fields whose value no body can have, such as the 0 a device reports when its probe is off."""
-        return tuple(
-            vital.field
-            for vital in VITALS
-            if (value := getattr(self, vital.field)) is not None and not vital.is_plausible(value)
-        )
+        """Fields whose value no body can have, such as the 0 a device reports when its probe is off.
+
+        Judged once a reading: the rules, the quality and the published document all ask.
+        """
+        present = self.present().items()
+        return tuple([field for field, value in present if not BY_FIELD[field].is_plausible(value)])
 
     def plausible(self, field: str) -> float | None:
         """The value of one vital where it was measured and can be believed."""
         value: float | None = getattr(self, field)
-        return value if value is not None and BY_FIELD[field].is_plausible(value) else None
+        return None if field in self.invalid_fields else value
 
 
 class Signal(_Frozen):

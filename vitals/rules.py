@@ -168,13 +168,9 @@ def _is_fever_with_low_spo2(spo2: float, temperature: float) -> bool:
 
 
 def _technical(reading: Reading) -> Iterator[Alert]:
-    invalid = {
-        BY_FIELD[field]: getattr(reading.measurements, field)
-        for field in reading.measurements.invalid_fields()
-    }
-    off = [vital for vital, value in invalid.items() if value == 0]
-    no_contact = reading.signal is not None and reading.signal.contact is False
-    if off or no_contact:
+    values, signal = reading.measurements, reading.signal
+    off = [BY_FIELD[field] for field in values.invalid_fields if getattr(values, field) == 0]
+    if off or (signal and signal.contact is False):
         names_en = ", ".join(vital.name_en for vital in off) or "no skin contact"
         names_fr = ", ".join(vital.name_fr for vital in off) or "pas de contact avec la peau"
         yield _alert(
@@ -184,10 +180,10 @@ def _technical(reading: Reading) -> Iterator[Alert]:
             f"sensor off or not worn: {names_en}",
             f"capteur débranché ou non porté : {names_fr}",
         )
-    impossible = [vital for vital in invalid if vital not in off]
-    if impossible:
+    if len(off) < len(values.invalid_fields):
+        impossible = [BY_FIELD[field] for field in values.invalid_fields if getattr(values, field) != 0]
         first = impossible[0]
-        value = invalid[first]
+        value = getattr(values, first.field)
         yield _alert(
             AlertType.INVALID_VALUE,
             value,
@@ -195,7 +191,7 @@ def _technical(reading: Reading) -> Iterator[Alert]:
             "no body has this value: " + ", ".join(v.name_en for v in impossible),
             "valeur impossible : " + ", ".join(v.name_fr for v in impossible),
         )
-    battery = reading.signal.battery_pct if reading.signal else None
+    battery = signal.battery_pct if signal else None
     if battery is not None and battery <= limits.BATTERY_LOW_UP_TO_PCT:
         yield _alert(
             AlertType.LOW_BATTERY,

@@ -28,7 +28,7 @@ def test_the_four_vitals_with_units_and_codes() -> None:
     ],
 )
 def test_plausible_values(field: str, value: float) -> None:
-    assert reading({field: value}).measurements.invalid_fields() == ()
+    assert reading({field: value}).measurements.invalid_fields == ()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_plausible_values(field: str, value: float) -> None:
 )
 def test_implausible_value_is_accepted_marked_and_technical(field: str, value: float, alert: str) -> None:
     seen = reading({field: value})
-    assert seen.measurements.invalid_fields() == (field,)
+    assert seen.measurements.invalid_fields == (field,)
     assert seen.to_wire()["measurements"] == {field: value}
     assert [raised.type for raised in evaluate(seen)] == [AlertType(alert)]
 

@@ -82,7 +82,7 @@ def test_simulate_golden_first_readings_of_seed_1() -> None:
 def test_simulate_values_are_plausible_and_survive_the_record(patient: Patient) -> None:
     for sample in islice(simulate(patient, 3), 5_000):
         assert len(sample.measurements.present()) == 4
-        assert sample.measurements.invalid_fields() == ()
+        assert sample.measurements.invalid_fields == ()
         record = BraceletRecord(1, 2, 3, RecordFlag.CLOCK_SET, sample.measurements)
         assert BraceletRecord.from_bytes(bytes(record)).measurements == sample.measurements
 

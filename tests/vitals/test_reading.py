@@ -207,7 +207,7 @@ def test_invalid_values_stay_in_the_record() -> None:
         "freq_resp": 120,
         "temp_corp": 24.9,
     }
-    assert reading.measurements.invalid_fields() == ("spo2_pct", "freq_card", "temp_corp")
+    assert reading.measurements.invalid_fields == ("spo2_pct", "freq_card", "temp_corp")
     assert reading.to_wire()["measurements"]["spo2_pct"] == 0
 
 

@@ -12,14 +12,8 @@ from collections.abc import Sequence
 
 from psycopg2.extensions import cursor
 
+from cloud_ingest import identities
 from cloud_ingest.rows import Row, Table
-
-_STANDING = """
-SELECT old_pseudonym, new_pseudonym FROM pseudonym_links WHERE old_pseudonym = ANY(%(patients)s)
-UNION ALL
-SELECT pseudonym, NULL FROM erasure_requests, unnest(pseudonyms) pseudonym
-WHERE pseudonyms && %(patients)s AND lifted_at IS NULL
-"""
 
 _STORED = """
 SET LOCAL enable_seqscan = off;
@@ -46,12 +40,9 @@ def _under_current_pseudonyms(cur: cursor, table: Table, rows: Sequence[Row]) ->
     patients = {row[place] for row in rows if row[place]} if place is not None else set()
     if place is None or not patients:
         return rows
-    cur.execute(_STANDING, {"patients": list(patients)})
-    standing = cur.fetchall()
-    erased = {pseudonym for pseudonym, current in standing if current is None}
-    current = {pseudonym: current for pseudonym, current in standing if current is not None}
+    found = identities.find(cur, patients)
     return [
-        (*row[:place], current.get(row[place], row[place]), *row[place + 1 :])
+        (*row[:place], found.of(row[place]), *row[place + 1 :])
         for row in rows
-        if row[place] not in erased
+        if row[place] not in found.erased
     ]

@@ -8,8 +8,8 @@ one owner, the process that opened it last: two would wake people twice.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -18,9 +18,11 @@ import psycopg2
 from psycopg2.extensions import connection, cursor
 from psycopg2.extras import execute_values
 
+from cloud_ingest import identities
 from cloud_ingest.acknowledgement import COLUMNS, Acknowledgement, of_row
 from cloud_ingest.database import connect
-from cloud_ingest.errors import DatabaseAway, TakenOver
+from cloud_ingest.errors import DatabaseAway, IdentitiesChanged, TakenOver
+from cloud_ingest.identities import Identities
 from cloud_ingest.settings import Settings
 from cloud_ingest.ward import Key
 from vitals.desk import TRIED_FOR_S
@@ -39,6 +41,7 @@ _NO_NAMES = (
 _STATES = """
     INSERT INTO alarm_states (kind, id, state) VALUES %s
     ON CONFLICT (kind, id) DO UPDATE SET state = excluded.state, updated_at = now()"""
+_GONE = "DELETE FROM alarm_states s USING (VALUES %s) g (kind, id) WHERE s.kind = g.kind AND s.id = g.id"
 _POSITIONS = """
     INSERT INTO alarm_positions (topic, partition, position) VALUES %s
     ON CONFLICT (topic, partition) DO UPDATE SET position = excluded.position"""
@@ -84,14 +87,20 @@ class Entry:
     """What is kept in one step.
 
     Attributes:
+        gone: keys of states that are no more.
         applied: by acknowledgement, what was open of it.
+        patients: all it may speak of.
+        identities: what the writer knows of them.
     """
 
     states: Mapping[Key, str] = field(default_factory=dict)
+    gone: Collection[Key] = ()
     positions: Mapping[Position, int] = field(default_factory=dict)
     notifications: Sequence[Notification] = ()
     told: Sequence[Told] = ()
     applied: Mapping[UUID, Sequence[str]] = field(default_factory=dict)
+    patients: Collection[str] = ()
+    identities: Identities = field(default_factory=Identities)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,7 @@ class AlarmBook:
         Raises:
             DatabaseAway: nothing of it may be taken as kept.
             TakenOver: another process has opened the book since.
+            IdentitiesChanged: nothing is kept; the step must be made anew with what it says.
         """
         return self._do(lambda cur: _keep(cur, self._owner, entry))
 
@@ -180,12 +190,17 @@ def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     cur.execute("SELECT state #>> '{}' FROM alarm_states WHERE kind = %s AND id = %s FOR SHARE", _OWNER)
     if cur.fetchone() != (owner,):
         raise TakenOver("another alarms process has taken over; run only one")
+    present = identities.find(cur, entry.patients)
+    if present != entry.identities:
+        raise IdentitiesChanged(present)
     if entry.states:
         execute_values(cur, _STATES, [(*key, state) for key, state in sorted(entry.states.items())])
+    if entry.gone:
+        execute_values(cur, _GONE, sorted(entry.gone))
     if entry.positions:
         execute_values(cur, _POSITIONS, [(*place, at) for place, at in sorted(entry.positions.items())])
-    if entry.notifications:
-        execute_values(cur, _NOTIFICATIONS, [_row(each) for each in entry.notifications])
+    if notifications := list(_rows(entry)):
+        execute_values(cur, _NOTIFICATIONS, notifications)
     if entry.told:
         rows = [(str(t.notification.notification_id), t.notification.contact, t.at) for t in entry.told]
         execute_values(cur, _TOLD, rows, template="(%s::uuid, %s, %s)")
@@ -196,9 +211,14 @@ def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     return [of_row(row) for row in cur.fetchall()]
 
 
-def _row(each: Notification) -> tuple[object, ...]:
-    said = each.message
-    return str(each.notification_id), each.contact, said.patient_id, each.about, said.to_json(), said.at
+def _rows(entry: Entry) -> Iterator[tuple[object, ...]]:
+    for each in entry.notifications:
+        said = each.message
+        if patient_id := said.patient_id:
+            said = replace(said, patient_id=entry.identities.of(patient_id))
+            if said.patient_id is None:
+                continue
+        yield str(each.notification_id), each.contact, said.patient_id, each.about, said.to_json(), said.at
 
 
 def _names(cur: cursor) -> dict[str, str]:

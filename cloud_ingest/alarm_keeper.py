@@ -18,7 +18,7 @@ from uuid import UUID
 
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarm_book import AlarmBook, Entry, Kept, Notification, Position, Told
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseAway, IdentitiesChanged
 from cloud_ingest.ward import SERVICE_KEY, Ward
 from vitals.message import Message
 
@@ -147,7 +147,7 @@ class Keeper:
     async def _step(self) -> None:
         try:
             await self._recall()
-            new, applied = await self._keep()
+            new, applied = await self._keep_under_current_pseudonyms()
         except DatabaseAway as error:
             level = logging.DEBUG if self._away_since else logging.WARNING
             log.log(level, "alarms cannot be kept now, they go on from memory: %s", error)
@@ -162,14 +162,33 @@ class Keeper:
                 self._unkept.applied[made.acknowledgement_id] = found
                 log.info("acknowledged: %s", ", ".join(found) or "nothing was open")
 
+    async def _keep_under_current_pseudonyms(
+        self,
+    ) -> tuple[list[Acknowledgement], Mapping[UUID, Sequence[str]]]:
+        while True:
+            try:
+                return await self._keep()
+            except IdentitiesChanged as changed:
+                self._ward.follow(changed.identities)
+                log.info("children were erased, or have new pseudonyms")
+
     async def _keep(self) -> tuple[list[Acknowledgement], Mapping[UUID, Sequence[str]]]:
         changed, unkept, positions = self._ward.changed, self._unkept, self.positions
         self._ward.changed, self._unkept = set(), _Unkept()
         states = self._ward.states(changed)
-        entry = Entry(states, positions, unkept.notifications, unkept.told, unkept.applied)
+        entry = Entry(
+            states,
+            changed - states.keys(),
+            positions,
+            unkept.notifications,
+            unkept.told,
+            unkept.applied,
+            self._ward.patients(),
+            self._ward.identities,
+        )
         try:
             new = await self._in_book(partial(self._book.keep, entry))
-        except DatabaseAway:
+        except (DatabaseAway, IdentitiesChanged):
             self._ward.changed |= changed
             self._unkept = unkept.followed_by(self._unkept)
             raise

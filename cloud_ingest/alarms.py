@@ -110,7 +110,8 @@ class Alarms:
         decided = self._decided()
         await self._keeper.keep(decided, now)
         for notification in decided:
-            self._tell_soon(notification)
+            if notification.message.patient_id not in self._ward.identities.erased:
+                self._tell_soon(notification)
 
     def _hear(self, heard: Heard) -> None:
         try:

@@ -83,7 +83,8 @@ def _move(database: connection, old: str, new: str) -> int:
         leaves = leaves_with_patients(cur)
     total = 0
     for leaf in leaves:
-        if leaf.unique:  # rows of both would collide: whoever computes that table computes it again
+        # rows of both would collide: whoever writes that table follows the link (`identities`)
+        if leaf.unique:
             continue
         moved = PORTION
         while moved == PORTION:

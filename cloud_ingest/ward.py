@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.cover import Gateway, Gateways, Hearing, is_last_resort, silence_records
+from cloud_ingest.identities import Identities
 from vitals import message
 from vitals.conditions import Condition, ConditionKind, Conditions, Priority, no_data
 from vitals.episodes import Episodes, Phase
@@ -65,6 +66,12 @@ class Child(BaseModel):
         latest = max(filter(None, (self.latest, kept.latest)), default=None)
         return Child(episodes=episodes, since=kept.since, latest=latest, quiet=kept.quiet | self.quiet)
 
+    def under(self, pseudonym: str) -> Child:
+        """The same child under another pseudonym."""
+        return self.model_copy(
+            update={"episodes": self.episodes.model_copy(update={"patient_id": pseudonym})}
+        )
+
 
 class Ward:
     """All children.
@@ -74,6 +81,7 @@ class Ward:
 
     Attributes:
         names: display names by pseudonym, as far as they may be known.
+        identities: what became of pseudonyms: replaced ones are taken for the new, erased ones passed over.
         said: messages that were not fetched yet.
         changed: keys of states that changed since they were last fetched.
     """
@@ -83,6 +91,7 @@ class Ward:
         self.gateways = Gateways(Hearing(started))
         self.conditions = Conditions()
         self.names: Mapping[str, str] = {}
+        self.identities = Identities()
         self.said: list[Message] = []
         self.changed: set[Key] = set()
 
@@ -105,29 +114,69 @@ class Ward:
             before = Conditions.model_validate_json(state).standing
             self.conditions.standing = before | self.conditions.standing
 
-    def states(self, keys: Iterable[Key]) -> dict[Key, str]:
-        """The states of these keys, as they are to be kept."""
-        return {key: self._state(key).model_dump_json() for key in keys}
+    def patients(self) -> frozenset[str]:
+        """Every pseudonym that was heard of."""
+        watched = (gateway.heartbeat.watches for gateway in self.gateways.known.values())
+        return self.identities.known().union(self.children, *watched)
 
-    def _state(self, key: Key) -> BaseModel:
+    def follow(self, identities: Identities) -> None:
+        """Have children under their newest pseudonyms, and forget those that were erased."""
+        self.identities = identities
+        for pseudonym in identities.known() & self.children.keys():
+            child, current = self.children.pop(pseudonym), identities.of(pseudonym)
+            self.changed.add((CHILD, pseudonym))
+            if current is not None:
+                known = self.children.get(current)
+                self.children[current] = (known.merged(child) if known else child).under(current)
+                self.changed.add((CHILD, current))
+        for identity, gateway in tuple(self.gateways.known.items()):
+            heartbeat = self._under_current_pseudonyms(gateway.heartbeat)
+            if heartbeat is not gateway.heartbeat:
+                self.gateways.put(gateway.model_copy(update={"heartbeat": heartbeat}))
+                self.changed.add((GATEWAY, identity))
+
+    def _under_current_pseudonyms(self, heartbeat: Heartbeat) -> Heartbeat:
+        if self.identities.known().isdisjoint(heartbeat.watches):
+            return heartbeat
+        current = {pseudonym: self.identities.of(pseudonym) for pseudonym in heartbeat.watches}
+        episodes = (
+            episode.model_copy(update={"patient_id": current.get(episode.patient_id)})
+            for episode in heartbeat.episodes
+        )
+        return heartbeat.model_copy(
+            update={
+                "watches": tuple(filter(None, current.values())),
+                "episodes": tuple(episode for episode in episodes if episode.patient_id),
+            }
+        )
+
+    def states(self, keys: Iterable[Key]) -> dict[Key, str]:
+        """The states of these keys, as they are to be kept; without those that are gone."""
+        return {key: state.model_dump_json() for key in keys if (state := self._state(key)) is not None}
+
+    def _state(self, key: Key) -> BaseModel | None:
         kind, identity = key
         if kind == SERVICE:
             return self.conditions
-        return self.children[identity] if kind == CHILD else self.gateways.known[identity]
+        return self.children.get(identity) if kind == CHILD else self.gateways.known[identity]
 
     def observe(self, reading: Reading, alerts: Iterable[Alert], now: datetime) -> None:
         """Take in a reading and what the rules say of it."""
-        found, child = list(alerts), self._child(reading.patient_id, now)
+        patient_id = self.identities.of(reading.patient_id)
+        if patient_id is None:
+            return
+        found, child = list(alerts), self._child(patient_id, now)
         if any(reading.measurements.plausible(vital.field) is not None for vital in VITALS):
             measured = min(reading.timestamp, now)
             child.latest = max(child.latest or measured, measured)
         for notice in child.episodes.observe(reading, found, now):
             self._voice(child, notice, now)
         if found or child.episodes.open:
-            self.changed.add((CHILD, reading.patient_id))
+            self.changed.add((CHILD, patient_id))
 
     def hear(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
         """Take in a gateway's sign of life, which the API took at `heard`."""
+        heartbeat = self._under_current_pseudonyms(heartbeat)
         if not self.gateways.hear(heartbeat, heard, now):
             return
         self.changed.add((GATEWAY, heartbeat.gateway_id))
@@ -157,10 +206,11 @@ class Ward:
         """Somebody has seen an alarm or a condition; returns what was open of it."""
         if made.condition is not None:
             return self._acknowledge_condition(made, made.condition, now)
-        child = self.children.get(made.patient_id or "")
-        if child is None or made.patient_id is None:
+        patient_id = self.identities.of(made.patient_id or "")
+        child = self.children.get(patient_id or "")
+        if child is None or patient_id is None:
             return []
-        self.changed.add((CHILD, made.patient_id))
+        self.changed.add((CHILD, patient_id))
         return [group.value for group in child.episodes.acknowledge(made.by, now, made.group, made.silence)]
 
     def _acknowledge_condition(self, made: Acknowledgement, key: str, now: datetime) -> list[str]:

@@ -15,10 +15,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from cloud_ingest import erasure
 from cloud_ingest.kafka_watch import admin_client, create_topics
 from cloud_ingest.migrations import migrate
+from cloud_ingest.rekey import rekey
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
@@ -26,10 +28,14 @@ from tests.cloud_ingest.running import RunningApi, environment, wait_until
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from tests.cloud_ingest.topic_reader import of_device
 from tests.web_service import Service
+from vitals.pseudonym import Pseudonymiser
 
 ALERTS, DEVICE_STATUS = "kidjamo-iot-alerts", "kidjamo-iot-device-status"
+TOPICS = ("kidjamo-iot-measurements", ALERTS, DEVICE_STATUS)
 WAITING = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NULL"
 TOLD = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NOT NULL"
+HELD = "SELECT count(*) FROM alarm_states WHERE position(%s in state::text) > 0"
+"""States that speak of a child, its gateway's among them."""
 SPO2_ONLY = {**CRISIS, "measurements": {"spo2_pct": 85.0}}
 
 
@@ -361,6 +367,59 @@ def test_second_process_takes_the_first_ones_place(
     begun = cloud.alarms.log.count("hears 9 partitions")
     cloud.alarms.start()
     assert wait_until(lambda: cloud.alarms.log.count("hears 9 partitions") > begun, 30)
+
+
+def has_heard_all(cloud: Cloud, kafka: KafkaBroker) -> bool:
+    """Whether the alarms process has taken in and kept all there is on its topics."""
+    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap)
+    places = [TopicPartition(topic, number) for topic in TOPICS for number in range(3)]
+    ends = {(at.topic, at.partition): end for at, end in consumer.end_offsets(places).items()}
+    consumer.close()
+    database = cloud.database.connect()
+    with database.cursor() as cursor:
+        cursor.execute("SELECT topic, partition, position FROM alarm_positions")
+        kept = {(topic, partition): position for topic, partition, position in cursor.fetchall()}
+    database.close()
+    return bool(ends == kept)
+
+
+def test_running_process_forgets_a_child_that_is_erased(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+    cloud.beat(contacts_reachable=False)
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    database = cloud.database.connect()
+    erasure.request(database, [cloud.pseudonym], "test")
+    (done,) = erasure.erase_requested(database)
+    assert done.rows_erased["alarm_notifications"] == 1
+    cloud.beat(contacts_reachable=False)
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: has_heard_all(cloud, own_kafka), 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, HELD) == 0, 5)
+    assert len(cloud.told()) == 1
+    assert erasure.rows_left(database, [cloud.pseudonym]) == {}
+    database.close()
+
+
+def test_alarm_goes_on_under_a_new_pseudonym(cloud: Cloud) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    keys = Pseudonymiser({1: bytes(range(32)), 2: bytes(range(1, 33))})
+    new, old = keys.every_pseudonym(cloud.patient)
+    assert old == cloud.pseudonym
+    database = cloud.database.connect()
+    rekey(database, keys, [cloud.patient])
+    database.close()
+    assert wait_until(lambda: one(cloud, HELD) == 0, 5), cloud.alarms.log
+    cloud.measure(SPO2_ONLY)
+
+    def open_alarms() -> dict[str, list[int]]:
+        children = cloud.api.http.get("/alarms").json()["children"]
+        return {each["patient_id"]: [alarm["records"] for alarm in each["alarms"]] for each in children}
+
+    assert wait_until(lambda: open_alarms().get(new) == [2], 30), cloud.alarms.log
+    assert old not in open_alarms()
+    assert len(cloud.told()) == 1
+    assert len(cloud.told(f"ALARME {new[:8]}")) == 0
 
 
 def test_unknown_child_and_unbounded_silence_are_refused(cloud: Cloud) -> None:

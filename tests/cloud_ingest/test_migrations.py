@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
+from cloud_ingest import identities
 from cloud_ingest.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import PostgresServer
@@ -180,6 +181,10 @@ def test_the_alarms_keep_their_state_and_see_neither_names_nor_readings(database
     run(database, "SET ROLE kidjamo_alarms")
     run(database, "INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_x', '{}')")
     run(database, "UPDATE alarm_states SET state = '[]'")
+    run(database, "DELETE FROM alarm_states")
+    run(database, "INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_x', '{}')")
+    with database.cursor() as cursor:
+        assert identities.find(cursor, ["p1_x"]) == identities.Identities()
     for table in ("measurements", "identity.patients"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             fetch(database, f"SELECT * FROM {table}")

@@ -10,6 +10,7 @@ import pytest
 
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarms import of_service
+from cloud_ingest.identities import Identities
 from cloud_ingest.ward import SERVICE_KEY, Ward
 from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.episodes import Phase
@@ -347,6 +348,59 @@ def test_names_are_said_and_not_kept() -> None:
     assert said.title("en") == "ALARM Awa"
     assert "Awa" not in said.to_json()
     assert "Awa" not in json.dumps(list(night.ward.states(night.ward.changed).values()))
+
+
+NEW = "p2_0123456789abcdef0123456789abcdef"
+
+
+def test_alarm_follows_its_child_to_a_new_pseudonym() -> None:
+    night = Night()
+    night.beat(True, OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE))
+    night.measure(85.0)
+    night.ward.changed.clear()
+    night.ward.follow(Identities({AWA: NEW}))
+    assert night.ward.changed == {("child", AWA), ("child", NEW), ("gateway", "gw-1")}
+    assert night.ward.states(night.ward.changed).keys() == {("child", NEW), ("gateway", "gw-1")}
+    night.beat(True, OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE))
+    night.measure(84.0)  # still under the old one, as from a backlog
+    assert list(night.ward.children) == [NEW]
+    child = night.ward.children[NEW].episodes
+    assert (child.patient_id, child.episodes[Group.SPO2].records) == (NEW, 2)
+    heartbeat = night.ward.gateways.known["gw-1"].heartbeat
+    assert heartbeat.watches == (NEW,)
+    assert [each.patient_id for each in heartbeat.episodes] == [NEW]
+    night.wait(MINUTE, spo2=84.0, beats=True)
+    assert night.said() == []  # covered as before
+    made = Acknowledgement(acknowledgement_id=uuid4(), patient_id=AWA, by="Fatou", at=night.now)
+    assert night.ward.acknowledge(made, night.now) == ["SPO2"]
+
+
+def test_alarm_under_an_old_pseudonym_joins_what_is_known_under_the_new() -> None:
+    night = Night()
+    night.measure(85.0)
+    night.ward.children[NEW] = night.ward.children.pop(AWA).under(NEW)
+    night.ward.children[NEW].latest = None
+    night.measure(97.0)
+    night.ward.follow(Identities({AWA: NEW}))
+    (child,) = night.ward.children.values()
+    assert child.latest == NIGHT
+    assert [each.phase for each in child.episodes.open] == [Phase.ACTIVE]
+
+
+def test_erased_child_is_forgotten_until_it_is_let_in_again() -> None:
+    night = Night()
+    night.beat(False)
+    night.measure(85.0)
+    assert night.said() == [("SPO2", "raised", 0)]
+    night.ward.follow(Identities(erased=frozenset({AWA})))
+    night.beat(False, OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE))
+    night.wait(3 * MINUTE, spo2=85.0, beats=False)
+    assert night.said() == []
+    assert AWA not in json.dumps(list(night.ward.states(night.ward.changed | {SERVICE_KEY}).values()))
+    assert night.ward.patients() == {AWA}  # to learn when it is let in again
+    night.ward.follow(Identities())
+    night.measure(85.0)
+    assert night.said() == [("SPO2", "raised", 0)]
 
 
 def test_state_that_cannot_be_read_begins_anew() -> None:

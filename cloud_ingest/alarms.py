@@ -147,7 +147,7 @@ class Alarms:
             Notification(each.name, message)
             for message in said
             for each in self._contacts
-            if each.wants(message)
+            if message.is_for(each.level)
         ]
 
     def _tell_soon(self, notification: Notification) -> None:

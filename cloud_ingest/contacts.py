@@ -34,10 +34,6 @@ class Contact(BaseModel):
     level: Annotated[int, Field(ge=0, le=2)] = 0
     language: Literal["fr", "en"] = "fr"
 
-    def wants(self, message: Message) -> bool:
-        """Whether a message is for this person."""
-        return message.priority >= Priority.MEDIUM and message.level >= self.level
-
     async def tell(self, message: Message) -> None:
         """Send one message and wait until the service has taken it.
 

@@ -60,10 +60,6 @@ class Contact:
         self.name, self.level = name, level
         self._url_file, self._language = url_file, language
 
-    def wants(self, message: Message) -> bool:
-        """Whether a message is for this person: what is of low priority can be seen on the page."""
-        return message.priority >= Priority.MEDIUM and message.level >= self.level
-
     async def tell(self, message: Message) -> None:
         """Send one message and wait until the service has taken it.
 

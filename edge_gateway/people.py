@@ -93,5 +93,5 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
 
 
 def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:
-    if contact.wants(said):
+    if said.is_for(contact.level):
         desk.add(said)

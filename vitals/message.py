@@ -44,6 +44,10 @@ class Message:
         """The first line: how urgent, and whom it is about."""
         return f"{_TITLES[self.priority][language]} {self.about}"
 
+    def is_for(self, level: int) -> bool:
+        """Whether it is for a contact of this level: what is of low priority can be seen on the page."""
+        return self.priority >= Priority.MEDIUM and self.level >= level
+
     @classmethod
     def from_json(cls, text: str, about: str) -> Message:
         """What `to_json` made; it does not say whom it is about."""

@@ -59,22 +59,6 @@ def test_file_that_is_missing_is_refused(tmp_path: Path) -> None:
         load_contacts(tmp_path / "none.toml")
 
 
-@pytest.mark.parametrize(
-    ("own_level", "priority", "level", "wanted"),
-    [
-        (0, Priority.MEDIUM, 0, True),
-        (0, Priority.LOW, 0, False),
-        (1, Priority.HIGH, 0, False),
-        (1, Priority.HIGH, 1, True),
-        (2, Priority.HIGH, 1, False),
-        (2, Priority.HIGH, 2, True),
-    ],
-)
-def test_contact_is_told_what_is_for_it(own_level: int, priority: Priority, level: int, wanted: bool) -> None:
-    contact = Contact(name="n", url_file=Path("x"), level=own_level)
-    assert contact.wants(a_message(priority, level)) is wanted
-
-
 async def test_contact_is_told_in_its_language(tmp_path: Path) -> None:
     with Service() as service:
         (tmp_path / "url").write_text(service.url + "\n")

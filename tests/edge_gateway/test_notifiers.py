@@ -67,24 +67,6 @@ async def test_address_nobody_knows_is_named_by_its_file_and_not_told(tmp_path: 
         await Contact("mother", tmp_path / "contact.url", 0, "fr").tell(a_message())
 
 
-@pytest.mark.parametrize(
-    ("own_level", "priority", "level", "wanted"),
-    [
-        (0, Priority.HIGH, 0, True),
-        (0, Priority.MEDIUM, 0, True),
-        (0, Priority.LOW, 0, False),
-        (1, Priority.HIGH, 0, False),
-        (1, Priority.HIGH, 1, True),
-        (2, Priority.HIGH, 1, False),
-        (2, Priority.HIGH, 2, True),
-    ],
-)
-def test_contact_is_told_what_is_for_it(
-    tmp_path: Path, own_level: int, priority: Priority, level: int, wanted: bool
-) -> None:
-    assert a_contact(tmp_path, "json://x", level=own_level).wants(a_message(priority, level)) is wanted
-
-
 async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
     service: Service, tmp_path: Path
 ) -> None:

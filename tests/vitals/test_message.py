@@ -1,6 +1,8 @@
-"""A message is kept without the name of the child it is about."""
+"""A message is kept without the name of the child it is about, and is for whom its level reaches."""
 
 from datetime import UTC, datetime
+
+import pytest
 
 from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.message import Message, of_condition
@@ -23,3 +25,22 @@ def test_silent_gateway_is_told_in_both_languages() -> None:
         "en": "The gateway has fallen silent; nobody knows how its children are",
         "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
     }
+
+
+@pytest.mark.parametrize(
+    ("own_level", "priority", "level", "wanted"),
+    [
+        (0, Priority.HIGH, 0, True),
+        (0, Priority.MEDIUM, 0, True),
+        (0, Priority.LOW, 0, False),
+        (1, Priority.HIGH, 0, False),
+        (1, Priority.HIGH, 1, True),
+        (2, Priority.HIGH, 1, False),
+        (2, Priority.HIGH, 2, True),
+    ],
+)
+def test_message_is_for_contacts_up_to_its_level(
+    own_level: int, priority: Priority, level: int, wanted: bool
+) -> None:
+    said = Message("k", "w", "p", priority, level, NIGHT, "Awa", {})
+    assert said.is_for(own_level) is wanted

@@ -98,7 +98,8 @@ class Measurements(_Frozen):
     def invalid_fields(self) -> tuple[str, ...]:
         """Fields whose value no body can have, such as the 0 a device reports when its probe is off.
 
-        Judged once a reading: the rules, the quality and the published document all ask.
+        Judged once a reading: the rules, the quality and the published document all ask. `model_copy` would
+        take the verdict along: changed values need a new object.
         """
         present = self.present().items()
         return tuple([field for field, value in present if not BY_FIELD[field].is_plausible(value)])

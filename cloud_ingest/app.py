@@ -23,6 +23,7 @@ from cloud_ingest.csv import MetricsCsv
 from cloud_ingest.database import DatabaseProbe
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
+from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
 from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Ingestion
@@ -55,7 +56,6 @@ from vitals.reading import plainly
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER_S = 5
 KAFKA_AT_START_S = 2.0
 """How long a start waits for Kafka, so that the first readings need not take the spool."""
 
@@ -85,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
     routers = [each.router for each in modules]
     for router in [*routers, oauth.router] if guard else routers:
         app.include_router(router)
+    app.add_middleware(Entrance)
     _refuse_in_one_form(app)
     _describe(app, guarded=routers if guard else [])
     return app
@@ -140,7 +141,7 @@ async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) ->
 def _refuse_in_one_form(app: FastAPI) -> None:
     @app.exception_handler(Unacceptable)
     async def unacceptable(_request: Request, error: Unacceptable) -> Response:
-        return refusal(error.status, error.code, str(error), dict(error.headers))
+        return refusal(error.status, error.code, str(error), dict(error.headers), error.field)
 
     @app.exception_handler(OAuthRefused)
     async def no_token(_request: Request, error: OAuthRefused) -> Response:

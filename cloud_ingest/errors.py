@@ -39,11 +39,16 @@ class InvalidSettings(KidjamoError, ValueError):
 
 
 class Unacceptable(KidjamoError, ValueError):
-    """A request refused as a whole; `status` is its HTTP answer, `code` its stable name."""
+    """A request refused as a whole; `status` is its HTTP answer, `code` its stable name.
+
+    Attributes:
+        field: what is at fault, where that is known.
+    """
 
     status = 400
     code = "bad_request"
     headers: Mapping[str, str] = {}
+    field = ""
 
 
 class Unauthorized(Unacceptable):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import resource
 import signal
 import socket
 from types import FrameType
@@ -12,6 +13,7 @@ from types import FrameType
 import uvicorn
 
 from cloud_ingest.app import create_app
+from cloud_ingest.connection import Connection
 from cloud_ingest.errors import PortBusy
 from cloud_ingest.settings import Settings
 from cloud_ingest.tls import server_context
@@ -34,24 +36,22 @@ def serve(settings: Settings) -> bool:
     """
     app, tls = create_app(settings), server_context(settings)
     listener = listen(settings)
-    print(f"kidjamo-ingest listens on {url_of(settings, listener)}", flush=True)
-    log.info("listening on %s, documentation under /docs", url_of(settings, listener))
     if tls is None and not settings.on_loopback:
         log.warning("without TLS here: a proxy in front has to end it, or secrets cross the network in clear")
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Connection,
         ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_keep_alive=30,
-        limit_concurrency=512,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_context_factory=(lambda *_: tls) if tls else None,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config, url_of(settings, listener))
+    _allow_many_connections()
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises the signal again after its own shutdown: without this the process would end by it.
         signal.signal(number, _already_handled)
@@ -94,6 +94,27 @@ def url_of(settings: Settings, listener: socket.socket) -> str:
     scheme = "https" if settings.tls_cert_file else "http"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then take connections."""
+        await super().startup(sockets)
+        if self.started:
+            print(f"kidjamo-ingest listens on {self._url}", flush=True)
+            log.info("listening on %s, documentation under /docs", self._url)
+
+
+def _allow_many_connections() -> None:
+    """As many as the system permits: each gateway keeps one open, and 1,024 files are the usual start."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _already_handled(_number: int, _frame: FrameType | None) -> None:

@@ -116,10 +116,10 @@ async def document_of(request: Request, caller: Caller, model: type[Model]) -> M
     try:
         return model.model_validate(parse_json(body))
     except InvalidReading as error:
-        raise MalformedBody(str(error), body, error.field) from None
+        raise MalformedBody(error.reason, body, error.field) from None
     except ValidationError as error:
         found = invalid_reading(error)
-        raise MalformedBody(str(found), body, found.field) from None
+        raise MalformedBody(found.reason, body, found.field) from None
 
 
 def answer_of(answer: Answer) -> Response:

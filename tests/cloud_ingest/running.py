@@ -17,6 +17,7 @@ import uvicorn
 
 from cloud_ingest.access import GATEWAY_SCOPES, Scope
 from cloud_ingest.app import create_app
+from cloud_ingest.connection import Connection
 from cloud_ingest.registry import Registry
 from cloud_ingest.server import listen, url_of
 from cloud_ingest.settings import Settings
@@ -62,7 +63,7 @@ class RunningApi:
         self.settings = Settings.from_environment(variables)
         self.app = create_app(self.settings)
         listener = listen(self.settings)
-        config = uvicorn.Config(self.app, http="httptools", log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(self.app, http=Connection, log_config=None, access_log=False, lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()

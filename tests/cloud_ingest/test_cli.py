@@ -137,13 +137,18 @@ def test_serve_logs_no_child(tmp_path: Path) -> None:
 
 
 def test_two_servers_cannot_share_a_spool(
-    tmp_path: Path, outside: Callable[..., None], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    outside: Callable[..., None],
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     variables = environment(tmp_path, NOWHERE)
     outside(**variables)
     spool = Spool(tmp_path / "spool", 2**20)
     assert main(["serve"]) == 1
-    assert "another process" in caplog.text
+    assert f"SPOOL_PATH {tmp_path / 'spool'}: another process uses this spool" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "listens" not in capsys.readouterr().out
     spool.close()
 
 

@@ -303,6 +303,13 @@ def test_csv_gets_a_row_a_reading(api: RunningApi, device: str) -> None:
     assert 0 < float(row[1]) < 5
 
 
+@pytest.mark.parametrize("path", ["/health", "/metrics", "/reconciliation", "/docs"])
+def test_head_is_answered_like_get_without_a_body(api: RunningApi, path: str) -> None:
+    head = api.http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == api.http.get(path).headers["content-type"]
+
+
 def test_health_names_its_components(api: RunningApi) -> None:
     answer = api.http.get("/health")
     assert answer.status_code == 200

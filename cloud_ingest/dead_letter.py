@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from cloud_ingest.record import Record, utc_text
 from vitals.reading import Identifier, UtcTime
 from vitals.topics import ERRORS
 
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 MAX_ORIGINAL = 600 * 1024
 """Bytes kept of an original, so that the record stays under the megabyte a Kafka message may have."""
 
@@ -67,17 +69,17 @@ def dead_letter(
 
     Originals beyond 600 KiB are cut, their full size is in `original_size`.
     """
-    kept = pseudonyms.scrub(_as_utf8(original))
+    kept = _scrub_inside(_as_utf8(original[:MAX_ORIGINAL]), pseudonyms)
     document: dict[str, Any] = {
         "error_id": str(error_id or uuid4()),
         "timestamp": utc_text(noticed),
         "source": source,
-        "reason": reason,
+        "reason": pseudonyms.scrub(reason.encode()).decode(errors="replace"),
         "field": field,
         "original": base64.b64encode(kept[:MAX_ORIGINAL]).decode(),
     }
-    if len(kept) > MAX_ORIGINAL:
-        document["original_size"] = len(kept)
+    if len(original) > MAX_ORIGINAL:
+        document["original_size"] = len(original)
     optional = {"device_id": device_id, "gateway_id": gateway_id}
     document |= {name: value for name, value in optional.items() if value}
     return Record.of(ERRORS, device_id, document)
@@ -105,6 +107,17 @@ def original_of(document: object) -> bytes | None:
         return base64.b64decode(original, validate=True) if isinstance(original, str) else None
     except (binascii.Error, ValueError):
         return None
+
+
+def _scrub_inside(data: bytes, pseudonyms: Pseudonyms) -> bytes:
+    """Bytes without identifiers, also where they hold others in base64, as a gateway's dead letters do."""
+
+    def replaced(run: re.Match[bytes]) -> bytes:
+        within = binascii.a2b_base64(run[0][: len(run[0]) // 4 * 4])
+        scrubbed = pseudonyms.scrub(within)
+        return run[0] if scrubbed == within else base64.b64encode(scrubbed)
+
+    return _BASE64.sub(replaced, pseudonyms.scrub(data))
 
 
 def _as_utf8(original: bytes) -> bytes:

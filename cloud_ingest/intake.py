@@ -23,6 +23,7 @@ from cloud_ingest.device_status import DeviceStatusGate, device_status
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.pseudonym_key import Pseudonyms
 from cloud_ingest.record import Record, utc_text
+from cloud_ingest.torn_batch import Unreadable
 from vitals import rules
 from vitals.errors import InvalidReading
 from vitals.limits import FUTURE_TOLERANCE_S, VITALS
@@ -133,6 +134,8 @@ class Intake:
         except NotAllowed as error:
             return self.refuse(error, received, original, document)
         except InvalidReading as error:
+            if isinstance(document, Unreadable):
+                return self.refuse(document.error, received, document.original)
             as_sent = error if nested is document else InvalidReading(_flat_field(error.field), error.reason)
             return self.refuse(as_sent, received, original, document)
         message_id = reading.message_id or self.new_id()

@@ -14,7 +14,7 @@ from pydantic.config import JsonDict
 
 from vitals.episodes import Phase
 from vitals.notices import Group
-from vitals.reading import Identifier, UtcTime
+from vitals.reading import Counter, Identifier, UtcTime
 
 KIND = "heartbeat"
 """Value of `kind` that tells a heartbeat from a bracelet's state on the device-status topic."""
@@ -65,7 +65,7 @@ class Heartbeat(_Frozen):
     gateway_id: Identifier
     timestamp: UtcTime
     parts: Annotated[dict[Text, Text], Field(max_length=50, json_schema_extra=_NAMES)] = {}
-    outbox_pending: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    outbox_pending: Counter | None = None
     contacts_reachable: Annotated[bool, Field(strict=True)] = False
     watches: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CHILDREN)] = ()
     episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=4 * MOST_CHILDREN)] = ()

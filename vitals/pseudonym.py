@@ -19,20 +19,32 @@ from vitals.errors import InvalidPseudonymKey
 KEY_BYTES = 32
 """Shortest key accepted: 256 bits."""
 
+
+def _spelled(word: str) -> bytes:
+    """A pattern for a word of which JSON may have escaped any letter."""
+    either = (rf"(?:{c}|\\u00(?:{ord(c):02x}|{ord(c.upper()):02x}))" for c in word)
+    return "".join(either).encode()
+
+
+_KEY = rb"%b (?: (?:[_\s-]|\\u00(?:5f|2d))? %b)?" % (_spelled("patient"), _spelled("id"))
 _PATIENT = re.compile(
     rb"""
-    (patient (?:[_-]|\\u005f)? id (?:\\*["'])? \s*[:=]\s*)  # the key, whatever quotes it
+    ( %b (?:\\*["'])?                                    # the key, whatever quotes it
+      (?: (?:\s|\xc2\xa0)* [:=>] (?:\s|\xc2\xa0)*
+        | [^\S\n]* \n \s* ))                              # the value of a form stands on a line of its own
     (?!null\b)
     (
-        "(?:[^"\\]|\\.)*(?:"|\\?\Z)                       # a string, perhaps cut short
-      | '(?:[^'\\]|\\.)*(?:'|\\?\Z)
-      | \\+["'].*?(?:\\+["']|\Z)                         # a string inside a string
+        "(?:[^"\\]++|\\.)*+(?:"|\\?\Z)                     # a string, perhaps cut short
+      | '(?:[^'\\]++|\\.)*+(?:'|\\?\Z)
+      | \\+["'] (?:[^\\]++|\\++(?!["']))*+ (?:\\+["']|\Z)   # a string inside a string
       | [\[{].*                                          # no identifier at all: nothing after it is trusted
-      | [^\s,;&}\]]+
+      | [^\s,;&}\]<]++ (?: [ \t]++ [^\s,;&}\]<=:]++ (?![=:]) )*+
     )
-    """,
+    """
+    % _KEY,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_MENTION = re.compile(_KEY, re.VERBOSE | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +84,17 @@ class Pseudonymiser:
     def scrub(self, data: bytes) -> bytes:
         """Bytes that were refused, what follows each `patient_id` in them replaced by its pseudonym.
 
-        The bytes need not be JSON: cut short, quoted otherwise, unquoted or JSON inside a string will do.
+        The bytes need not be JSON: cut short, quoted otherwise, unquoted, a form or JSON inside a string will
+        do. Where they name a patient in a way that is none of these, all that follows is taken for the
+        identifier.
         """
-        return _PATIENT.sub(
-            lambda found: b'%b"%b"' % (found[1], self.pseudonym(_text(found[2])).encode()), data
+        scrubbed, found = _PATIENT.subn(
+            lambda value: b'%b"%b"' % (value[1], self.pseudonym(_text(value[2])).encode()), data
         )
+        mention = None if found else _MENTION.search(data)
+        if mention is None or _is_json(data):
+            return scrubbed
+        return b'%b "%b"' % (data[: mention.end()], self.pseudonym(_text(data[mention.end() :])).encode())
 
 
 class ClearIdentifiers:
@@ -121,6 +139,14 @@ def parse_keys(text: str) -> Pseudonymiser:
             raise InvalidPseudonymKey(f"key file, line {number}: a second key of the same version")
         keys |= fresh
     return Pseudonymiser(keys)
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _text(token: bytes) -> str:

@@ -36,7 +36,7 @@ def _in_utc(value: object) -> object:
         try:
             if len(value) <= _LONGEST_DATE:
                 raise ValueError("a date without a time")
-            value = datetime.fromisoformat(value)
+            value = datetime.fromisoformat(value.upper())  # RFC 3339 has t and z, too
         except ValueError:
             raise ValueError("must be an ISO 8601 date and time, as in 2025-08-24T10:30:00Z") from None
     if not isinstance(value, datetime):
@@ -56,7 +56,13 @@ def _only_text(value: object) -> object:
     return value
 
 
+def _whole(value: object) -> object:
+    """A whole number written with a fraction of zero, as some encoders write all numbers, is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Counter = Annotated[int, Field(strict=True, ge=0, lt=2**63), BeforeValidator(_whole)]
 Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f/+#]+$")]
 UtcTime = Annotated[AwareDatetime, BeforeValidator(_in_utc)]
 
@@ -116,7 +122,7 @@ class Signal(_Frozen):
     contact: bool | None = Field(None, description="Worn, touching the skin")
     motion: bool | None = Field(None, description="Moving so much that optical values suffer")
     low_perfusion: bool | None = Field(None, description="Too little blood flow under the sensor")
-    battery_pct: Annotated[int, Field(strict=True, ge=0, le=100)] | None = Field(
+    battery_pct: Annotated[int, Field(strict=True, ge=0, le=100), BeforeValidator(_whole)] | None = Field(
         None, description="Charge, %"
     )
     site: str | None = Field(
@@ -140,8 +146,8 @@ class Reading(_Frozen):
     timestamp: UtcTime
     measurements: Measurements
     message_id: UUID | None = None
-    seq: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
-    boot: Annotated[int, Field(strict=True, ge=0, lt=2**63)] | None = None
+    seq: Counter | None = None
+    boot: Counter | None = None
     device_time: UtcTime | None = None
     gateway_id: Identifier | None = None
     source: Annotated[Source, BeforeValidator(_only_text)] | None = None

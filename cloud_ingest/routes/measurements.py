@@ -12,6 +12,7 @@ from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingestion import Answer, Arrival, Ingestion
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.parts import Needs, TheParts, answer_of, body_of
+from cloud_ingest.torn_batch import readings_of
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
 
@@ -93,7 +94,7 @@ async def _ingest(request: Request, ingestion: Ingestion, caller: Caller, *, fla
     arrival = Arrival.now()
     try:
         body = await body_of(request, caller)
-        document = _decode(body)
+        document = _decode_readings(body)
         batch = document.get("readings") if isinstance(document, dict) else None
         if isinstance(document, dict) and "readings" in document and not isinstance(batch, list):
             raise MalformedBody("must be a list of readings", body, "readings")
@@ -102,6 +103,15 @@ async def _ingest(request: Request, ingestion: Ingestion, caller: Caller, *, fla
     if isinstance(batch, list):
         return await ingestion.batch(batch, arrival, caller, flat=flat)
     return await ingestion.single(document, body, arrival, caller, flat=flat)
+
+
+def _decode_readings(body: bytes) -> Any:
+    try:
+        return _decode(body)
+    except MalformedBody:
+        if (readings := readings_of(body)) is None:
+            raise
+        return {"readings": readings}
 
 
 def _decode(body: bytes) -> Any:

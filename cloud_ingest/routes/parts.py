@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.alarm_register import AlarmRegister
-from cloud_ingest.body import MAX_BODY, decompress, read_bounded
+from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
@@ -96,13 +96,21 @@ async def raw_body_of(request: Request, most: int) -> bytes:
 async def body_of(request: Request, caller: Caller) -> bytes:
     """The decompressed body, within bounds of size and time, charged to the caller."""
     guard, encoding = parts_of(request).guard, request.headers.get("content-encoding")
-    body = await raw_body_of(request, MAX_BODY)
-    if encoding and len(body) > _BIG:
-        body = await asyncio.to_thread(decompress, body, encoding)
-    else:
-        body = decompress(body, encoding)
-    if guard:
-        guard.charge(caller, len(body))
+    sent = await raw_body_of(request, MAX_BODY)
+    size = MAX_DECOMPRESSED  # of a bomb; so much of it was decompressed
+    try:
+        if encoding and len(sent) > _BIG:
+            body = await asyncio.to_thread(decompress, sent, encoding)
+        else:
+            body = decompress(sent, encoding)
+        size = len(body)
+    except MalformedBody as error:
+        size = len(error.original)
+        raise
+    finally:
+        if guard:
+            guard.charge(caller, size)
+    check_count(body)
     return body
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import pytest
 import zstandard
 
-from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, decompress, read_bounded
+from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.errors import BodyTooLarge, MalformedBody, UnknownEncoding
 
 TEXT = b'{"patient_id": "patient-001-ss"}'
@@ -66,6 +66,12 @@ def test_decompress_keeps_bytes_that_are_not_compressed(encoding: str) -> None:
     with pytest.raises(MalformedBody) as refused:
         decompress(TEXT, encoding)
     assert refused.value.original == TEXT
+
+
+def test_body_of_a_million_values_is_refused_before_it_is_read() -> None:
+    check_count(b'{"readings": [' + b"{}," * 400_000 + b"{}]}")
+    with pytest.raises(BodyTooLarge, match="1000000 values"):
+        check_count(b'{"readings": [' + b"{}," * 600_000 + b"{}]}")
 
 
 def test_decompress_of_cut_gzip_keeps_readable_bytes() -> None:

@@ -50,6 +50,18 @@ def test_connection_that_does_not_say_what_it_wants_is_closed(api: RunningApi, s
         assert until_closed(quiet) == b""
 
 
+def test_headers_without_end_are_not_kept(api: RunningApi) -> None:
+    with to(api.http.base_url) as endless:
+        endless.sendall(b"GET /health HTTP/1.1\r\nX: ")
+
+        def send_on() -> None:
+            for _ in range(1000):
+                endless.sendall(b"a" * 2**16)
+
+        with pytest.raises(ConnectionError):
+            send_on()
+
+
 def test_second_request_has_to_come_whole_as_well(api: RunningApi) -> None:
     with to(api.http.base_url) as once_good:
         once_good.sendall(WHOLE + HALF_A_HEAD)

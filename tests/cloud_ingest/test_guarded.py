@@ -14,7 +14,6 @@ from uuid import uuid4
 import httpx
 import jwt
 import pytest
-import zstandard
 from cryptography.hazmat.primitives import serialization
 
 from cloud_ingest.access import Scope
@@ -300,14 +299,13 @@ def test_giant_and_malicious_bodies_are_refused(guarded: Guarded) -> None:
         return guarded.api.http.post("/iot/measurements", content=content, headers=headers | more)
 
     assert post(b" " * 40 * 10**6).status_code == 413
-    bomb = b" " * (33 * 2**20)
-    assert post(gzip.compress(bomb), **{"Content-Encoding": "gzip"}).status_code == 413
-    assert post(gzip.compress(gzip.compress(bomb)), **{"Content-Encoding": "gzip"}).status_code == 422
-    assert post(zstandard.compress(bomb), **{"Content-Encoding": "zstd"}).status_code == 413
+    bomb = gzip.compress(b" " * (33 * 2**20))
+    assert post(gzip.compress(bomb), **{"Content-Encoding": "gzip"}).status_code == 422
     for nested in (b"[" * 10**6, b'{"a":' * 10**5, b'{"readings": [' + b"[" * 10**5):
         answer = post(nested)
         assert answer.status_code == 422
         assert answer.json()["reason"] == "nested too deeply"
+    assert post(bomb, **{"Content-Encoding": "gzip"}).status_code == 413
     assert guarded.api.http.get("/health").status_code == 200
 
 
@@ -324,6 +322,19 @@ def test_a_gateway_that_sends_too_much_is_told_when_to_come_back(tmp_path: Path)
         assert (answer.status_code, answer.json()["error"]) == (429, "too_many")
         assert 3 <= int(answer.headers["retry-after"]) <= 12
         assert guarded.post(reading(), other).status_code == 200, "others are not held up"
+
+
+def test_a_body_that_does_not_decompress_is_charged_for_what_it_might_have_been(tmp_path: Path) -> None:
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_RATE_LIMIT="1000")
+    secret = register(variables, "gw-1")
+    with RunningApi(variables) as api:
+        token = Guarded(api, secret, variables).token()
+        headers = {"Authorization": f"Bearer {token}", "Content-Encoding": "gzip"}
+        bomb = gzip.compress(bytes(33 * 2**20))
+        sent = [
+            api.http.post("/iot/measurements", content=bomb, headers=headers).status_code for _ in range(2)
+        ]
+        assert sent == [413, 429]
 
 
 def test_an_address_that_guesses_is_slowed_down_and_holds_up_nobody_else(guarded: Guarded) -> None:

@@ -11,8 +11,10 @@ import pytest
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.intake import Intake, Outcome, unflatten
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
+from vitals.errors import InvalidReading
 from vitals.pseudonym import Pseudonymiser
 
+ERRORS = "kidjamo-iot-errors"
 RECEIVED = datetime(2025, 8, 24, 10, 30, 1, tzinfo=UTC)
 NEW_ID = UUID("11111111-2222-4333-8444-555555555555")
 PSEUDONYM = "p1_b8351f60d5bad4bcd6f053c32d6ad094"
@@ -147,6 +149,23 @@ def test_take_a_refused_reading_keeps_its_bytes_without_the_child(intake: Intake
     kept = base64.b64decode(letter["original"])
     assert kept == original.replace(b"patient-001-ss", PSEUDONYM.encode())
     assert (letter["source"], letter["device_id"]) == ("api", "d9")
+
+
+def test_refused_bytes_name_no_child_within_base64_nor_in_the_reason(intake: Intake) -> None:
+    inner = base64.b64encode(b'{"patient_id": "patient-001-ss", "spo2')
+    error = InvalidReading("", "patient_id: patient-001-ss is odd")
+    (letter,) = documents(intake.refuse(error, RECEIVED, b'{"errors": {"original": "' + inner), ERRORS)
+    kept = base64.b64decode(letter["original"])
+    assert b"patient-001-ss" not in base64.b64decode(kept.split(b'"')[5] + b"==")
+    assert "patient-001-ss" not in letter["reason"]
+    assert letter["reason"].startswith('patient_id: "p1_')
+
+
+def test_original_beyond_600_kib_is_cut_before_it_is_looked_through(intake: Intake) -> None:
+    huge = b'{"patient_id": "' + b"a" * 2**24
+    (letter,) = documents(intake.refuse(InvalidReading("", "x"), RECEIVED, huge), ERRORS)
+    assert letter["original_size"] == len(huge)
+    assert len(base64.b64decode(letter["original"])) < 100
 
 
 def test_take_ignores_unknown_fields(intake: Intake) -> None:

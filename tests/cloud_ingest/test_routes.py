@@ -95,6 +95,22 @@ def test_batch_one_bad_reading_never_sinks_the_others(
     assert json.loads(base64.b64decode(letter.value["original"]))["measurements"] == {"spo2_pct": "97"}
 
 
+def test_reading_that_is_no_json_never_sinks_its_batch(
+    api: RunningApi, kafka: KafkaBroker, device: str
+) -> None:
+    crisis = json.dumps(reading(CRISIS, device_id=device)).encode()
+    torn = b'{"device_id": "%b", "measurements": {"spo2_pct": NaN}}' % device.encode()
+    answer = api.http.post("/iot/measurements", content=b'{"readings": [%b, %b]}' % (torn, crisis))
+    assert answer.status_code == 200
+    bad, good = answer.json()["results"]
+    assert (bad["status"], good["status"]) == ("rejected", "accepted")
+    assert "NaN" in bad["reason"]
+    assert good["alerts"]
+    assert len(of_device(kafka.bootstrap, ALERTS, device)) == len(good["alerts"])
+    kept = [base64.b64decode(sent.value["original"]) for sent in read_topic(kafka.bootstrap, ERRORS)]
+    assert torn in [original.strip() for original in kept]
+
+
 def test_batch_of_none(api: RunningApi) -> None:
     assert api.post({"readings": []}).json() == {"accepted": 0, "rejected": 0, "results": []}
 

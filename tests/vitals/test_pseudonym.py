@@ -106,6 +106,12 @@ def test_new_key_is_fresh_and_readable() -> None:
         (b'{"patient\\u005fid": "patient-001-ss"}', b'{"patient\\u005fid": "%s"}'),
         (b'{"patientId": "patient-001-ss"}', b'{"patientId": "%s"}'),
         (b'"{\\"patient_id\\": \\"patient-001-ss\\"}"', b'"{\\"patient_id\\": "%s"}"'),
+        (b'{"p\\u0061tient\\u005F\\u0049d": "patient-001-ss"}', b'{"p\\u0061tient\\u005F\\u0049d": "%s"}'),
+        (b'{"patient": "patient-001-ss"}', b'{"patient": "%s"}'),
+        (b'{"patient id"\xc2\xa0: "patient-001-ss"}', b'{"patient id"\xc2\xa0: "%s"}'),
+        (b"<patient_id>patient-001-ss</patient_id>", b'<patient_id>"%s"</patient_id>'),
+        (b'name="patient_id"\r\n\r\npatient-001-ss\r\n--x', b'name="patient_id"\r\n\r\n"%s"\r\n--x'),
+        (b"patient_id=patient-001-ss seq=1", b'patient_id="%s" seq=1'),
     ],
     ids=repr,
 )
@@ -132,6 +138,10 @@ def test_scrub_replaces_every_identifier_of_a_batch() -> None:
         b'{"patient_id": \\patient-001-ss',
         b'{"patient_id": ' + b"[" * 100_000 + b"patient-001-ss",
         b'{"patient_id": 1' + b"0" * 5000 + b"patient-001-ss",
+        b"patient_id: Zoe patient-001-ss",
+        b"patient_id,seq\npatient-001-ss,1\n",
+        b"patient_id patient-001-ss",
+        b'{"patient_id"/*x*/: "patient-001-ss"}',
     ],
     ids=lambda data: repr(data[:24]),
 )
@@ -140,7 +150,7 @@ def test_scrub_leaves_no_identifier_whatever_is_broken(refused: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "untouched", [b"", b"\xff\x00", b'{"patient_id": null, "seq": 1}', b'{"device_id": "d"}']
+    "untouched", [b"", b"\xff\x00", b'{"patient_id": null, "seq": 1}', b'{"device_id": "d"}', b'["patient"]']
 )
 def test_scrub_leaves_what_names_nobody(untouched: bytes) -> None:
     assert ONE.scrub(untouched) == untouched
@@ -161,7 +171,14 @@ def test_scrub_of_any_bytes_never_raises(data: bytes) -> None:
 
 def test_scrub_of_megabytes_takes_no_more_than_a_moment() -> None:
     """Linear work: a pattern that backtracked would not come back within the test's time limit."""
-    for flood in (b'"patient_id"' + b" " * 10**6, b'"patient_id":"' + b"\\" * 10**6, b"patient_id:" * 10**5):
+    for flood in (
+        b'"patient_id"' + b" " * 10**6,
+        b'"patient_id":"' + b"\\" * 10**6,
+        b'"patient_id=\\"' + b"\\" * 10**6,
+        b"\\" * 10**6 + b"u0070",
+        b"patient_id: " + b"a " * 10**6 + b":",
+        b"patient_id:" * 10**5,
+    ):
         ONE.scrub(flood)
 
 

@@ -53,6 +53,12 @@ def test_parse_reading_with_every_field() -> None:
     assert parse_reading(whole).to_wire() == whole
 
 
+def test_whole_numbers_may_be_written_with_a_fraction_of_zero() -> None:
+    parsed = parse_reading(document(seq=42.0, boot=3.0, signal={"battery_pct": 80.0}))
+    assert (parsed.seq, parsed.boot, parsed.signal and parsed.signal.battery_pct) == (42, 3, 80)
+    assert '"seq":42,' in parsed.model_dump_json()
+
+
 def test_parse_reading_passes_over_unknown_fields() -> None:
     more = document(colour="blue")
     more["measurements"]["glucose"] = 5.1
@@ -110,6 +116,7 @@ def test_parse_reading_refuses_what_is_no_object(other: object) -> None:
         ("2025-08-24T12:30:00+02:00", datetime(2025, 8, 24, 10, 30, tzinfo=UTC)),
         ("2025-08-24T23:30:00-05:00", datetime(2025, 8, 25, 4, 30, tzinfo=UTC)),
         ("20250824T103000Z", datetime(2025, 8, 24, 10, 30, tzinfo=UTC)),
+        ("2025-08-24t10:30:00z", datetime(2025, 8, 24, 10, 30, tzinfo=UTC)),
     ],
 )
 def test_timestamp_becomes_utc(sent: str, meant: datetime) -> None:
@@ -167,7 +174,8 @@ def test_identifier_of_many_kinds_is_taken(value: str) -> None:
         ("message_id", 42),
         ("seq", -1),
         ("seq", 2**63),
-        ("seq", 1.0),
+        ("seq", 1.5),
+        ("seq", 2.0**63),
         ("seq", "1"),
         ("seq", True),
         ("boot", -1),

@@ -1,0 +1,70 @@
+"""Batches in which one reading is no JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud_ingest.torn_batch import Unreadable, readings_of
+from vitals.reading import parse_json
+
+GOOD = b'{"a": ["]", "\\"}", {}]}'
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"spo2_pct": NaN}', "no NaN"),
+        (b'{"x": "\\ud800"}', "not JSON"),
+        (b'{"seq": 1' + b"0" * 5000 + b"}", "not JSON"),
+        (b'{"x": ' + b"[" * 300 + b"]" * 300 + b"}", "nested too deeply"),
+        (b'{"x": "\xff"}', "not JSON"),
+        (b"{nope}", "not JSON"),
+        (b"", "not JSON"),
+    ],
+    ids=["NaN", "surrogate", "long number", "deep", "not UTF-8", "no key", "nothing"],
+)
+def test_readings_beside_one_that_is_no_json_are_read(bad: bytes, reason: str) -> None:
+    found = readings_of(b' {"readings": [' + GOOD + b", " + bad + b", " + GOOD + b'], "more": 1}')
+    assert found is not None
+    first, second, third = found
+    assert first == third == json.loads(GOOD)
+    assert isinstance(second, Unreadable)
+    assert second.original.strip() == bad
+    assert reason in second.error.reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[" + GOOD + b"]",
+        b'{"readings": [' + GOOD,
+        b'{"readings": [' + GOOD + b"}",
+        b'{"readings": 5}',
+        b'{"readings": ["',
+    ],
+    ids=repr,
+)
+def test_what_is_no_batch_stays_one_body(body: bytes) -> None:
+    assert readings_of(body) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.text('a[]{},:"\\ \n'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('k"\\'), inner),
+)
+
+
+@given(st.lists(JSON, min_size=1))
+def test_batch_that_is_json_is_read_as_json_is(readings: list[object]) -> None:
+    body = json.dumps({"readings": readings}).encode()
+    assert readings_of(body) == parse_json(body)["readings"]
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_not_and_never_raise(data: bytes) -> None:
+    readings_of(b'{"readings": [' + data)

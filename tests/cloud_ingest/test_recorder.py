@@ -15,6 +15,7 @@ import pytest
 from kafka import KafkaProducer
 
 from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.migrations import migrate
 from cloud_ingest.recorder import Recorder
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
@@ -295,6 +296,28 @@ def test_books_of_the_recorder_add_up_and_show_what_is_gone(
             assert wait_until(lambda: count(books_dsn, "measurements", device) == 3, 20)
         assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
         assert api.http.get("/reconciliation").json()["balanced"] is False
+
+
+def test_malformed_readings_of_an_erased_child_leave_no_row_and_the_books_add_up(
+    own_kafka: KafkaBroker, own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    erased_dsn, device = own_postgres.database("erased"), f"d-{uuid4().hex[:8]}"
+    variables = environment(tmp_path, own_kafka.bootstrap, **erased_dsn.env())
+    settings = Settings.from_environment(variables)
+    migrate(settings)
+    erased, other = f"patient-{uuid4().hex}", f"patient-{uuid4().hex}"
+    with RunningApi(variables) as api:
+        assert api.http.delete(f"/patients/{erased}").status_code == 202
+        for patient in (erased, other):
+            malformed = reading(device_id=device, patient_id=patient, seq="x")
+            assert api.post(malformed).status_code == 422
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        with recording(settings):
+            assert wait_until(lambda: count(erased_dsn, "ingestion_errors", device) == 1, 30)
+            assert wait_until(lambda: api.http.get("/reconciliation").json()["recorder"]["lag"] == 0, 20)
+            found = api.http.get("/reconciliation").json()
+    assert (found["recorder"]["difference"], found["balanced"]) == (0, True)
+    assert count(erased_dsn, "ingestion_errors", device) == 1
 
 
 def test_one_identity_with_different_contents_is_one_row_and_all_its_alerts(

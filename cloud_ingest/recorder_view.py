@@ -41,5 +41,10 @@ class RecorderView:
             ends = end_offsets(admin_client(self._settings.kafka), following, TIMEOUT_S)
         except KafkaAway as error:
             return {"status": "known", **books.document(), "lag": None, "reason": str(error)}
-        lag = sum(max(0, ends[place] - offset) for place, offset in following.items())
+        lag = sum(_unread(ends[place], offset) for place, offset in following.items())
         return {"status": "known", **books.document(), "lag": lag}
+
+
+def _unread(end: int, offset: int) -> int:
+    """Messages of a log from `offset` on; all of one that ends before it, for it was made anew."""
+    return end - offset if end >= offset else end

@@ -31,18 +31,24 @@ def admitted(cur: cursor, table: Table, rows: Sequence[Row]) -> list[Row]:
         return []
     cur.execute(_STORED.format(identity=table.columns[0], table=table.name), (list(first),))
     for (stored,) in cur.fetchall():
-        del first[stored]
+        first.pop(stored, None)  # two recorders may have stored one twice, at different times
     return list(first.values())
 
 
 def _under_current_pseudonyms(cur: cursor, table: Table, rows: Sequence[Row]) -> Sequence[Row]:
-    place = table.patient
-    patients = {row[place] for row in rows if row[place]} if place is not None else set()
-    if place is None or not patients:
+    named = [_pseudonyms(table, row) for row in rows]
+    if not any(named):
         return rows
-    found = identities.find(cur, patients)
-    return [
-        (*row[:place], found.of(row[place]), *row[place + 1 :])
-        for row in rows
-        if row[place] not in found.erased
-    ]
+    found = identities.find(cur, set().union(*named))
+    left = [row for row, names in zip(rows, named, strict=True) if found.erased.isdisjoint(names)]
+    if (place := table.patient) is None:
+        return left
+    return [(*row[:place], found.of(row[place]), *row[place + 1 :]) for row in left]
+
+
+def _pseudonyms(table: Table, row: Row) -> set[str]:
+    """Of the children a row names: its own, or those in the bytes of a dead letter."""
+    if table.patient is not None:
+        return {row[table.patient]} - {None}
+    original = row[table.columns.index("original")] or b""
+    return {name.decode() for name in identities.PSEUDONYM.findall(original)}

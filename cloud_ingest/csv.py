@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import BinaryIO, NamedTuple
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +80,7 @@ class MetricsCsv:
     def _write(self, rows: Sequence[Row], level: int = logging.WARNING) -> bool:
         try:
             self._append(rows)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: text that UTF-8 has no bytes for
             self.dropped += len(rows)
             log.log(level, "metrics CSV: %s", error)
             return False
@@ -88,12 +90,10 @@ class MetricsCsv:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and (self._path.stat().st_size >= self._max_bytes or not self._is_ours()):
             self._rotate()
-        with self._path.open("a+", newline="", encoding="utf-8") as file:
-            _end_torn_line(file)
-            writer = csv.writer(file, lineterminator="\n")
-            if file.tell() == 0:
-                writer.writerow(HEADER)
-            writer.writerows(rows)
+        with self._path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            torn = size > 0 and not _ends_with_newline(file)
+            file.write(b"\n" * torn + _lines(rows if size else [HEADER, *rows]))
 
     def _is_ours(self) -> bool:
         with self._path.open(encoding="utf-8", errors="replace") as file:
@@ -107,12 +107,13 @@ class MetricsCsv:
                 newer.replace(older)
 
 
-def _end_torn_line(file: TextIO) -> None:
-    """A line cut short by a crash gets its end, so that the next row starts on its own."""
-    size = file.seek(0, 2)
-    if size:
-        file.seek(size - 1)
-        torn = file.read(1) != "\n"
-        file.seek(0, 2)
-        if torn:
-            file.write("\n")
+def _ends_with_newline(file: BinaryIO) -> bool:
+    """False where a crash cut the last line short, perhaps within a character; the next row needs its own."""
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
+
+
+def _lines(rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,9 +1,9 @@
 """Erasing a child: the request on record, the rows gone, the name last, and the proof by counting.
 
 A request stands until it is lifted: the recorder leaves out every later message of that child, such as a
-backlog that a gateway still held, and running alarms forget it. The request itself keeps the pseudonyms,
-which say nothing without the key; the lake erases the same pseudonyms and notes it in `lake_state` and
-`lake_done_at`.
+backlog that a gateway still held, and every dead letter that names it; running alarms forget it. The request
+itself keeps the pseudonyms, which say nothing without the key; the lake erases the same pseudonyms and notes
+it in `lake_state` and `lake_done_at`.
 """
 
 from __future__ import annotations

@@ -5,10 +5,14 @@ Read in the transaction that writes: erasure and rotation wait for whoever looke
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from psycopg2.extensions import cursor
+
+PSEUDONYM = re.compile(rb"p[0-9]+_[0-9a-f]{32}")
+"""As it stands in bytes that may be anything else."""
 
 _FIND = """
 SELECT old_pseudonym, new_pseudonym FROM pseudonym_links WHERE old_pseudonym = ANY(%(pseudonyms)s)

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +26,7 @@ from cloud_ingest.admission import admitted
 from cloud_ingest.database import connect
 from cloud_ingest.dead_letter import dead_letter
 from cloud_ingest.errors import DatabaseAway, KafkaAway, NotDurable
-from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.kafka_watch import Place, admin_client, create_topics, end_offsets
 from cloud_ingest.migrations import migrate
 from cloud_ingest.partitions import Partitions
 from cloud_ingest.publisher import producer_settings
@@ -137,7 +137,7 @@ class Recorder:
         self._partitions.ensure(database, [(each.table, each.row) for each in batch.rows])
         try:
             with database, database.cursor() as cur:
-                _enter(cur, batch, _insert(cur, batch.rows))
+                self._enter(cur, batch, _insert(cur, batch.rows))
         except (psycopg2.DataError, psycopg2.IntegrityError, ValueError) as error:
             log.warning("a batch holds a row PostgreSQL refuses (%s): one by one", type(error).__name__)
             self._record_singly(database, batch)
@@ -157,7 +157,15 @@ class Recorder:
                     with database, database.cursor() as cur:
                         inserted += _insert(cur, [unreadable])
         with database, database.cursor() as cur:
-            _enter(cur, batch, inserted)
+            self._enter(cur, batch, inserted)
+
+    def _enter(self, cur: cursor, batch: Batch, inserted: Mapping[str, int]) -> None:
+        read = [_position(message) for message in batch.messages]
+        rows = {_position(each.message) for each in batch.rows}
+        enter(cur, read, rows, batch.dead, batch.heartbeats, inserted, self._ends)
+
+    def _ends(self, places: Collection[Place]) -> dict[Place, int]:
+        return end_offsets(admin_client(self._settings.kafka), places, 2.0)
 
     def _parse(self, message: Message, batch: Batch) -> None:
         table = TABLES[message.topic() or ""]
@@ -274,12 +282,6 @@ def _insert(cur: cursor, parsed: Sequence[Parsed]) -> Counter[str]:
             execute_values(cur, table.insert, rows, page_size=len(rows))
             inserted[topic] = cur.rowcount
     return inserted
-
-
-def _enter(cur: cursor, batch: Batch, inserted: Mapping[str, int]) -> None:
-    read = [_position(message) for message in batch.messages]
-    rows = {_position(each.message) for each in batch.rows}
-    enter(cur, read, rows, batch.dead, batch.heartbeats, inserted)
 
 
 def _first_line(error: Exception) -> str:

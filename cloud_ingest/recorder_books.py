@@ -2,17 +2,25 @@
 
 Kept in the database, in the transaction that holds the rows, so that rows and books cannot disagree. What is
 read a second time, after a crash before its offset was committed, is not entered again.
+
+A log that ends before what was read of it was made anew and is entered from its first message on. One that
+has grown beyond that by then cannot be told from the old: its first messages are recorded, and not entered.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from psycopg2.extensions import cursor
+
+from cloud_ingest.kafka_watch import Place
+
+log = logging.getLogger(__name__)
 
 _ENTER = """
 INSERT INTO recorder_books AS b (topic, consumed, recorded, duplicates, dead_letters, heartbeats, skipped)
@@ -24,8 +32,11 @@ ON CONFLICT (topic) DO UPDATE SET consumed = b.consumed + excluded.consumed,
 """
 _MOVE = """
 INSERT INTO recorder_offsets (topic, partition, next_offset) VALUES (%s, %s, %s)
-ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
+ON CONFLICT (topic, partition) DO UPDATE
+    SET next_offset = greatest(recorder_offsets.next_offset, excluded.next_offset)
 """
+"""Never back: a recorder that was frozen may finish after another went on in its place."""
+_BEGIN_ANEW = "UPDATE recorder_offsets SET next_offset = 0 WHERE topic = %s AND partition = %s"
 _TOTALS = """
 SELECT min(since), coalesce(sum(consumed), 0)::bigint, coalesce(sum(recorded), 0)::bigint,
     coalesce(sum(duplicates), 0)::bigint, coalesce(sum(dead_letters), 0)::bigint,
@@ -34,12 +45,21 @@ FROM recorder_books
 """
 
 
+Ends = Callable[[Collection[Place]], Mapping[Place, int]]
+"""Asks Kafka where logs end now."""
+
+
 class Position(NamedTuple):
     """Where a message stands in Kafka."""
 
     topic: str
     partition: int
     offset: int
+
+    @property
+    def place(self) -> Place:
+        """Its topic and partition."""
+        return self.topic, self.partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +99,7 @@ def enter(
     dead: Collection[Position],
     heartbeats: Collection[Position],
     inserted: Mapping[str, int],
+    ends: Ends,
 ) -> None:
     """Enter one batch in the running transaction.
 
@@ -88,18 +109,18 @@ def enter(
         dead: those that became dead letters.
         heartbeats: those that are no rows.
         inserted: new rows, by topic.
+        ends: asked only when something seems to be read a second time.
     """
-    following = next_offsets(cur)
+    following = _following(cur, read, ends)
     fresh: list[Position] = []
     skipped: Counter[str] = Counter()
-    moved: dict[tuple[str, int], int] = {}
+    moved: dict[Place, int] = {}
     for each in read:
-        place = (each.topic, each.partition)
-        expected = following.get(place, each.offset)
+        expected = following.get(each.place, each.offset)
         if each.offset >= expected:
             fresh.append(each)
             skipped[each.topic] += each.offset - expected
-            following[place] = moved[place] = each.offset + 1
+            following[each.place] = moved[each.place] = each.offset + 1
     for topic in sorted({each.topic for each in fresh}):
         ours = [each for each in fresh if each.topic == topic]
         buried = sum(each in dead for each in ours)
@@ -118,7 +139,19 @@ def totals(cur: cursor) -> Totals:
     return Totals(*found) if found else Totals(None, 0, 0, 0, 0, 0, 0)
 
 
-def next_offsets(cur: cursor) -> dict[tuple[str, int], int]:
+def next_offsets(cur: cursor) -> dict[Place, int]:
     """The offset the recorder reads next, by topic and partition."""
     cur.execute("SELECT topic, partition, next_offset FROM recorder_offsets")
     return {(topic, partition): offset for topic, partition, offset in cur.fetchall()}
+
+
+def _following(cur: cursor, read: Sequence[Position], ends: Ends) -> dict[Place, int]:
+    """What is to come next of each log; nothing is known of one that was made anew."""
+    following = next_offsets(cur)
+    if again := {each.place for each in read if each.offset < following.get(each.place, 0)}:
+        for place, end in ends(again).items():
+            if end < following[place]:
+                log.warning("%s/%d ends before what was read of it: it was made anew", *place)
+                cur.execute(_BEGIN_ANEW, place)
+                del following[place]
+    return following

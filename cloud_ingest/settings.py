@@ -7,7 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from cloud_ingest.errors import InvalidSettings
 
@@ -47,7 +55,9 @@ class Settings(BaseModel):
     audit_file: Path = Field(Path("data/audit.jsonl"), alias="API_AUDIT_FILE")
 
     kafka: str = Field("127.0.0.1:9092", alias="KAFKA_BOOTSTRAP_SERVERS")
-    kafka_starting_offsets: Literal["earliest", "latest"] = Field("earliest", alias="KAFKA_STARTING_OFFSETS")
+    kafka_starting_offsets: Annotated[Literal["earliest", "latest"], BeforeValidator(str.lower)] = Field(
+        "earliest", alias="KAFKA_STARTING_OFFSETS"
+    )
 
     pg_host: str | None = Field(None, alias="PGHOST")
     pg_port: int = Field(5432, alias="PGPORT")

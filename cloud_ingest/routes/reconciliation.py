@@ -56,7 +56,9 @@ class Reconciliation(BaseModel):
     spools_set_aside: int = Field(description="Corrupt spool files whose content nobody accounted for")
     difference: int = Field(description="Above 0: missing; below 0: more than were promised")
     recorder: RecorderBooks
-    balanced: bool
+    balanced: bool | None = Field(
+        description="false: something is off; null: nothing is, as far as the recorder's side is known"
+    )
 
 
 @router.get("/reconciliation", summary="Do the books add up?", responses={200: {"model": Reconciliation}})
@@ -69,7 +71,9 @@ async def get_reconciliation(parts: TheParts) -> Response:
         await parts.spool.audit()
     recorder = await asyncio.to_thread(parts.recorder) if parts.recorder else RECORDER_ABSENT
     books = parts.ingestion.delivery.reconcile()
-    balanced = not (books.difference or books.set_aside or recorder.get("difference"))
+    off = books.difference or books.set_aside or recorder.get("difference")
+    unknown = recorder["status"] == "unknown"
+    balanced = False if off else None if unknown else True
     return json_response(
         {"since": utc_text(parts.started), **books.document(), "recorder": recorder, "balanced": balanced}
     )

@@ -2,6 +2,7 @@ import csv
 from pathlib import Path
 
 from cloud_ingest.csv import MetricsCsv, Row
+from tests.cloud_ingest.running import wait_until
 
 HEADER = "timestamp,latency_s,alerts_count,alert_types,quality_score,valid_flag,device_id"
 
@@ -40,6 +41,29 @@ def test_a_line_torn_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> Non
     path = tmp_path / "metrics.csv"
     path.write_text(f"{HEADER}\n2025-08-24T10:30")
     assert len(written(path, row())[2].split(",")) == 7
+
+
+def test_a_line_torn_within_a_character_does_not_end_the_writing(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    torn = f"{HEADER}\n2025-08-24T10:30:01Z,0.1,0,,100.0,1,bracelet-\u00e9".encode()[:-1]
+    path.write_bytes(torn)
+    file = MetricsCsv(path, 10**6)
+    file.add([row("after")])
+    file.close()
+    assert path.read_bytes() == torn + b"\n" + (
+        b"2025-08-24T10:30:01Z,0.004200,2,CRITICAL_SPO2|CRITICAL_TEMPERATURE,100.0,1,after\n"
+    )
+    assert file.dropped == 0
+
+
+def test_a_row_utf8_cannot_hold_costs_itself_only(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    file = MetricsCsv(path, 10**6)
+    file.add([row("\ud800")])
+    assert wait_until(lambda: file.dropped == 1, 5)
+    file.add([row("after")])
+    file.close()
+    assert [line.rpartition(",")[2] for line in path.read_text().splitlines()] == ["device_id", "after"]
 
 
 def test_a_device_name_with_a_comma_stays_one_field(tmp_path: Path) -> None:

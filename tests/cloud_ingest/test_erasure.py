@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,12 +17,12 @@ from cloud_ingest import erasure, patient_tables
 from cloud_ingest.admission import admitted
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotErased
-from cloud_ingest.rows import TABLES
+from cloud_ingest.rows import TABLES, error_row
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import a_row
 from tests.cloud_ingest.test_recorder import value
-from vitals.topics import MEASUREMENTS
+from vitals.topics import ERRORS, MEASUREMENTS
 
 AWA, BINTA = "p1_" + "a" * 32, "p1_" + "b" * 32
 SAMPLE = "p1_b8351f60d5bad4bcd6f053c32d6ad094"
@@ -136,6 +138,40 @@ def test_late_messages_of_an_erased_child_are_left_out_until_lifted(database: co
     assert erasure.lift(database, UUID(asked.request_id))
     assert not erasure.lift(database, UUID(asked.request_id))
     assert recorded() == [AWA, BINTA]
+
+
+def letter(original: bytes) -> bytes:
+    document = {
+        "error_id": str(uuid4()), "timestamp": "2026-11-01T00:00:00Z", "source": "api", "reason": "bad",
+        "original": base64.b64encode(original).decode(),
+    }  # fmt: skip
+    return json.dumps(document).encode()
+
+
+def test_dead_letters_that_name_an_erased_child_are_left_out(database: connection) -> None:
+    table = TABLES[ERRORS]
+    originals = [
+        b'{"patient_id": "%b", "seq": "x"}' % AWA.encode(),
+        b'[{"patient_id":"%b"},{"patient_id":"%b"' % (BINTA.encode(), AWA.encode()),  # a batch, cut short
+        b'\xff patient_id="%b"' % BINTA.encode(),
+        b"{not json",
+    ]
+    rows = [
+        *(a_row(table, letter(original)) for original in originals),
+        error_row(uuid4(), datetime.now(UTC), "unreadable", None),
+    ]
+
+    def recorded() -> list[bytes | None]:
+        with database, database.cursor() as cursor:
+            return [row[table.columns.index("original")] for row in admitted(cursor, table, rows)]
+
+    assert recorded() == [*originals, None]
+    asked = erasure.request(database, [AWA], "test")
+    assert recorded() == [*originals[2:], None]
+    erasure.erase_requested(database)
+    assert recorded() == [*originals[2:], None]
+    assert erasure.lift(database, UUID(asked.request_id))
+    assert recorded() == [*originals, None]
 
 
 def test_erase_waits_for_a_batch_that_did_not_know(dsn: Dsn, database: connection) -> None:

@@ -177,6 +177,14 @@ def test_the_api_acknowledges_alarms_and_changes_none(database: connection) -> N
             run(database, statement)
 
 
+def test_the_api_reads_the_recorders_books_and_changes_none(database: connection) -> None:
+    run(database, "SET ROLE kidjamo_api")
+    for table in ("recorder_books", "recorder_offsets"):
+        assert fetch(database, f"SELECT * FROM {table}") == []
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            run(database, f"DELETE FROM {table}")
+
+
 def test_the_alarms_keep_their_state_and_see_neither_names_nor_readings(database: connection) -> None:
     run(database, "SET ROLE kidjamo_alarms")
     run(database, "INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_x', '{}')")

@@ -161,6 +161,18 @@ def test_one_identity_under_two_times_stays_one_reading(database: connection) ->
     assert fetch(database, "SELECT seq, timestamp::text FROM measurements") == [(1, "2026-10-31 23:59:59+00")]
 
 
+def test_an_identity_two_recorders_stored_twice_does_not_stop_a_third(dsn: Dsn, database: connection) -> None:
+    message_id, other = uuid4(), dsn.connect()
+    with database, database.cursor() as ours, other, other.cursor() as theirs:  # neither sees the other's
+        for cursor, second in ((ours, 0), (theirs, 1)):
+            (row,) = admitted(cursor, TABLE, [measured(f"2026-11-01T00:00:0{second}Z", message_id)])
+            cursor.execute(TABLE.insert.replace("%s", "(" + ", ".join(["%s"] * len(row)) + ")"), row)
+    other.close()
+    fresh = measured("2026-11-01T00:00:02Z")
+    with database, database.cursor() as cursor:
+        assert admitted(cursor, TABLE, [measured("2026-11-01T00:00:00Z", message_id), fresh]) == [fresh]
+
+
 def test_retention_drops_whole_months_and_strays(database: connection) -> None:
     stamps = ["1970-01-01T00:00:00Z", "2026-08-31T23:59:59Z", "2026-09-01T00:00:00Z", "2026-11-24T00:00:00Z"]
     rows = [measured(stamp) for stamp in stamps]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -18,6 +19,7 @@ from cloud_ingest.reconciliation import Ledger
 from cloud_ingest.record import Record
 from cloud_ingest.spool import Spool, SpoolState
 from deploy.local.kafka import KafkaBroker
+from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading
 
@@ -98,6 +100,24 @@ def test_a_spool_set_aside_is_not_balanced(tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
         found = books(api)
     assert (found["spools_set_aside"], found["difference"], found["balanced"]) == (1, 0, False)
+
+
+def test_the_apis_role_sees_the_recorders_books(postgres: PostgresServer, dsn: Dsn, tmp_path: Path) -> None:
+    login = postgres.login(f"api_{uuid4().hex[:8]}", "kidjamo_api", dsn.dbname)
+    with RunningApi(environment(tmp_path, NOWHERE, **login.env())) as api:
+        found = books(api)
+    assert (found["recorder"]["status"], found["recorder"]["consumed"]) == ("known", 0)
+    assert found["balanced"] is True
+
+
+def test_books_of_a_recorder_nobody_can_see_are_not_called_balanced(tmp_path: Path) -> None:
+    file = tmp_path / "spool" / "spool.sqlite3"
+    with RunningApi(environment(tmp_path, NOWHERE, PGHOST="127.0.0.1", PGPORT="1")) as api:
+        api.post(reading())
+        found = books(api)
+        assert (found["recorder"]["status"], found["difference"], found["balanced"]) == ("unknown", 0, None)
+        take_one_away(file)
+        assert books(api)["balanced"] is False
 
 
 class LossyPublisher(Publisher):

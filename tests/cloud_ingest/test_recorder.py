@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from kafka import KafkaProducer
 
 from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.migrations import migrate
 from cloud_ingest.recorder import Recorder
+from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
@@ -295,6 +298,58 @@ def test_books_of_the_recorder_add_up_and_show_what_is_gone(
             assert wait_until(lambda: count(books_dsn, "measurements", device) == 3, 20)
         assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
         assert api.http.get("/reconciliation").json()["balanced"] is False
+
+
+def test_a_kafka_made_anew_is_entered_in_the_books(
+    fresh_kafka: KafkaBroker, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    anew_dsn, device = own_postgres.database("anew"), f"d-{uuid4().hex[:8]}"
+    settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": fresh_kafka.bootstrap, **anew_dsn.env()})
+    view = RecorderView(settings)
+
+    def send(messages: int) -> None:
+        create_topics(admin_client(fresh_kafka.bootstrap), 10)
+        sender = KafkaProducer(bootstrap_servers=fresh_kafka.bootstrap, acks="all")
+        for _ in range(messages):
+            sender.send(MEASUREMENTS, value(device), partition=0).get(10)
+        sender.close()
+
+    send(5)
+    with recording(settings):
+        assert wait_until(lambda: count(anew_dsn, "measurements", device) == 5, 30)
+    fresh_kafka.stop()
+    shutil.rmtree(fresh_kafka.directory / "data")
+    fresh_kafka.start()
+    send(2)
+    assert wait_until(lambda: view().get("lag") == 2, 20)
+    with recording(settings):
+        assert wait_until(lambda: view().get("lag") == 0, 30)
+    found = view()
+    assert (found["consumed"], found["recorded"], found["skipped"], found["difference"]) == (7, 7, 0, 0)
+    assert count(anew_dsn, "measurements", device) == 7
+    assert "it was made anew" in caplog.text
+
+
+def test_malformed_readings_of_an_erased_child_leave_no_row_and_the_books_add_up(
+    own_kafka: KafkaBroker, own_postgres: PostgresServer, tmp_path: Path
+) -> None:
+    erased_dsn, device = own_postgres.database("erased"), f"d-{uuid4().hex[:8]}"
+    variables = environment(tmp_path, own_kafka.bootstrap, **erased_dsn.env())
+    settings = Settings.from_environment(variables)
+    migrate(settings)
+    erased, other = f"patient-{uuid4().hex}", f"patient-{uuid4().hex}"
+    with RunningApi(variables) as api:
+        assert api.http.delete(f"/patients/{erased}").status_code == 202
+        for patient in (erased, other):
+            malformed = reading(device_id=device, patient_id=patient, seq="x")
+            assert api.post(malformed).status_code == 422
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        with recording(settings):
+            assert wait_until(lambda: count(erased_dsn, "ingestion_errors", device) == 1, 30)
+            assert wait_until(lambda: api.http.get("/reconciliation").json()["recorder"]["lag"] == 0, 20)
+            found = api.http.get("/reconciliation").json()
+    assert (found["recorder"]["difference"], found["balanced"]) == (0, True)
+    assert count(erased_dsn, "ingestion_errors", device) == 1
 
 
 def test_one_identity_with_different_contents_is_one_row_and_all_its_alerts(

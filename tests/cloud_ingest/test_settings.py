@@ -66,6 +66,11 @@ def test_settings_name_the_variable_that_is_wrong(variable: str, value: str) -> 
         Settings.from_environment({variable: value})
 
 
+@pytest.mark.parametrize("value", ["latest", "LATEST", "Latest"])
+def test_settings_take_starting_offsets_in_any_case(value: str) -> None:
+    assert Settings.from_environment({"KAFKA_STARTING_OFFSETS": value}).kafka_starting_offsets == "latest"
+
+
 def test_settings_never_show_the_password() -> None:
     assert "s3cret" not in repr(Settings.from_environment({"PGPASSWORD": "s3cret"}))
 

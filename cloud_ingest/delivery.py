@@ -2,8 +2,15 @@
 
 A record handed to `deliver` is in Kafka (acknowledged by all replicas) or on disk when the call returns.
 Kafka has `DECIDE_S` to acknowledge, twice that where it was seen alive meanwhile; then the missing records go
-to the spool and the following ones go there directly, until a record replayed from it was acknowledged. What
-is acknowledged late is taken out of the spool again.
+to the spool. What is acknowledged late is taken out of the spool again.
+
+Trust is per lane (topic and key), because a topic may be denied or a partition be without a leader while all
+others work. A lane with a record not acknowledged in time is doubted: its records go to the spool directly
+until one of it is acknowledged.
+
+The spool is replayed in passes, oldest first. A lane that does not get through is left for the next pass, so
+it holds up nobody else, and its records keep their order. Only new records overtake: they go directly as soon
+as their lane is trusted, however much of it is still in the spool.
 """
 
 from __future__ import annotations
@@ -12,21 +19,25 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
+from itertools import compress, islice
 
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
 from cloud_ingest.probes import FRESH_S
 from cloud_ingest.publisher import DELIVERY_TIMEOUT_S, Publisher, Ticket
 from cloud_ingest.reconciliation import Ledger, Reconciliation
-from cloud_ingest.record import Record, Store
+from cloud_ingest.record import Lane, Record, Store
 from cloud_ingest.spool import Spool, Spooled
 
 log = logging.getLogger(__name__)
 
 DECIDE_S = 0.4
 REPLAY_BATCH = 500
-IDLE_S = 0.25
+PASS_S = 10.0
+"""After this long a pass begins anew: what did not get through gets its next chance."""
+IDLE_S, RETRY_S = 0.25, 1.0
+"""Pause between passes; doubled, up to the second, while what is left does not move."""
 AUDIT_S = 30.0
 """How often the spool's records are counted anew."""
 
@@ -44,16 +55,17 @@ class Delivery:
 
     def __init__(self, publisher: Publisher, spool: Spool, kafka_silence: Callable[[], float]) -> None:
         self._publisher, self._spool, self._kafka_silence = publisher, spool, kafka_silence
-        self._trusted = True
-        self._undecided: set[int] = set()
+        self._doubted: set[Lane] = set()
+        self._open: Counter[Lane] = Counter()  # records in the spool and, their fate unknown, with Kafka
+        self._kept: set[int] = set()  # records in Kafka that the spool could not forget
         self._late: set[asyncio.Task[None]] = set()
         self.acknowledged: Counter[str] = Counter()
         self.ledger = Ledger(opening=spool.opening, opening_refused=spool.state.refused)
 
     @property
     def kafka_takes_records(self) -> bool:
-        """Whether new records go to Kafka directly."""
-        return self._trusted and self._kafka_answers()
+        """Whether all new records go to Kafka directly."""
+        return not self._doubted and self._kafka_answers()
 
     def _kafka_answers(self) -> bool:
         return self._kafka_silence() < FRESH_S
@@ -64,12 +76,21 @@ class Delivery:
         Raises:
             NotDurable: neither Kafka nor the spool took them all.
         """
-        if self.kafka_takes_records:
-            stores = await self._through_kafka(records)
-        else:
-            stores = await self._spool_all(records)
-        self.ledger.accepted += len(records)
-        return stores
+        if not self._kafka_answers():
+            return await self._spool_all(records)
+        if not self._doubted:
+            return await self._through_kafka(records)
+        direct = [record.lane not in self._doubted for record in records]
+        stores = iter(await self._through_kafka(list(compress(records, direct))))
+        if doubtful := [record for record, each in zip(records, direct, strict=True) if not each]:
+            try:
+                await self._spool_all(doubtful)
+            except NotDurable:
+                sent = len(records) - len(doubtful)
+                self.ledger.accepted -= sent
+                self.ledger.abandoned += sent
+                raise
+        return [next(stores) if each else "spool" for each in direct]
 
     def reconcile(self) -> Reconciliation:
         """Whether everything promised is in Kafka or in the spool."""
@@ -77,8 +98,9 @@ class Delivery:
 
     async def run(self) -> None:
         """Replay the spool whenever Kafka is there; runs until cancelled."""
-        audited = time.monotonic()
+        audited, pause = time.monotonic(), IDLE_S
         while True:
+            replayed = self.ledger.replayed
             try:
                 await self._catch_up()
                 if time.monotonic() - audited > AUDIT_S:
@@ -86,7 +108,9 @@ class Delivery:
                     await self._spool.audit()
             except SpoolUnavailable as error:
                 log.error("replay: %s", error)
-            await asyncio.sleep(IDLE_S)
+            stuck = self._spool.state.pending and self.ledger.replayed == replayed and self._kafka_answers()
+            pause = min(2 * pause, RETRY_S) if stuck else IDLE_S
+            await asyncio.sleep(pause)
 
     async def close(self) -> None:
         """Wait until the fate of every late record is known."""
@@ -107,6 +131,7 @@ class Delivery:
             ticket.done.add_done_callback(partial(self._abandon, ticket))
             raise
         self.ledger.in_flight -= len(records)
+        self.ledger.accepted += len(records)
         if not missing:
             self._count(records)
             return ["kafka"] * len(records)
@@ -127,9 +152,10 @@ class Delivery:
         try:
             await self._spool.append(records)
         except SpoolUnavailable as error:
-            raise NotDurable(f"Kafka is away, {error}") from None
+            raise NotDurable(f"Kafka does not acknowledge, {error}") from None
         finally:
             self.ledger.in_flight -= len(records)
+        self.ledger.accepted += len(records)
         self.ledger.spooled += len(records)
         return ["spool"] * len(records)
 
@@ -137,79 +163,120 @@ class Delivery:
         self, ticket: Ticket, records: Sequence[Record], missing: list[int]
     ) -> list[int]:
         """Spool what Kafka did not acknowledge in time; returns the indices that are in the spool."""
-        self._distrust(f"{len(missing)} of {len(records)} records not acknowledged in time")
+        spooled = [records[index] for index in missing]
+        lanes = Counter(record.lane for record in spooled)
+        self._open.update(lanes)  # before they are in the spool: no pass may take them from there
         try:
-            rows = await self._spool.append([records[index] for index in missing])
+            rows = await self._spool.append(spooled)
+            self.ledger.spooled += len(rows)
+            self.ledger.in_flight += len(rows)
+            self._await_late(ticket, dict(zip(missing, rows, strict=True)), records)
         except SpoolUnavailable as error:
             await asyncio.wait({ticket.done}, timeout=DELIVERY_TIMEOUT_S)
             if ticket.missing():
                 raise NotDurable(f"Kafka does not acknowledge, {error}") from None
             return []
-        self.ledger.spooled += len(rows)
-        self._undecided.update(rows)
-        self.ledger.in_flight += len(rows)
-        task = asyncio.create_task(self._await_late(ticket, dict(zip(missing, rows, strict=True)), records))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
+        finally:
+            self._open -= lanes
         return missing
 
-    async def _await_late(self, ticket: Ticket, rows: dict[int, int], records: Sequence[Record]) -> None:
-        """Take out of the spool what Kafka acknowledged after all."""
-        try:
-            await ticket.done
-            arrived = [index for index in rows if ticket.acknowledged[index]]
-            await self._forget([rows[index] for index in arrived])
-            self._count([records[index] for index in arrived])
-        except SpoolUnavailable as error:
-            log.warning("late acknowledgement: %s; the records will be sent twice", error)
-        finally:
-            self.ledger.in_flight -= len(rows)
-            self._undecided.difference_update(rows.values())
+    def _await_late(self, ticket: Ticket, rows: dict[int, int], records: Sequence[Record]) -> None:
+        """Doubt the lanes of records that are in the spool; enter later what became of them with Kafka."""
+        lanes = Counter(records[index].lane for index in rows)
+        self._open.update(lanes)
+        self._doubt(lanes, ticket.failure or "no acknowledgement in time")
 
-    async def _forget(self, rows: Sequence[int]) -> None:
-        """Take out of the spool what is in Kafka; where that fails it will be there twice."""
+        async def enter() -> None:
+            await ticket.done
+            try:
+                left = await self._enter(ticket, rows, records)
+                self.ledger.in_flight -= len(left)
+            finally:
+                self._open -= lanes
+
+        task = asyncio.create_task(enter())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _enter(self, ticket: Ticket, rows: dict[int, int], records: Sequence[Record]) -> dict[int, int]:
+        """Enter what became of records that are in the spool; returns those of which nothing is known.
+
+        Args:
+            rows: their ids in the spool by index.
+        """
+        arrived = [index for index in rows if ticket.acknowledged[index]]
+        refused = [index for index in rows if index in ticket.refused]
+        known = {*arrived, *refused}
+        if arrived:
+            await self._forget([rows[index] for index in arrived])
+        self._count([records[index] for index in arrived])
+        for index in refused:
+            await self._refuse(rows[index], records[index].topic, ticket.refused[index])
+        self.ledger.in_flight -= len(known)
+        self._trust({records[index].lane for index in known})
+        return {index: row for index, row in rows.items() if index not in known}
+
+    async def _forget(self, rows: Collection[int]) -> bool:
+        """Take out of the spool what is in Kafka; what the disk does not let go is remembered."""
         try:
             await self._spool.discard(rows)
         except SpoolUnavailable:
+            self._kept.update(rows)
             self.ledger.resent += len(rows)
-            raise
+            return False
+        self._kept.difference_update(rows)
         self.ledger.replayed += len(rows)
+        return True
+
+    async def _forget_kept(self) -> None:
+        """Try again to take out of the spool what is in Kafka."""
+        gone = True
+        while gone and (rows := list(islice(self._kept, REPLAY_BATCH))):
+            self.ledger.resent -= len(rows)
+            self.ledger.in_flight += len(rows)
+            gone = await self._forget(rows)
+            self.ledger.in_flight -= len(rows)
+
+    async def _refuse(self, row: int, topic: str, reason: str) -> None:
+        log.error("Kafka refuses a record of %s: %s", topic, reason)
+        try:
+            await self._spool.refuse(row, reason)
+        except SpoolUnavailable as error:
+            log.error("it stays where it is: %s", error)
 
     async def _catch_up(self) -> None:
-        while self._kafka_answers():
-            if not self._spool.state.pending:
-                self._trust()
-                return
-            spooled = await self._spool.peek(REPLAY_BATCH, skip=self._undecided)
+        """One pass over the spool."""
+        await self._forget_kept()
+        if not self._spool.state.pending:
+            self._trust(self._doubted)
+        held: set[Lane] = set()  # for the whole pass: once passed over, a lane's later records wait as well
+        after, end = 0, time.monotonic() + PASS_S
+        while self._spool.state.pending and self._kafka_answers() and time.monotonic() < end:
+            held.update(self._open)
+            spooled = await self._spool.peek(REPLAY_BATCH, self._kept, held, after)
             if not spooled:
-                return
-            if not await self._replay(spooled):
-                self._distrust("a replayed record was not acknowledged")
-                return
-            self._trust()
+                break
+            held |= await self._replay(spooled)
+            after = spooled[-1].id
 
-    async def _replay(self, spooled: Sequence[Spooled]) -> bool:
-        """Send records of the spool; says whether the fate of each was final."""
-        ticket = self._publisher.send([entry.record for entry in spooled])
-        self.ledger.in_flight += len(spooled)
-        try:
-            await ticket.done
-            arrived = [entry for entry, done in zip(spooled, ticket.acknowledged, strict=True) if done]
-            await self._forget([entry.id for entry in arrived])
-            self._count([entry.record for entry in arrived])
-            for index, reason in ticket.refused.items():
-                log.error("Kafka refuses a record of %s: %s", spooled[index].record.topic, reason)
-                await self._spool.refuse(spooled[index].id, reason)
-        finally:
-            self.ledger.in_flight -= len(spooled)
-        return len(arrived) + len(ticket.refused) == len(spooled)
+    async def _replay(self, spooled: Sequence[Spooled]) -> set[Lane]:
+        """Send records of the spool; returns the lanes of those Kafka does not acknowledge in time."""
+        records = [entry.record for entry in spooled]
+        ticket = self._publisher.send(records)
+        self.ledger.in_flight += len(records)
+        await asyncio.wait({ticket.done}, timeout=2 * DECIDE_S)
+        left = await self._enter(ticket, {index: entry.id for index, entry in enumerate(spooled)}, records)
+        if left:
+            self._await_late(ticket, left, records)
+        return {records[index].lane for index in left}
 
-    def _trust(self) -> None:
-        if not self._trusted:
+    def _trust(self, lanes: set[Lane]) -> None:
+        if self._doubted and not self._doubted - lanes:
             log.info("Kafka acknowledges again")
-        self._trusted = True
+        self._doubted -= lanes
 
-    def _distrust(self, reason: str) -> None:
-        if self._trusted:
-            log.warning("Kafka: %s; records go to the spool", reason)
-        self._trusted = False
+    def _doubt(self, lanes: Iterable[Lane], reason: str) -> None:
+        news = {topic for topic, _ in lanes} - {topic for topic, _ in self._doubted}
+        if news:
+            log.warning("Kafka, %s: %s; records go to the spool", ", ".join(sorted(news)), reason)
+        self._doubted.update(lanes)

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT_S = 3.0
 
+# A denied topic is not among them: the record is well, and goes once the ACL is repaired.
 _PERMANENT = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -63,6 +64,7 @@ class Ticket:
         done: set on the event loop once every record is acknowledged or given up.
         acknowledged: one byte a record, 1 where Kafka has it.
         refused: reason by index of the records Kafka will never take.
+        failure: why a record was given up that may be sent again; empty while none was.
     """
 
     def __init__(self, count: int) -> None:
@@ -70,6 +72,7 @@ class Ticket:
         self.done: asyncio.Future[None] = self._loop.create_future()
         self.acknowledged = bytearray(count)
         self.refused: dict[int, str] = {}
+        self.failure = ""
         self._count = count
         self._settled = itertools.count(1).__next__  # atomic: two threads settle
         if not count:
@@ -81,6 +84,8 @@ class Ticket:
             self.acknowledged[index] = 1
         elif error.code() in _PERMANENT:
             self.refused[index] = error.str()
+        else:
+            self.failure = error.str()
         if self._settled() == self._count and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish)
 

@@ -21,8 +21,8 @@ class Ledger:
         opening: records the spool had to hold at the start.
         opening_refused: records Kafka had refused before.
         accepted: records whose senders were told they are safe.
-        abandoned: records Kafka took although their sender was told 503 and will send again.
-        resent: records that Kafka has and the spool could not forget: they are sent once more.
+        abandoned: records Kafka or the spool took although their sender was told 503 and will send again.
+        resent: records that Kafka has and the spool cannot forget yet; a restart sends them once more.
         spooled: accepted records that went to the spool.
         replayed: records brought from the spool to Kafka, those acknowledged late included.
         in_flight: records handed to the producer whose fate has not been entered yet.

@@ -10,6 +10,9 @@ from pydantic_core import to_json
 Store = Literal["kafka", "spool"]
 """Where a record is safe."""
 
+Lane = tuple[str, bytes | None]
+"""Topic and key: they share a partition, so Kafka takes all records of a lane or none."""
+
 
 class Record(NamedTuple):
     """One Kafka message.
@@ -21,6 +24,11 @@ class Record(NamedTuple):
     topic: str
     key: bytes | None
     value: bytes
+
+    @property
+    def lane(self) -> Lane:
+        """Topic and key."""
+        return self[:2]
 
     @classmethod
     def of(cls, topic: str, key: str | None, document: dict[str, Any]) -> Self:

@@ -16,19 +16,22 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_ingest.errors import SpoolUnavailable
-from cloud_ingest.record import Record
+from cloud_ingest.record import Lane, Record
 
 log = logging.getLogger(__name__)
 
 _PAGE = 4096
 _GROUP = 256
+_LOOK = 10_000
+"""Rows looked at in one go: whoever appends meanwhile waits for it."""
+PEEK_BYTES = 8 * 2**20
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
     id INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key BLOB, value BLOB NOT NULL, at REAL NOT NULL
@@ -125,24 +128,41 @@ class Spool:
         ids: list[int] = await self._run(insert)
         return ids
 
-    async def peek(self, limit: int, skip: Iterable[int] = ()) -> list[Spooled]:
-        """The oldest records, `skip` left out."""
-        left_out = set(skip)
+    async def peek(
+        self, limit: int, skip: Collection[int] = (), held: Collection[Lane] = (), after: int = 0
+    ) -> list[Spooled]:
+        """The oldest records: at most `limit`, of no more than `PEEK_BYTES` where they are several.
 
-        def select(connection: sqlite3.Connection) -> list[Spooled]:
-            rows = connection.execute("SELECT id, topic, key, value FROM records ORDER BY id")
-            found: list[Spooled] = []
-            for row in rows:
-                if row[0] not in left_out:
-                    found.append(Spooled(row[0], Record(*row[1:])))
-                if len(found) == limit:
+        Args:
+            skip: ids left out.
+            held: lanes left out.
+            after: the id to go on from.
+        """
+        skip, held = set(skip), set(held)
+
+        def look(connection: sqlite3.Connection) -> tuple[list[Spooled], int | None]:
+            sql = "SELECT id, topic, key, length(value) FROM records WHERE id > ? ORDER BY id LIMIT ?"
+            ids: list[int] = []
+            size, last = 0, None
+            for last, topic, key, length in connection.execute(sql, (after, _LOOK)):
+                if last in skip or (topic, key) in held:
+                    continue
+                size += length
+                if len(ids) == limit or (ids and size > PEEK_BYTES):
                     break
-            return found
+                ids.append(last)
+            sql = "SELECT topic, key, value FROM records WHERE id = ?"
+            found = [Spooled(row, Record(*connection.execute(sql, (row,)).fetchone())) for row in ids]
+            return found, last
 
-        found: list[Spooled] = await self._run(select)
+        found: list[Spooled] = []
+        last: int | None = after
+        while not found and last is not None:
+            after = last
+            found, last = await self._run(look)
         return found
 
-    async def discard(self, ids: Sequence[int]) -> None:
+    async def discard(self, ids: Collection[int]) -> None:
         """Forget records that Kafka has acknowledged."""
         rows = [(each,) for each in ids]
 

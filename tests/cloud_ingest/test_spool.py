@@ -35,6 +35,26 @@ async def test_append_peek_discard_in_order(tmp_path: Path) -> None:
     spool.close()
 
 
+async def test_peek_goes_on_past_lanes_that_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloud_ingest.spool._LOOK", 2)
+    spool = Spool(tmp_path, MB)
+    ids = await spool.append([record(1)] * 5 + [Record("t", None, b"2"), record(3), Record("t", None, b"4")])
+    held = {record(1).lane}
+    assert [s.id for s in await spool.peek(10, held=held)] == [ids[5]]
+    assert [s.id for s in await spool.peek(10, held=held, after=ids[5])] == [ids[7]]
+    assert await spool.peek(10, held=held, after=ids[7]) == []
+    spool.close()
+
+
+async def test_peek_takes_no_more_than_fits_in_memory(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 32 * MB)
+    ids = await spool.append([record(1, 3 * MB), record(2, 3 * MB), record(3, 3 * MB), record(4, 9 * MB)])
+    assert [s.id for s in await spool.peek(10)] == ids[:2]
+    assert [s.id for s in await spool.peek(10, after=ids[1])] == ids[2:3]
+    assert [s.id for s in await spool.peek(10, after=ids[2])] == ids[3:]
+    spool.close()
+
+
 async def test_a_second_start_finds_what_was_there(tmp_path: Path) -> None:
     first = Spool(tmp_path, MB)
     await first.append([record(1)])

@@ -1,0 +1,185 @@
+"""What one dead topic, a slow Kafka and a full disk do to everything else: nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+
+from cloud_ingest.delivery import Delivery
+from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.publisher import Publisher, Ticket
+from cloud_ingest.record import Record
+from cloud_ingest.spool import Spool
+from deploy.local.kafka import KafkaBroker
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.samples import CRISIS, reading
+from tests.cloud_ingest.topic_reader import read_topic
+from tests.edge_gateway.small_disk import a_small_disk
+from vitals.topics import ERRORS, MEASUREMENTS
+
+NEVER, ALWAYS = float("inf"), 0.0
+
+
+class GuardedBroker(KafkaBroker):
+    """A broker that can be told not to take records of a topic."""
+
+    def deny(self, topic: str) -> None:
+        rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+        denied = AclBinding(*rule, AclOperation.WRITE, AclPermissionType.DENY)
+        allowed = AclBinding(*rule, AclOperation.ALL, AclPermissionType.ALLOW)
+        client = admin_client(self.bootstrap)
+        for done in client.create_acls([denied, allowed]).values():
+            done.result(10)
+
+    def allow(self, topic: str) -> None:
+        rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
+        denied = AclBindingFilter(*rule, AclOperation.WRITE, AclPermissionType.DENY)
+        client = admin_client(self.bootstrap)
+        for done in client.delete_acls([denied]).values():
+            done.result(10)
+
+    def _properties(self) -> str:
+        return super()._properties() + (
+            "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+            "allow.everyone.if.no.acl.found=true\n"
+        )
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[GuardedBroker]:
+    broker = GuardedBroker(tmp_path / "kafka")
+    broker.start()
+    create_topics(admin_client(broker.bootstrap), 10)
+    yield broker
+    broker.stop()
+
+
+def test_a_denied_topic_holds_up_nothing_else(guarded: GuardedBroker, tmp_path: Path) -> None:
+    malformed = {"readings": [{"device_id": f"d{number % 7}"} for number in range(510)]}
+    with RunningApi(environment(tmp_path, NOWHERE)) as api:
+        assert api.post(malformed).json()["rejected"] == 510
+        assert set(api.post(reading(CRISIS)).json()["stored"]) == {"spool"}
+    guarded.deny(ERRORS)
+    with RunningApi(environment(tmp_path, guarded.bootstrap)) as api:
+        assert wait_until(lambda: api.component("spool")["pending"] == 510, 15)
+        assert len(read_topic(guarded.bootstrap, MEASUREMENTS)) == 1
+        assert api.component("kafka")["status"] == "down"
+        mixed = api.post({"readings": [reading(CRISIS), {"device_id": "d0"}]}).json()
+        assert (mixed["accepted"], mixed["rejected"]) == (1, 1)
+        assert api.component("spool")["pending"] == 511
+        assert len(read_topic(guarded.bootstrap, MEASUREMENTS)) == 2
+        guarded.allow(ERRORS)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0, 15)
+        assert wait_until(lambda: api.component("kafka")["status"] == "up", 5)
+        books = api.http.get("/reconciliation").json()
+    assert (books["difference"], books["in_flight"], books["refused"]) == (0, 0, 0)
+    assert len(read_topic(guarded.bootstrap, ERRORS)) == 511
+
+
+class StandIn(Publisher):
+    """A Kafka that does as it is told: one partition without a leader, or all of it slow.
+
+    Attributes:
+        dead: keys of which no record is acknowledged.
+        delay: seconds until records are acknowledged.
+        sent: all records handed over, in order.
+    """
+
+    def __init__(self, *dead: bytes, delay: float = 0) -> None:
+        super().__init__(NOWHERE)
+        self.dead, self.delay = set(dead), delay
+        self.sent: list[Record] = []
+
+    def send(self, records: Sequence[Record]) -> Ticket:
+        ticket, loop = Ticket(len(records)), asyncio.get_running_loop()
+        self.sent += records
+        for index, record in enumerate(records):
+            if record.key in self.dead:
+                loop.call_later(3, ticket.settle, index, KafkaError(KafkaError._MSG_TIMED_OUT))
+            else:
+                loop.call_later(self.delay, self._acknowledge, ticket, index)
+        return ticket
+
+    def _acknowledge(self, ticket: Ticket, index: int) -> None:
+        self.acknowledged += 1
+        ticket.settle(index, None)
+
+
+def record(key: bytes, number: int = 0) -> Record:
+    return Record(MEASUREMENTS, key, b'{"message_id": "%d"}' % number)
+
+
+async def until(true: Callable[[], bool], seconds: float) -> bool:
+    """Whether something becomes true in time."""
+    return await asyncio.to_thread(wait_until, true, seconds)
+
+
+async def test_a_dead_partition_holds_up_its_own_children_only(tmp_path: Path) -> None:
+    spool, kafka, silence = Spool(tmp_path, 2**20), StandIn(b"dead"), NEVER
+    delivery = Delivery(kafka, spool, lambda: silence)
+    await delivery.deliver([record(b"dead", number) for number in range(1200)])
+    await delivery.deliver([record(b"well", 1)])
+    silence = ALWAYS
+    run = asyncio.create_task(delivery.run())
+    assert await until(lambda: spool.state.pending == 1200, 2)
+    assert await delivery.deliver([record(b"dead", 1200), record(b"well", 2)]) == ["spool", "kafka"]
+    assert len(kafka.sent) == 502  # the first batch, what was behind it, and the new one
+    kafka.dead.clear()
+    assert await until(lambda: spool.state.pending == 0, 10)
+    in_order = [record(b"dead", number) for number in range(1201)]
+    assert [each for each in kafka.sent if each.key == b"dead"][-1201:] == in_order
+    assert await delivery.deliver([record(b"dead")]) == ["kafka"]
+    assert (delivery.reconcile().difference, delivery.ledger.in_flight) == (0, 0)
+    run.cancel()
+    kafka.close()
+    spool.close()
+
+
+class SlowSpool(Spool):
+    """The loop has other things to do before whoever appended goes on."""
+
+    async def append(self, records: Sequence[Record]) -> list[int]:
+        ids = await super().append(records)
+        await asyncio.sleep(0.3)
+        return ids
+
+
+async def test_a_record_is_not_replayed_while_its_first_sending_is_open(tmp_path: Path) -> None:
+    spool, kafka = SlowSpool(tmp_path, 2**20), StandIn(delay=1)
+    delivery = Delivery(kafka, spool, lambda: ALWAYS)
+    run = asyncio.create_task(delivery.run())
+    assert await delivery.deliver([record(b"p")]) == ["spool"]
+    assert await until(lambda: spool.state.pending == 0, 3)
+    await delivery.close()
+    assert (len(kafka.sent), delivery.reconcile().difference, delivery.ledger.in_flight) == (1, 0, 0)
+    run.cancel()
+    kafka.close()
+    spool.close()
+
+
+async def test_a_full_disk_sends_nothing_twice(own_kafka: KafkaBroker, tmp_path: Path) -> None:
+    create_topics(admin_client(own_kafka.bootstrap), 10)
+    kafka, silence = Publisher(own_kafka.bootstrap), NEVER
+    with a_small_disk(tmp_path / "disk") as disk, closing(Spool(disk.path / "spool", 2**20)) as spool:
+        delivery = Delivery(kafka, spool, lambda: silence)
+        await delivery.deliver([record(b"%d" % number, number) for number in range(1200)])
+        disk.fill()
+        silence = ALWAYS
+        run = asyncio.create_task(delivery.run())
+        assert await until(lambda: kafka.acknowledged >= 1200, 15)
+        await asyncio.sleep(2)
+        assert (kafka.acknowledged, spool.state.pending) == (1200, 1200)
+        assert (delivery.reconcile().difference, delivery.ledger.resent) == (0, 1200)
+        assert await delivery.deliver([record(b"1")]) == ["kafka"]
+        disk.free()
+        assert await until(lambda: spool.state.pending == 0 and delivery.ledger.in_flight == 0, 10)
+        assert (kafka.acknowledged, delivery.reconcile().difference, delivery.ledger.resent) == (1201, 0, 0)
+        run.cancel()
+    await asyncio.to_thread(kafka.close)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -54,7 +54,9 @@ _TOLD = """
 _APPLIED = """
     UPDATE alarm_acknowledgements a SET applied_at = now(), found = t.found
     FROM (VALUES %s) t (id, found) WHERE a.acknowledgement_id = t.id"""
-_NEW = f"SELECT {COLUMNS} FROM alarm_acknowledgements WHERE applied_at IS NULL ORDER BY at"
+_NEW = f"""
+    SELECT {COLUMNS}, clock_timestamp() - at FROM alarm_acknowledgements
+    WHERE applied_at IS NULL ORDER BY at"""
 _WAITING = """
     SELECT notification_id, contact, patient_id, about, message::text FROM alarm_notifications
     WHERE told_at IS NULL AND at > now() - %s ORDER BY at"""
@@ -109,11 +111,13 @@ class Kept:
 
     Attributes:
         waiting: notifications nobody was told of: identity, contact, patient, about, message as JSON.
+        new: acknowledgements that were not applied yet.
     """
 
     states: Mapping[Key, str]
     positions: Mapping[Position, int]
     waiting: Sequence[tuple[str, str, str | None, str | None, str]]
+    new: Sequence[Acknowledgement]
 
 
 class AlarmBook:
@@ -183,7 +187,7 @@ def _recall(cur: cursor, owner: str) -> Kept:
     cur.execute("SELECT topic, partition, position FROM alarm_positions")
     positions = {(topic, partition): position for topic, partition, position in cur.fetchall()}
     cur.execute(_WAITING, (timedelta(seconds=TRIED_FOR_S),))
-    return Kept(states, positions, cur.fetchall())
+    return Kept(states, positions, cur.fetchall(), _new(cur))
 
 
 def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
@@ -207,8 +211,14 @@ def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     if entry.applied:
         found = [(str(identity), list(groups)) for identity, groups in entry.applied.items()]
         execute_values(cur, _APPLIED, found, template="(%s::uuid, %s::text[])")
+    return _new(cur)
+
+
+def _new(cur: cursor) -> list[Acknowledgement]:
+    """Acknowledgements not applied yet, their time by this process's clock: the database's may differ."""
+    asked = datetime.now(UTC)
     cur.execute(_NEW)
-    return [of_row(row) for row in cur.fetchall()]
+    return [of_row(tuple(row)).model_copy(update={"at": asked - age}) for *row, age in cur.fetchall()]
 
 
 def _rows(entry: Entry) -> Iterator[tuple[object, ...]]:

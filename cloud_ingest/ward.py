@@ -203,7 +203,11 @@ class Ward:
         }
 
     def acknowledge(self, made: Acknowledgement, now: datetime) -> list[str]:
-        """Somebody has seen an alarm or a condition; returns what was open of it."""
+        """Somebody has seen an alarm or a condition; returns what was open of it when that was.
+
+        Args:
+            made: its time is by this process's clock.
+        """
         if made.condition is not None:
             return self._acknowledge_condition(made, made.condition, now)
         patient_id = self.identities.of(made.patient_id or "")
@@ -211,14 +215,16 @@ class Ward:
         if child is None or patient_id is None:
             return []
         self.changed.add((CHILD, patient_id))
-        return [group.value for group in child.episodes.acknowledge(made.by, now, made.group, made.silence)]
+        found = child.episodes.acknowledge(made.by, now, made.group, made.silence, made.at)
+        return [group.value for group in found]
 
     def _acknowledge_condition(self, made: Acknowledgement, key: str, now: datetime) -> list[str]:
-        found = self.conditions.acknowledge(made.by, now, key)
+        found = self.conditions.acknowledge(made.by, now, key, made.at)
         self.changed.add(SERVICE_KEY)
         kind, _, subject = key.partition(":")
-        if made.retires and kind == ConditionKind.GATEWAY_SILENT and subject in self.gateways.known:
-            self.gateways.known[subject].retired = True
+        gateway = self.gateways.known.get(subject) if kind == ConditionKind.GATEWAY_SILENT else None
+        if made.retires and gateway and gateway.heard <= made.at:
+            gateway.retired = True
             self.changed.add((GATEWAY, subject))
         return [key] if found else []
 

@@ -197,6 +197,19 @@ def test_acknowledgement_is_followed_within_two_seconds_and_survives_a_kill(clou
     database.close()
 
 
+def test_acknowledgement_made_while_nobody_listens_does_not_silence_what_came_after_it(cloud: Cloud) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    cloud.alarms.end(signal.SIGKILL)
+    assert cloud.acknowledge().status_code == 202
+    cloud.measure({**SPO2_ONLY, "measurements": {"spo2_pct": 70.0}})
+    cloud.alarms.start()
+    assert wait_until(lambda: len(cloud.told()) == 2, 30), cloud.alarms.log
+    assert "SpO2 70 %" in cloud.told()[1]["message"]
+    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 5)
+    assert cloud.phase() == "ACTIVE"
+
+
 def test_backlog_raises_no_live_alarm(cloud: Cloud) -> None:
     cloud.measure(SPO2_ONLY, ago=timedelta(minutes=20))
     other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -178,6 +179,65 @@ def test_acknowledgement_in_the_cloud_is_bounded_and_attributed() -> None:
     assert (silence.by, silence.until) == ("Fatou", NIGHT + 10 * MINUTE)
     stranger = made.model_copy(update={"patient_id": "p1_unknown"})
     assert night.ward.acknowledge(stranger, night.now) == []
+
+
+def acknowledgement(made: datetime, **changes: Any) -> Acknowledgement:
+    return Acknowledgement(acknowledgement_id=uuid4(), by="Fatou", at=made, **{"patient_id": AWA} | changes)
+
+
+def test_acknowledgement_means_no_alarm_that_was_raised_after_it() -> None:
+    night = Night()
+    late = acknowledgement(night.now)
+    night.now += SECOND
+    night.measure(85.0)
+    assert night.ward.acknowledge(late, night.now) == []
+    assert night.phase() is Phase.ACTIVE
+    night.wait(61 * SECOND, 97.0)
+    night.wait(20 * SECOND, 97.0)
+    assert night.phase() is Phase.LATCHED
+    assert night.ward.acknowledge(late, night.now) == []
+    assert night.phase() is Phase.LATCHED, "it ended before anybody has seen it"
+
+
+def test_silence_of_an_acknowledgement_counts_from_when_it_was_made() -> None:
+    night = Night()
+    night.measure(85.0)
+    night.wait(10 * SECOND)
+    at_once, of_a_minute = acknowledgement(night.now), acknowledgement(night.now, silence_s=60)
+    night.wait(MINUTE)
+    assert night.ward.acknowledge(of_a_minute, night.now) == []
+    assert night.phase() is Phase.ACTIVE
+    assert night.ward.acknowledge(at_once, night.now) == ["SPO2"]
+    silence = night.ward.children[AWA].episodes.episodes[Group.SPO2].silence
+    assert silence is not None
+    assert (silence.since, silence.until) == (at_once.at, at_once.at + 10 * MINUTE)
+
+
+def test_acknowledgement_of_a_condition_means_nothing_that_was_told_after_it() -> None:
+    night = Night()
+    night.beat()
+    night.wait(3 * MINUTE)
+    key = "GATEWAY_SILENT:gw-1"
+    soon, late = (acknowledgement(night.now, patient_id=None, condition=key) for _ in range(2))
+    night.wait(MINUTE)
+    assert night.ward.acknowledge(soon, night.now) == [key]
+    assert night.ward.conditions.standing[key].silent_until == soon.at + timedelta(minutes=30)
+    night.wait(6 * MINUTE)  # more urgent by now
+    assert night.ward.acknowledge(late, night.now) == []
+    assert night.ward.conditions.standing[key].silent_until is None
+
+
+def test_gateway_that_was_heard_since_it_was_called_out_of_service_stays_in_service() -> None:
+    night = Night()
+    night.beat()
+    night.wait(3 * MINUTE)
+    made = acknowledgement(night.now, patient_id=None, condition="GATEWAY_SILENT:gw-1", retires=True)
+    night.wait(SECOND)
+    night.beat()
+    night.ward.acknowledge(made, night.now)
+    night.said()
+    night.wait(2 * MINUTE)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 0)]
 
 
 def test_silent_gateway_climbs_the_ladder_and_clears_when_it_is_heard() -> None:

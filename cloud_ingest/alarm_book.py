@@ -2,7 +2,7 @@
 
 States, the position in Kafka up to which they are true, what is to be said and what became of
 acknowledgements change together: a restart goes on exactly where the last transaction left off. The book has
-one owner, the process that opened it last: two would wake people twice.
+one owner, the process that took it last: two would wake people twice.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ _TOLD = """
 _APPLIED = """
     UPDATE alarm_acknowledgements a SET applied_at = now(), found = t.found
     FROM (VALUES %s) t (id, found) WHERE a.acknowledgement_id = t.id"""
+_SIGN_OF_LIFE = "SELECT max(updated_at) FROM alarm_states WHERE kind IN ('owner', 'service')"
 _NEW = f"""
     SELECT {COLUMNS}, clock_timestamp() - at FROM alarm_acknowledgements
     WHERE applied_at IS NULL ORDER BY at"""
@@ -140,10 +141,24 @@ class AlarmBook:
 
         Raises:
             DatabaseAway: nothing of it may be taken as kept.
-            TakenOver: another process has opened the book since.
+            TakenOver: another process has taken the book since.
             IdentitiesChanged: nothing is kept; the step must be made anew with what it says.
         """
         return self._do(lambda cur: _keep(cur, self._owner, entry))
+
+    def sign_of_life(self) -> datetime | None:
+        """When the book's owner last took it or kept something, by the database's clock; takes nothing.
+
+        Raises:
+            DatabaseAway: it does not answer.
+        """
+
+        def work(cur: cursor) -> datetime | None:
+            cur.execute(_SIGN_OF_LIFE)
+            found: tuple[datetime | None] = cur.fetchone() or (None,)
+            return found[0]
+
+        return self._do(work)
 
     def names(self) -> dict[str, str]:
         """Display names by pseudonym; none where this login may not know them.
@@ -193,7 +208,7 @@ def _recall(cur: cursor, owner: str) -> Kept:
 def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     cur.execute("SELECT state #>> '{}' FROM alarm_states WHERE kind = %s AND id = %s FOR SHARE", _OWNER)
     if cur.fetchone() != (owner,):
-        raise TakenOver("another alarms process has taken over; run only one")
+        raise TakenOver("another alarms process has taken over")
     present = identities.find(cur, entry.patients)
     if present != entry.identities:
         raise IdentitiesChanged(present)

@@ -183,15 +183,16 @@ class Alarms:
 
 
 def of_service(
-    kafka_away: datetime | None, database_away: datetime | None, failing: Iterable[str], now: datetime
+    deaf: datetime | None, database_away: datetime | None, failing: Iterable[str], now: datetime
 ) -> Iterator[Condition]:
     """What is wrong with the alarms themselves.
 
     Args:
-        kafka_away, database_away: since when; None while they answer.
+        deaf: since when nothing has been heard, or too briefly to catch up; None where that is not so.
+        database_away: since when; None while it answers.
         failing: contacts that could not be reached for a minute.
     """
-    away = {ConditionKind.KAFKA_DOWN: kafka_away, ConditionKind.DATABASE_DOWN: database_away}
+    away = {ConditionKind.KAFKA_DOWN: deaf, ConditionKind.DATABASE_DOWN: database_away}
     for kind, since in away.items():
         for after, priority in _AWAY_AFTER:
             if since and now - since >= after:

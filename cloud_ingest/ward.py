@@ -73,6 +73,18 @@ class Child(BaseModel):
         )
 
 
+class Service(Conditions):
+    """What is kept of the alarms themselves.
+
+    Attributes:
+        alive: when they last looked at what is due.
+        deaf_since: as in `Hearing`.
+    """
+
+    alive: UtcTime | None = None
+    deaf_since: UtcTime | None = None
+
+
 class Ward:
     """All children.
 
@@ -89,7 +101,7 @@ class Ward:
     def __init__(self, started: datetime) -> None:
         self.children: dict[str, Child] = {}
         self.gateways = Gateways(Hearing(started))
-        self.conditions = Conditions()
+        self.conditions = Service()
         self.names: Mapping[str, str] = {}
         self.identities = Identities()
         self.said: list[Message] = []
@@ -111,8 +123,10 @@ class Ward:
         elif kind == GATEWAY and identity not in self.gateways.known:
             self.gateways.put(Gateway.model_validate_json(state))
         elif kind == SERVICE:
-            before = Conditions.model_validate_json(state).standing
-            self.conditions.standing = before | self.conditions.standing
+            before = Service.model_validate_json(state)
+            self.conditions.standing = before.standing | self.conditions.standing
+            if before.alive and before.deaf_since:
+                self.gateways.hearing.go_on(before.alive, before.deaf_since)
 
     def patients(self) -> frozenset[str]:
         """Every pseudonym that was heard of."""
@@ -240,6 +254,7 @@ class Ward:
                 self._voice(child, notice, now)
             for group in tuple(child.quiet):
                 self._watch_over(child, group, now)
+        self._note_life(now)
         present = [*of_service, *self._silent_gateways(now), *self._children_without_data(now)]
         before = set(self.conditions.standing)
         for condition in self.conditions.update(present, now):
@@ -247,6 +262,12 @@ class Ward:
             self.changed.add(SERVICE_KEY)
         if before != set(self.conditions.standing):
             self.changed.add(SERVICE_KEY)
+
+    def _note_life(self, now: datetime) -> None:
+        deaf_since = self.gateways.hearing.deaf_since
+        if deaf_since != self.conditions.deaf_since:
+            self.changed.add(SERVICE_KEY)
+        self.conditions.alive, self.conditions.deaf_since = now, deaf_since
 
     def silences(self, now: datetime) -> dict[str, tuple[AlertRecord, ...]]:
         """Alert records of silent gateways that are not on record yet, by gateway."""

@@ -200,8 +200,8 @@ _KINDS: dict[ConditionKind, dict[Language, str]] = {
         "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
     },
     ConditionKind.KAFKA_DOWN: {
-        "en": "The cloud's alarms hear nothing: Kafka is away",
-        "fr": "Les alarmes du nuage n'entendent plus rien\u00a0: Kafka est absent",
+        "en": "The cloud's alarms hear nothing: Kafka is away, or they start over and over",
+        "fr": "Les alarmes du nuage n'entendent rien\u00a0: Kafka absent, ou elles redémarrent sans cesse",
     },
     ConditionKind.DATABASE_DOWN: {
         "en": "The cloud's alarms cannot be saved or acknowledged: PostgreSQL is away",

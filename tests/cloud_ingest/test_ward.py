@@ -12,8 +12,8 @@ import pytest
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarms import of_service
 from cloud_ingest.identities import Identities
-from cloud_ingest.ward import SERVICE_KEY, Ward
-from vitals.conditions import Condition, ConditionKind, Priority
+from cloud_ingest.ward import CHILD, GATEWAY, SERVICE_KEY, Ward
+from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase
 from vitals.heartbeat import Heartbeat, OpenEpisode
 from vitals.notices import Group
@@ -31,7 +31,8 @@ class Night:
     def __init__(self, started: datetime = NIGHT - timedelta(hours=1)) -> None:
         self.now = NIGHT
         self.ward = Ward(started)
-        self.ward.gateways.hearing.note(True, started)
+        for moment in (started, self.now):
+            self.ward.gateways.hearing.note(True, moment)
         self.kafka = True
 
     def beat(self, reachable: bool = True, *episodes: OpenEpisode, status_id: UUID | None = None) -> None:
@@ -54,9 +55,17 @@ class Night:
         )
         self.ward.observe(reading, evaluate(reading), self.now)
 
-    def tick(self, *of_service: Condition) -> None:
-        self.ward.gateways.hearing.note(self.kafka, self.now)
-        self.ward.tick(self.now, of_service)
+    def tick(self, *conditions: Condition) -> None:
+        hearing = self.ward.gateways.hearing
+        hearing.note(self.kafka, self.now)
+        self.ward.tick(self.now, [*of_service(hearing.deaf_since, None, (), self.now), *conditions])
+
+    def restart(self) -> None:
+        """Begin anew with what was kept."""
+        gateways = [(GATEWAY, gateway_id) for gateway_id in self.ward.gateways.known]
+        kept = self.ward.states([(CHILD, AWA), SERVICE_KEY, *gateways])
+        self.ward = Ward(self.now)
+        self.ward.recall(kept)
 
     def wait(self, length: timedelta, spo2: float | None = None, beats: bool | None = None) -> None:
         """Let time pass, with a reading every 20 s and a heartbeat every 30 s where wanted."""
@@ -355,10 +364,61 @@ def test_kafka_away_is_one_condition_and_no_gateway_is_blamed() -> None:
     night = Night()
     night.beat()
     night.kafka = False
-    for _ in range(10):
-        night.now += MINUTE
-        night.tick(Condition(ConditionKind.KAFKA_DOWN, Priority.MEDIUM))
-    assert {kind for kind, _, _ in night.said()} == {"KAFKA_DOWN"}
+    night.wait(11 * MINUTE)
+    assert night.said() == [("KAFKA_DOWN", "condition", 0), ("KAFKA_DOWN", "condition", 2)]
+    night.kafka = True
+    night.wait(14 * SECOND)
+    assert "KAFKA_DOWN:" in night.ward.conditions.standing
+    night.wait(2 * SECOND)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 2)]
+    assert "KAFKA_DOWN:" not in night.ward.conditions.standing
+
+
+def test_kafka_that_comes_and_goes_is_told_like_one_that_is_away() -> None:
+    night = Night()
+    night.beat()
+    for second in range(3600):
+        night.now += SECOND
+        night.kafka = second % 16 < 10
+        night.tick()
+        if second == 129:
+            assert night.said() == []
+    assert night.said()[:3] == [("KAFKA_DOWN", "condition", level) for level in (0, 2, 2)]
+
+
+def test_moment_without_kafka_is_no_break() -> None:
+    night = Night()
+    night.beat()
+    for second in range(180):
+        night.now += SECOND
+        night.kafka = second % 16 < 12
+        night.tick()
+    assert night.said() == [("GATEWAY_SILENT", "condition", 0)]
+
+
+def test_process_that_starts_over_and_over_says_that_it_hears_nothing() -> None:
+    night, said = Night(), []
+    night.beat()
+    night.wait(MINUTE)
+    for _ in range(120):
+        night.restart()
+        night.wait(6 * SECOND)
+        said += night.said()
+        night.now += 4 * SECOND
+    assert said == [("KAFKA_DOWN", "condition", level) for level in (0, 2, 2)]
+
+
+def test_deafness_before_a_long_stop_is_not_told_after_it() -> None:
+    night = Night()
+    night.measure(97.0)
+    night.kafka = False
+    night.wait(3 * MINUTE)
+    night.said()
+    night.now += timedelta(days=1)
+    night.kafka = True
+    night.restart()
+    night.wait(MINUTE)
+    assert night.said() == []
 
 
 @pytest.mark.parametrize(

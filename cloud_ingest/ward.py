@@ -6,6 +6,7 @@ Decides with `vitals.episodes` and `vitals.conditions`; who speaks, gateway or c
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -36,6 +37,8 @@ _EVERYBODY = 2
 _IN_ORDER = timedelta(seconds=5)
 """A heartbeat this much younger than an alarm knows of it."""
 _SHORT = 8
+_REMEMBERED = 20_000
+"""Critical readings; those of an hour where a hundred children have one every 20 s."""
 
 
 class Child(BaseModel):
@@ -106,6 +109,7 @@ class Ward:
         self.identities = Identities()
         self.said: list[Message] = []
         self.changed: set[Key] = set()
+        self._heard: OrderedDict[tuple[str, UUID, datetime], None] = OrderedDict()
 
     def recall(self, kept: Mapping[Key, str]) -> None:
         """Take up where alarms were; what was heard meanwhile is joined to it."""
@@ -180,6 +184,8 @@ class Ward:
         if patient_id is None:
             return
         found, child = list(alerts), self._child(patient_id, now)
+        if found and self._is_repeated(reading):
+            return
         if any(reading.measurements.plausible(vital.field) is not None for vital in VITALS):
             measured = min(reading.timestamp, now)
             child.latest = max(child.latest or measured, measured)
@@ -187,6 +193,21 @@ class Ward:
             self._voice(child, notice, now)
         if found or child.episodes.open:
             self.changed.add((CHILD, patient_id))
+
+    def _is_repeated(self, reading: Reading) -> bool:
+        """Whether it was heard before: one sent again raises no alarm that somebody has seen.
+
+        Child and time count beside the identity: an alarm is not missed because a sender uses one twice.
+        """
+        if reading.message_id is None:
+            return False
+        heard = (reading.patient_id, reading.message_id, reading.timestamp)
+        if heard in self._heard:
+            return True
+        self._heard[heard] = None
+        if len(self._heard) > _REMEMBERED:
+            self._heard.popitem(last=False)
+        return False
 
     def hear(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
         """Take in a gateway's sign of life, which the API took at `heard`."""

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from cloud_ingest import ward
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarms import of_service
 from cloud_ingest.identities import Identities
@@ -358,6 +359,53 @@ def test_backlog_is_told_as_a_digest_and_never_as_a_live_alarm() -> None:
     night.wait(MINUTE)
     assert night.said() == [("SPO2", "digest", 0)]
     assert night.phase() is Phase.NORMAL
+
+
+def a_reading(night: Night, **measurements: float) -> Reading:
+    return Reading(
+        patient_id=AWA,
+        device_id="bracelet-1",
+        timestamp=night.now,
+        measurements=Measurements(**measurements),
+        message_id=uuid4(),
+    )
+
+
+def test_reading_that_comes_a_second_time_raises_no_alarm_that_somebody_has_seen() -> None:
+    night = Night()
+    low = a_reading(night, spo2_pct=85.0)
+    night.ward.observe(low, evaluate(low), night.now)
+    night.wait(100 * SECOND, 97.0)
+    night.ward.acknowledge(acknowledgement(night.now), night.now)
+    fast = a_reading(night, freq_card=200.0)
+    night.ward.observe(fast, evaluate(fast), night.now)
+    night.ward.acknowledge(acknowledgement(night.now, group=Group.HR), night.now)
+    night.said()
+    for again in (low, fast):
+        night.ward.observe(again, evaluate(again), night.now)
+    phases = {group: episode.phase for group, episode in night.ward.children[AWA].episodes.episodes.items()}
+    assert (phases[Group.SPO2], phases[Group.HR]) == (Phase.NORMAL, Phase.ACKNOWLEDGED)
+    assert night.said() == []
+
+
+def test_identity_that_a_sender_uses_for_two_readings_hides_neither() -> None:
+    night = Night()
+    first = a_reading(night, spo2_pct=85.0)
+    night.ward.observe(first, evaluate(first), night.now)
+    night.wait(100 * SECOND, 97.0)
+    night.said()
+    other = first.model_copy(update={"timestamp": night.now})
+    night.ward.observe(other, evaluate(other), night.now)
+    assert night.said() == [("SPO2", "raised", 0)]
+
+
+def test_only_so_many_readings_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ward, "_REMEMBERED", 2)
+    night = Night()
+    readings = [a_reading(night, spo2_pct=85.0) for _ in range(3)]
+    for each in (*readings, readings[2], readings[0]):
+        night.ward.observe(each, evaluate(each), night.now)
+    assert night.ward.children[AWA].episodes.episodes[Group.SPO2].records == 4
 
 
 def test_kafka_away_is_one_condition_and_no_gateway_is_blamed() -> None:

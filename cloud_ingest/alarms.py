@@ -33,7 +33,7 @@ from cloud_ingest.record import Record, utc_text
 from cloud_ingest.settings import Settings
 from cloud_ingest.ward import Ward
 from vitals.conditions import Condition, ConditionKind, Priority
-from vitals.desk import Desk
+from vitals.desk import THREADS, Desk
 from vitals.topics import ALERTS
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,8 @@ class Alarms:
         self._ward, tally = Ward(_now()), Tally()
         self._keeper = Keeper(self._ward, AlarmBook(settings), self._commit, self._tell_soon)
         self._desks = {
-            each.name: Desk(each.name, partial(self._tell, each), tally) for each in self._contacts
+            each.name: Desk(each.name, partial(self._tell, each), tally, at_once=THREADS)
+            for each in self._contacts
         }
         self._feed: Feed | None = None
         self._recording: asyncio.Task[None] | None = None

@@ -2,7 +2,7 @@
 
 States, the position in Kafka up to which they are true, what is to be said and what became of
 acknowledgements change together: a restart goes on exactly where the last transaction left off. The book has
-one owner, the process that opened it last: two would wake people twice.
+one owner, the process that took it last: two would wake people twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID, uuid4
 
@@ -54,7 +54,10 @@ _TOLD = """
 _APPLIED = """
     UPDATE alarm_acknowledgements a SET applied_at = now(), found = t.found
     FROM (VALUES %s) t (id, found) WHERE a.acknowledgement_id = t.id"""
-_NEW = f"SELECT {COLUMNS} FROM alarm_acknowledgements WHERE applied_at IS NULL ORDER BY at"
+_SIGN_OF_LIFE = "SELECT max(updated_at) FROM alarm_states WHERE kind IN ('owner', 'service')"
+_NEW = f"""
+    SELECT {COLUMNS}, clock_timestamp() - at FROM alarm_acknowledgements
+    WHERE applied_at IS NULL ORDER BY at"""
 _WAITING = """
     SELECT notification_id, contact, patient_id, about, message::text FROM alarm_notifications
     WHERE told_at IS NULL AND at > now() - %s ORDER BY at"""
@@ -109,11 +112,13 @@ class Kept:
 
     Attributes:
         waiting: notifications nobody was told of: identity, contact, patient, about, message as JSON.
+        new: acknowledgements that were not applied yet.
     """
 
     states: Mapping[Key, str]
     positions: Mapping[Position, int]
     waiting: Sequence[tuple[str, str, str | None, str | None, str]]
+    new: Sequence[Acknowledgement]
 
 
 class AlarmBook:
@@ -136,10 +141,24 @@ class AlarmBook:
 
         Raises:
             DatabaseAway: nothing of it may be taken as kept.
-            TakenOver: another process has opened the book since.
+            TakenOver: another process has taken the book since.
             IdentitiesChanged: nothing is kept; the step must be made anew with what it says.
         """
         return self._do(lambda cur: _keep(cur, self._owner, entry))
+
+    def sign_of_life(self) -> datetime | None:
+        """When the book's owner last took it or kept something, by the database's clock; takes nothing.
+
+        Raises:
+            DatabaseAway: it does not answer.
+        """
+
+        def work(cur: cursor) -> datetime | None:
+            cur.execute(_SIGN_OF_LIFE)
+            found: tuple[datetime | None] = cur.fetchone() or (None,)
+            return found[0]
+
+        return self._do(work)
 
     def names(self) -> dict[str, str]:
         """Display names by pseudonym; none where this login may not know them.
@@ -183,13 +202,13 @@ def _recall(cur: cursor, owner: str) -> Kept:
     cur.execute("SELECT topic, partition, position FROM alarm_positions")
     positions = {(topic, partition): position for topic, partition, position in cur.fetchall()}
     cur.execute(_WAITING, (timedelta(seconds=TRIED_FOR_S),))
-    return Kept(states, positions, cur.fetchall())
+    return Kept(states, positions, cur.fetchall(), _new(cur))
 
 
 def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     cur.execute("SELECT state #>> '{}' FROM alarm_states WHERE kind = %s AND id = %s FOR SHARE", _OWNER)
     if cur.fetchone() != (owner,):
-        raise TakenOver("another alarms process has taken over; run only one")
+        raise TakenOver("another alarms process has taken over")
     present = identities.find(cur, entry.patients)
     if present != entry.identities:
         raise IdentitiesChanged(present)
@@ -207,8 +226,14 @@ def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     if entry.applied:
         found = [(str(identity), list(groups)) for identity, groups in entry.applied.items()]
         execute_values(cur, _APPLIED, found, template="(%s::uuid, %s::text[])")
+    return _new(cur)
+
+
+def _new(cur: cursor) -> list[Acknowledgement]:
+    """Acknowledgements not applied yet, their time by this process's clock: the database's may differ."""
+    asked = datetime.now(UTC)
     cur.execute(_NEW)
-    return [of_row(row) for row in cur.fetchall()]
+    return [of_row(tuple(row)).model_copy(update={"at": asked - age}) for *row, age in cur.fetchall()]
 
 
 def _rows(entry: Entry) -> Iterator[tuple[object, ...]]:

@@ -169,7 +169,11 @@ def _quarantined(document: object) -> Iterator[Heard]:
     kind = AlertType(alert.type)
     values = Measurements.model_validate({_FIELD[kind]: alert.value})
     reading = Reading(
-        patient_id=alert.patient_id, device_id=alert.device_id, timestamp=arrived, measurements=values
+        patient_id=alert.patient_id,
+        device_id=alert.device_id,
+        timestamp=arrived,
+        measurements=values,
+        message_id=alert.alert_id,
     )
     yield Observation(reading, (Alert.model_validate(document),))
 

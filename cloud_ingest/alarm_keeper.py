@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -156,11 +156,13 @@ class Keeper:
         if self._away_since:
             log.warning("PostgreSQL is there again: alarms are kept")
         self._away_since = None
+        self._apply(made for made in new if made.acknowledgement_id not in applied)
+
+    def _apply(self, new: Iterable[Acknowledgement]) -> None:
         for made in new:
-            if made.acknowledgement_id not in applied:
-                found = self._ward.acknowledge(made, datetime.now(UTC))
-                self._unkept.applied[made.acknowledgement_id] = found
-                log.info("acknowledged: %s", ", ".join(found) or "nothing was open")
+            found = self._ward.acknowledge(made, datetime.now(UTC))
+            self._unkept.applied[made.acknowledgement_id] = found
+            log.info("acknowledged: %s", ", ".join(found) or "nothing was open that it means")
 
     async def _keep_under_current_pseudonyms(
         self,
@@ -203,6 +205,8 @@ class Keeper:
         if not self._recalled:
             kept = await self._in_book(self._book.recall)
             self._ward.recall(kept.states)
+            # before anything newer is heard, which nobody has seen; a pseudonym may have to be followed first
+            self._apply(made for made in kept.new if made.condition or made.patient_id in self._ward.children)
             self.positions = {**kept.positions, **self.positions}
             self._recalled = True
             self._resume_waiting(kept)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,7 +13,7 @@ from psycopg2.extensions import connection, cursor
 
 from cloud_ingest.acknowledgement import COLUMNS, Acknowledgement, of_row
 from cloud_ingest.cover import Gateway
-from cloud_ingest.database import connect
+from cloud_ingest.database import Questions, connect
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.probes import Probe
 from cloud_ingest.settings import Settings
@@ -60,7 +59,7 @@ class Present:
 
 
 class AlarmRegister:
-    """Reads states and writes acknowledgements, over one lasting connection.
+    """Reads states and writes acknowledgements, over one lasting connection that its thread has to itself.
 
     Every method raises DatabaseAway within three seconds where PostgreSQL does not answer.
 
@@ -71,7 +70,7 @@ class AlarmRegister:
     def __init__(self, settings: Settings, database: Probe | None) -> None:
         self._settings, self._database = settings, database
         self._connection: connection | None = None
-        self._lock = threading.Lock()
+        self._questions = Questions("alarm-register", _WITHIN_S)
 
     async def present(self) -> Present:
         """What stands now."""
@@ -117,29 +116,27 @@ class AlarmRegister:
         return await self._do(work)
 
     def close(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Let go of the connection, once it is free."""
+        self._questions.close(self._let_go)
 
     async def _do(self, work: Callable[[cursor], T]) -> T:
         if self._database is None:
             raise DatabaseAway("alarms need PostgreSQL: PGHOST is not set")
         if not self._database.up:
             raise DatabaseAway("PostgreSQL does not answer")
-        try:
-            async with asyncio.timeout(_WITHIN_S):
-                return await asyncio.to_thread(self._work, work)
-        except TimeoutError:
-            raise DatabaseAway("PostgreSQL does not answer in time") from None
+        return await self._questions.ask(partial(self._work, work))
 
     def _work(self, work: Callable[[cursor], T]) -> T:
-        with self._lock:
-            try:
-                if self._connection is None:
-                    self._connection = connect(self._settings, "kidjamo-ingest alarms")
-                with self._connection, self._connection.cursor() as cur:
-                    return work(cur)
-            except psycopg2.Error as error:
-                self.close()
-                raise DatabaseAway(f"PostgreSQL: {type(error).__name__}") from error
+        try:
+            if self._connection is None:
+                self._connection = connect(self._settings, "kidjamo-ingest alarms", _WITHIN_S)
+            with self._connection, self._connection.cursor() as cur:
+                return work(cur)
+        except psycopg2.Error as error:
+            self._let_go()
+            raise DatabaseAway(f"PostgreSQL: {type(error).__name__}") from error
+
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,5 +1,7 @@
 """The alarms process: Kafka in, people told, PostgreSQL the memory. Wiring and one loop.
 
+One process works; it stands by where another was started, and goes on when that one is gone.
+
 A turn: hear, decide, keep, tell. What was decided is told once it is kept, or after half a second: a database
 that is slow or away holds no alarm up. Then the process goes on from its own memory, says that the database
 is away, and keeps everything as soon as it can; only then does Kafka's position move. A notification that was
@@ -12,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,7 +23,9 @@ from importlib import import_module
 from cloud_ingest.alarm_book import AlarmBook, Notification, Position
 from cloud_ingest.alarm_feed import Feed, Heard, Observation
 from cloud_ingest.alarm_keeper import Keeper
+from cloud_ingest.alarm_standby import stand_by
 from cloud_ingest.contacts import Contact, load_contacts
+from cloud_ingest.errors import TakenOver
 from cloud_ingest.kafka_watch import KafkaProbe
 from cloud_ingest.probes import Probe
 from cloud_ingest.publisher import Publisher
@@ -29,7 +33,7 @@ from cloud_ingest.record import Record, utc_text
 from cloud_ingest.settings import Settings
 from cloud_ingest.ward import Ward
 from vitals.conditions import Condition, ConditionKind, Priority
-from vitals.desk import Desk
+from vitals.desk import THREADS, Desk
 from vitals.topics import ALERTS
 
 log = logging.getLogger(__name__)
@@ -48,20 +52,39 @@ class Tally:
     alerts_not_notified: int = 0
 
 
+async def watch(settings: Settings, stop: threading.Event) -> None:
+    """Be the alarms process until told to stop; stand by while another has taken over.
+
+    Raises:
+        InvalidSettings: the contacts' file cannot be read, or says something impossible.
+    """
+    contacts = load_contacts(settings.alarm_contacts_file)
+    if contacts:
+        await asyncio.to_thread(import_module, "apprise")  # takes a second: not at the first alarm
+    else:
+        log.warning("no ALARM_CONTACTS_FILE: alarms are judged and kept, and nobody is told")
+    while not stop.is_set():
+        try:
+            await Alarms(settings, contacts, stop).run()
+        except TakenOver as error:
+            log.warning("%s: this one stands by", error)
+            await stand_by(AlarmBook(settings), stop)
+
+
 class Alarms:
-    """The process.
+    """The process while it works: what it knows, from taking the book until it is told to stop or taken over.
 
     Args:
         stop: set from outside to end it after the turn in hand.
     """
 
-    def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self._settings, self._stop = settings, stop
-        self._contacts = load_contacts(settings.alarm_contacts_file)
+    def __init__(self, settings: Settings, contacts: Sequence[Contact], stop: threading.Event) -> None:
+        self._settings, self._contacts, self._stop = settings, contacts, stop
         self._ward, tally = Ward(_now()), Tally()
         self._keeper = Keeper(self._ward, AlarmBook(settings), self._commit, self._tell_soon)
         self._desks = {
-            each.name: Desk(each.name, partial(self._tell, each), tally) for each in self._contacts
+            each.name: Desk(each.name, partial(self._tell, each), tally, at_once=THREADS)
+            for each in self._contacts
         }
         self._feed: Feed | None = None
         self._recording: asyncio.Task[None] | None = None
@@ -73,16 +96,12 @@ class Alarms:
         Raises:
             TakenOver: another alarms process has taken this one's place.
         """
-        if self._contacts:
-            await asyncio.to_thread(import_module, "apprise")  # takes a second: not at the first alarm
-        else:
-            log.warning("no ALARM_CONTACTS_FILE: alarms are judged and kept, and nobody is told")
         await self._keeper.begin()
         publisher = Publisher(self._settings.kafka)
         kafka = Probe("Kafka", KafkaProbe(self._settings.kafka))
         kafka.start()
         feed = self._feed = Feed(self._settings, self._keeper.positions)
-        desks = [
+        tasks = [
             asyncio.create_task(desk.run(), name=f"contact {name}") for name, desk in self._desks.items()
         ]
         try:
@@ -90,9 +109,10 @@ class Alarms:
                 await self._turn(feed, publisher, kafka)
             await self._keeper.end()
         finally:
-            for task in desks:
+            tasks += [self._recording] if self._recording else []
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*desks, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             for close in (feed.close, kafka.stop, publisher.close, self._keeper.close):
                 await asyncio.to_thread(close)
 
@@ -164,15 +184,16 @@ class Alarms:
 
 
 def of_service(
-    kafka_away: datetime | None, database_away: datetime | None, failing: Iterable[str], now: datetime
+    deaf: datetime | None, database_away: datetime | None, failing: Iterable[str], now: datetime
 ) -> Iterator[Condition]:
     """What is wrong with the alarms themselves.
 
     Args:
-        kafka_away, database_away: since when; None while they answer.
+        deaf: since when nothing has been heard, or too briefly to catch up; None where that is not so.
+        database_away: since when; None while it answers.
         failing: contacts that could not be reached for a minute.
     """
-    away = {ConditionKind.KAFKA_DOWN: kafka_away, ConditionKind.DATABASE_DOWN: database_away}
+    away = {ConditionKind.KAFKA_DOWN: deaf, ConditionKind.DATABASE_DOWN: database_away}
     for kind, since in away.items():
         for after, priority in _AWAY_AFTER:
             if since and now - since >= after:

@@ -110,9 +110,9 @@ def _recorder(settings: Settings, _chosen: argparse.Namespace) -> int:
 def _alarms(settings: Settings, _chosen: argparse.Namespace) -> int:
     import asyncio
 
-    from cloud_ingest.alarms import Alarms
+    from cloud_ingest.alarms import watch
 
-    asyncio.run(Alarms(settings, _stop_on_signals()).run())
+    asyncio.run(watch(settings, _stop_on_signals()))
     return OK
 
 

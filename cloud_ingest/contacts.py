@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -11,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cloud_ingest.errors import InvalidSettings
 from vitals.conditions import Priority
+from vitals.desk import THREADS
 from vitals.errors import NotNotified
 from vitals.message import Message
 
@@ -40,22 +43,30 @@ class Contact(BaseModel):
         Raises:
             NotNotified: it has not; the reason holds no address.
         """
+        await asyncio.get_running_loop().run_in_executor(self.threads, self._send, message)
+
+    @cached_property
+    def threads(self) -> ThreadPoolExecutor:
+        """Threads of its own, as apprise's are shared: a service that hangs would take them all."""
+        return ThreadPoolExecutor(THREADS, thread_name_prefix=f"contact-{self.name}")
+
+    def _send(self, message: Message) -> None:
         from apprise import NotifyType  # heavy: only where there are contacts
 
         kind = NotifyType.FAILURE if message.priority is Priority.HIGH else NotifyType.WARNING
-        service = await asyncio.to_thread(self._service)
         title, body = message.title(self.language), message.body[self.language]
-        if not await service.async_notify(body=body, title=title, notify_type=kind):
+        if not self._service().notify(body=body, title=title, notify_type=kind):
             raise NotNotified("the service did not take the message")
 
     def _service(self) -> Apprise:
-        from apprise import Apprise
+        from apprise import Apprise, AppriseAsset
 
         try:
             url = self.url_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise NotNotified(f"its address cannot be read: {type(error).__name__}") from error
-        service = Apprise()
+        # apprise uses its shared threads for what it limits in time or sends side by side
+        service = Apprise(asset=AppriseAsset(async_mode=False, service_timeout=0))
         if not service.add(url):
             raise NotNotified(f"{self.url_file} does not hold an address that apprise knows")
         return service

@@ -19,7 +19,6 @@ what Kafka held for it, the last known heartbeat stands, so that a restart wakes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID, uuid5
 
@@ -34,28 +33,38 @@ LAST_RESORT_AFTER = timedelta(minutes=15)
 _BREAK_AFTER = timedelta(seconds=5)
 _CATCHES_UP_FOR = timedelta(seconds=15)
 """How long reading what came meanwhile may take, after a start or an outage of Kafka."""
+_ENDED_JUST_NOW = timedelta(minutes=1)
 
 
-@dataclass(slots=True)
 class Hearing:
     """Whether the cloud's alarms hear anything at all.
 
     Attributes:
         since: since when Kafka has answered without a break; None while it is away.
-        deaf_since: since when it has been away; None while it answers.
+        deaf_since: since when it has not once answered for long enough to catch up; None once it has. Each
+            process begins deaf.
     """
 
-    started: datetime
-    since: datetime | None = None
-    deaf_since: datetime | None = None
+    def __init__(self, started: datetime) -> None:
+        self.started = started
+        self.since: datetime | None = None
+        self.deaf_since: datetime | None = started
+        self._away_since: datetime | None = None
 
     def note(self, kafka_answers: bool, now: datetime) -> None:
         """Take note of whether Kafka answers now; a moment without an answer is no break."""
-        self.deaf_since = None if kafka_answers else self.deaf_since or now
-        if self.deaf_since and now - self.deaf_since >= _BREAK_AFTER:
+        if kafka_answers:
+            self.since, self._away_since = self.since or now, None
+            self.deaf_since = self.deaf_since if self.catches_up(now) else None
+            return
+        self.deaf_since, self._away_since = self.deaf_since or now, self._away_since or now
+        if now - self._away_since >= _BREAK_AFTER:
             self.since = None
-        elif kafka_answers:
-            self.since = self.since or now
+
+    def go_on(self, alive: datetime, deaf_since: datetime) -> None:
+        """Be deaf since a process was that came to its end just now: many short lives hear nothing, too."""
+        if self.deaf_since and self.started - alive < _ENDED_JUST_NOW:
+            self.deaf_since = min(deaf_since, self.deaf_since)
 
     def catches_up(self, now: datetime) -> bool:
         """Whether there may be news that was not read yet."""

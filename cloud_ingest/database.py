@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection
@@ -11,15 +14,22 @@ from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.settings import Settings
 
 DEFAULT_HOST = "127.0.0.1"
+T = TypeVar("T")
 
 
-def connect(settings: Settings, application: str) -> connection:
+def connect(settings: Settings, application: str, statement_timeout_s: float | None = None) -> connection:
     """A new connection, or an error within PGCONNECT_TIMEOUT.
+
+    Args:
+        statement_timeout_s: after how long a statement fails, also one that waits for a lock.
 
     Raises:
         psycopg2.OperationalError: the server does not answer or refuses.
     """
     made: connection = psycopg2.connect(**parameters(settings), application_name=application)
+    if statement_timeout_s is not None:
+        with made, made.cursor() as cur:
+            cur.execute("SET statement_timeout = %s", (round(statement_timeout_s * 1000),))
     return made
 
 
@@ -37,6 +47,37 @@ def parameters(settings: Settings) -> dict[str, Any]:
         "keepalives_count": 3,
         "tcp_user_timeout": 10_000,
     }
+
+
+class Questions:
+    """Questions to PostgreSQL on behalf of requests, one after the other on a thread of their own.
+
+    A server that hangs holds up these, and nothing else that needs a thread.
+
+    Args:
+        name: of the thread.
+        within_s: how long each may take, its turn included.
+    """
+
+    def __init__(self, name: str, within_s: float) -> None:
+        self._worker, self._within_s = ThreadPoolExecutor(1, thread_name_prefix=name), within_s
+
+    async def ask(self, question: Callable[[], T]) -> T:
+        """Put one; it is not put any more where its turn does not come in time.
+
+        Raises:
+            DatabaseAway: there is no answer in time.
+        """
+        try:
+            async with asyncio.timeout(self._within_s):
+                return await asyncio.get_running_loop().run_in_executor(self._worker, question)
+        except TimeoutError:
+            raise DatabaseAway("PostgreSQL does not answer in time") from None
+
+    def close(self, last: Callable[[], None]) -> None:
+        """Take no more; `last` comes after what is being asked, and is not waited for."""
+        self._worker.submit(last)
+        self._worker.shutdown(wait=False)
 
 
 class DatabaseProbe:

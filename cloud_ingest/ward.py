@@ -6,6 +6,7 @@ Decides with `vitals.episodes` and `vitals.conditions`; who speaks, gateway or c
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -36,6 +37,8 @@ _EVERYBODY = 2
 _IN_ORDER = timedelta(seconds=5)
 """A heartbeat this much younger than an alarm knows of it."""
 _SHORT = 8
+_REMEMBERED = 20_000
+"""Critical readings; those of an hour where a hundred children have one every 20 s."""
 
 
 class Child(BaseModel):
@@ -73,6 +76,18 @@ class Child(BaseModel):
         )
 
 
+class Service(Conditions):
+    """What is kept of the alarms themselves.
+
+    Attributes:
+        alive: when they last looked at what is due.
+        deaf_since: as in `Hearing`.
+    """
+
+    alive: UtcTime | None = None
+    deaf_since: UtcTime | None = None
+
+
 class Ward:
     """All children.
 
@@ -89,11 +104,12 @@ class Ward:
     def __init__(self, started: datetime) -> None:
         self.children: dict[str, Child] = {}
         self.gateways = Gateways(Hearing(started))
-        self.conditions = Conditions()
+        self.conditions = Service()
         self.names: Mapping[str, str] = {}
         self.identities = Identities()
         self.said: list[Message] = []
         self.changed: set[Key] = set()
+        self._heard: OrderedDict[tuple[str, UUID, datetime], None] = OrderedDict()
 
     def recall(self, kept: Mapping[Key, str]) -> None:
         """Take up where alarms were; what was heard meanwhile is joined to it."""
@@ -111,8 +127,10 @@ class Ward:
         elif kind == GATEWAY and identity not in self.gateways.known:
             self.gateways.put(Gateway.model_validate_json(state))
         elif kind == SERVICE:
-            before = Conditions.model_validate_json(state).standing
-            self.conditions.standing = before | self.conditions.standing
+            before = Service.model_validate_json(state)
+            self.conditions.standing = before.standing | self.conditions.standing
+            if before.alive and before.deaf_since:
+                self.gateways.hearing.go_on(before.alive, before.deaf_since)
 
     def patients(self) -> frozenset[str]:
         """Every pseudonym that was heard of."""
@@ -166,6 +184,8 @@ class Ward:
         if patient_id is None:
             return
         found, child = list(alerts), self._child(patient_id, now)
+        if found and self._is_repeated(reading):
+            return
         if any(reading.measurements.plausible(vital.field) is not None for vital in VITALS):
             measured = min(reading.timestamp, now)
             child.latest = max(child.latest or measured, measured)
@@ -173,6 +193,21 @@ class Ward:
             self._voice(child, notice, now)
         if found or child.episodes.open:
             self.changed.add((CHILD, patient_id))
+
+    def _is_repeated(self, reading: Reading) -> bool:
+        """Whether it was heard before: one sent again raises no alarm that somebody has seen.
+
+        Child and time count beside the identity: an alarm is not missed because a sender uses one twice.
+        """
+        if reading.message_id is None:
+            return False
+        heard = (reading.patient_id, reading.message_id, reading.timestamp)
+        if heard in self._heard:
+            return True
+        self._heard[heard] = None
+        if len(self._heard) > _REMEMBERED:
+            self._heard.popitem(last=False)
+        return False
 
     def hear(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
         """Take in a gateway's sign of life, which the API took at `heard`."""
@@ -203,7 +238,11 @@ class Ward:
         }
 
     def acknowledge(self, made: Acknowledgement, now: datetime) -> list[str]:
-        """Somebody has seen an alarm or a condition; returns what was open of it."""
+        """Somebody has seen an alarm or a condition; returns what was open of it when that was.
+
+        Args:
+            made: its time is by this process's clock.
+        """
         if made.condition is not None:
             return self._acknowledge_condition(made, made.condition, now)
         patient_id = self.identities.of(made.patient_id or "")
@@ -211,14 +250,16 @@ class Ward:
         if child is None or patient_id is None:
             return []
         self.changed.add((CHILD, patient_id))
-        return [group.value for group in child.episodes.acknowledge(made.by, now, made.group, made.silence)]
+        found = child.episodes.acknowledge(made.by, now, made.group, made.silence, made.at)
+        return [group.value for group in found]
 
     def _acknowledge_condition(self, made: Acknowledgement, key: str, now: datetime) -> list[str]:
-        found = self.conditions.acknowledge(made.by, now, key)
+        found = self.conditions.acknowledge(made.by, now, key, made.at)
         self.changed.add(SERVICE_KEY)
         kind, _, subject = key.partition(":")
-        if made.retires and kind == ConditionKind.GATEWAY_SILENT and subject in self.gateways.known:
-            self.gateways.known[subject].retired = True
+        gateway = self.gateways.known.get(subject) if kind == ConditionKind.GATEWAY_SILENT else None
+        if made.retires and gateway and gateway.heard <= made.at:
+            gateway.retired = True
             self.changed.add((GATEWAY, subject))
         return [key] if found else []
 
@@ -234,6 +275,7 @@ class Ward:
                 self._voice(child, notice, now)
             for group in tuple(child.quiet):
                 self._watch_over(child, group, now)
+        self._note_life(now)
         present = [*of_service, *self._silent_gateways(now), *self._children_without_data(now)]
         before = set(self.conditions.standing)
         for condition in self.conditions.update(present, now):
@@ -241,6 +283,12 @@ class Ward:
             self.changed.add(SERVICE_KEY)
         if before != set(self.conditions.standing):
             self.changed.add(SERVICE_KEY)
+
+    def _note_life(self, now: datetime) -> None:
+        deaf_since = self.gateways.hearing.deaf_since
+        if deaf_since != self.conditions.deaf_since:
+            self.changed.add(SERVICE_KEY)
+        self.conditions.alive, self.conditions.deaf_since = now, deaf_since
 
     def silences(self, now: datetime) -> dict[str, tuple[AlertRecord, ...]]:
         """Alert records of silent gateways that are not on record yet, by gateway."""

@@ -125,7 +125,6 @@ def _shown(patient_id: str, episode: Episode) -> OpenEpisode:
 def _meant(made: Acknowledged, found: Iterable[Episode]) -> Iterator[Episode]:
     """The alarms that whoever acknowledged has seen."""
     for episode in found:
-        began = episode.speaking_since if episode.phase is Phase.ACTIVE else episode.latest
         spoken = episode.phase in (Phase.ACTIVE, Phase.LATCHED)
-        if made.group in (None, episode.group) and spoken and began is not None and began <= made.at:
+        if made.group in (None, episode.group) and spoken and episode.is_meant(made.at):
             yield episode

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_gateway.mqtt_session import MqttSession
 from vitals.absence import Language
 from vitals.conditions import Priority
+from vitals.desk import THREADS
 from vitals.errors import NotNotified
 from vitals.message import Message
 from vitals.rules import AlertRecord
@@ -59,6 +61,8 @@ class Contact:
     def __init__(self, name: str, url_file: Path, level: int, language: Language) -> None:
         self.name, self.level = name, level
         self._url_file, self._language = url_file, language
+        # its own, as apprise's are shared: a service that hangs would take them all
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"contact-{name}")
 
     async def tell(self, message: Message) -> None:
         """Send one message and wait until the service has taken it.
@@ -66,20 +70,24 @@ class Contact:
         Raises:
             NotNotified: it has not.
         """
-        service, kind = await asyncio.to_thread(self._service, message.priority)
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._send, message)
+
+    def _send(self, message: Message) -> None:
+        service, kind = self._service(message.priority)
         title, body = message.title(self._language), message.body[self._language]
-        if not await service.async_notify(body=body, title=title, notify_type=kind):
+        if not service.notify(body=body, title=title, notify_type=kind):
             raise NotNotified("the service did not take the message")
 
     def _service(self, priority: Priority) -> tuple[Apprise, NotifyType]:
-        from apprise import Apprise, NotifyType  # heavy: only where there are contacts
+        from apprise import Apprise, AppriseAsset, NotifyType  # heavy: only where there are contacts
 
         kinds: Mapping[Priority, NotifyType] = {
             Priority.HIGH: NotifyType.FAILURE,
             Priority.MEDIUM: NotifyType.WARNING,
             Priority.LOW: NotifyType.INFO,
         }
-        service = Apprise()
+        # apprise uses its shared threads for what it limits in time or sends side by side
+        service = Apprise(asset=AppriseAsset(async_mode=False, service_timeout=0))
         try:
             url = self._url_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

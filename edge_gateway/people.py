@@ -15,7 +15,7 @@ from edge_gateway.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.ward import Ward
 from vitals.conditions import Condition
-from vitals.desk import Desk
+from vitals.desk import THREADS, Desk
 from vitals.message import Message, self_test
 
 _FAILS_AFTER_S = 60.0
@@ -66,7 +66,7 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
         (Contact(each.name, each.url_file, each.level, each.language or config.language))
         for each in config.contact
     ]
-    contacts = tuple(Desk(contact.name, contact.tell, state.counters) for contact in reached)
+    contacts = tuple(Desk(contact.name, contact.tell, state.counters, at_once=THREADS) for contact in reached)
 
     def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
         parts = watch.Parts(

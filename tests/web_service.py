@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -39,3 +42,10 @@ class Service:
     @property
     def url(self) -> str:
         return f"json://127.0.0.1:{self.server.server_port}"
+
+
+@contextmanager
+def hanging_service() -> Iterator[str]:
+    """The address of a web service that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
+        yield f"json://127.0.0.1:{listener.getsockname()[1]}"

@@ -117,12 +117,17 @@ class Conditions(BaseModel):
         self.standing = {key: standing for key, standing in self.standing.items() if key in current}
         return [condition for key, condition in current.items() if self._is_due(key, condition, now)]
 
-    def acknowledge(self, by: str, now: datetime, key: str) -> bool:
-        """Silence one that is standing, for 30 minutes; returns whether there is one of that key."""
-        standing = self.standing.get(key)
-        if standing is None:
+    def acknowledge(self, by: str, now: datetime, key: str, made: datetime | None = None) -> bool:
+        """Silence one that is standing, for 30 minutes; returns whether there is one of that key.
+
+        Args:
+            made: when, where that was before now: silence counts from then, and what was told since is not
+                meant.
+        """
+        standing, until = self.standing.get(key), min(made or now, now) + LONGEST_SILENCE
+        if standing is None or until <= now or (made is not None and standing.told > made):
             return False
-        standing.silenced_by, standing.silent_until = by, now + LONGEST_SILENCE
+        standing.silenced_by, standing.silent_until = by, until
         return True
 
     def silence(self, condition: Condition, now: datetime) -> tuple[str, datetime] | None:
@@ -195,8 +200,8 @@ _KINDS: dict[ConditionKind, dict[Language, str]] = {
         "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
     },
     ConditionKind.KAFKA_DOWN: {
-        "en": "The cloud's alarms hear nothing: Kafka is away",
-        "fr": "Les alarmes du nuage n'entendent plus rien\u00a0: Kafka est absent",
+        "en": "The cloud's alarms hear nothing: Kafka is away, or they start over and over",
+        "fr": "Les alarmes du nuage n'entendent rien\u00a0: Kafka absent, ou elles redémarrent sans cesse",
     },
     ConditionKind.DATABASE_DOWN: {
         "en": "The cloud's alarms cannot be saved or acknowledged: PostgreSQL is away",

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 TRIED_FOR_S = 15 * 60.0
 """An alert older than this no longer helps anybody who is told now; the record still goes to the cloud."""
+THREADS = 4
+"""For each recipient that blocks the thread which passes things on: its own, so that it holds up no other."""
 _MOST_WAITING = 10_000
 _AT_ONCE = 100
 _DELIVERED_WITHIN_S = 30.0
@@ -45,6 +47,7 @@ class Desk(Generic[T]):
         name: of the recipient, for the log.
         deliver: passes one thing on; raises NotNotified where that is not possible now.
         clock: seconds that do not jump.
+        at_once: how many things may be on their way at a time.
 
     Attributes:
         failing: why the latest attempt failed; empty when it worked.
@@ -56,9 +59,10 @@ class Desk(Generic[T]):
         deliver: Callable[[T], Awaitable[None]],
         counters: Tally,
         clock: Callable[[], float] = time.monotonic,
+        at_once: int = _AT_ONCE,
     ) -> None:
         self.name, self.failing, self._failing_since = name, "", 0.0
-        self._deliver, self._counters, self._clock = deliver, counters, clock
+        self._deliver, self._counters, self._clock, self._at_once = deliver, counters, clock, at_once
         self._waiting: deque[tuple[float, T]] = deque()
         self._arrived = asyncio.Event()
         self._backoff = Backoff(1.0, 30.0, random.random)
@@ -83,7 +87,7 @@ class Desk(Generic[T]):
             self._arrived.clear()
             while self._waiting:
                 self._drop_stale()
-                most = min(_AT_ONCE, len(self._waiting))
+                most = min(self._at_once, len(self._waiting))
                 await self._pass_on([self._waiting.popleft() for _ in range(most)])
 
     async def try_now(self, thing: T) -> str:

@@ -92,6 +92,11 @@ class Episode(BaseModel):
         """Whether it stands between a child and a quiet page."""
         return self.phase is not Phase.NORMAL
 
+    def is_meant(self, made: datetime) -> bool:
+        """Whether an acknowledgement made then means it: nobody has seen what it has said since."""
+        news = (self.speaking_since, self.latest if self.phase is Phase.LATCHED else None)
+        return all(each <= made for each in news if each is not None)
+
     @property
     def worst_values(self) -> dict[str, float]:
         """The worst values, by field."""
@@ -104,6 +109,11 @@ class Episode(BaseModel):
         self.latest = max(self.latest or measured, measured)
         for kind, value in _kinds(self.group, values):
             self.worst[kind] = _worse(kind, self.worst.get(kind, value), value)
+
+    def acknowledge(self, silence: Silence) -> None:
+        """Somebody has seen it as it stands."""
+        self.phase, self.acknowledged, self.silence = Phase.ACKNOWLEDGED, True, silence
+        self.seen = dict(self.worst)
 
     def speak(self, now: datetime) -> None:
         """Be unacknowledged from now on."""
@@ -171,7 +181,12 @@ class Episodes(BaseModel):
         return [*told, *self._digests_complete(now)]
 
     def acknowledge(
-        self, by: str, now: datetime, group: Group | None = None, silence: timedelta | None = None
+        self,
+        by: str,
+        now: datetime,
+        group: Group | None = None,
+        silence: timedelta | None = None,
+        made: datetime | None = None,
     ) -> list[Group]:
         """Somebody has seen it: silence what is open, for a bounded time.
 
@@ -179,21 +194,26 @@ class Episodes(BaseModel):
             by: who.
             group: one group; all where absent.
             silence: for how long, at most `longest_silence`, which is also what an absent one means.
+            made: when, where that was before now: silence counts from then, and what has spoken since is
+                not meant.
 
         Returns:
-            The groups that were open.
+            The groups that were open and meant.
         """
-        found = [episode for episode in self.open if group in (None, episode.group)]
-        for episode in found:
+        since, found = now if made is None else min(made, now), []
+        for episode in self.open:
+            longest = longest_silence(episode.group)
+            until = since + (longest if silence is None else min(silence, longest))
+            if group not in (None, episode.group) or (made is not None and not episode.is_meant(made)):
+                continue
             if episode.phase is Phase.LATCHED:
                 self._end(episode, Phase.NORMAL)
+            elif until > now:
+                episode.acknowledge(Silence(by=by, since=since, until=until))
+            else:
                 continue
-            longest = longest_silence(episode.group)
-            length = longest if silence is None else max(timedelta(), min(silence, longest))
-            episode.phase, episode.acknowledged = Phase.ACKNOWLEDGED, True
-            episode.silence = Silence(by=by, since=now, until=now + length)
-            episode.seen = dict(episode.worst)
-        return [episode.group for episode in found]
+            found.append(episode.group)
+        return found
 
     def tell_anew(self, group: Group, why: Why, now: datetime) -> Notice:
         """An open episode as it stands, for people who have not been told of it yet."""
@@ -249,7 +269,7 @@ class Episodes(BaseModel):
 
     def _end(self, episode: Episode, phase: Phase) -> None:
         """LATCHED keeps what there is to see; a new critical record begins from there."""
-        kept = episode.model_dump(include={"since", "latest", "records", "worst"})
+        kept = episode.model_dump(include={"since", "latest", "speaking_since", "records", "worst"})
         still = kept if phase is Phase.LATCHED else {}
         self.episodes[episode.group] = Episode(group=episode.group, phase=phase, **still)
 

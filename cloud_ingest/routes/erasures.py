@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
@@ -29,6 +29,7 @@ router = APIRouter(tags=["erasure"])
 
 Found = TypeVar("Found")
 State = Literal["requested", "running", "done"]
+_STATEMENT_TIMEOUT_S = 5.0
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": doc.Refused, "description": "No valid bearer token"},
@@ -114,19 +115,14 @@ async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
     """Put a question to PostgreSQL over a connection of its own: erasures are rare.
 
     Raises:
-        DatabaseAway: it does not answer, or has not been migrated.
+        DatabaseAway: it does not answer in time, or has not been migrated.
     """
 
     def ask() -> Found:
-        database = connect(parts.settings, "kidjamo-ingest erasures")
-        try:
-            with database, database.cursor() as cur:
-                cur.execute("SET statement_timeout = '5s'")
+        with closing(connect(parts.settings, "kidjamo-ingest erasures", _STATEMENT_TIMEOUT_S)) as database:
             return question(database)
-        finally:
-            database.close()
 
     try:
-        return await asyncio.to_thread(ask)
+        return await parts.rarely.ask(ask)
     except psycopg2.Error as error:
         raise DatabaseAway(f"PostgreSQL cannot take the request: {type(error).__name__}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, TypeVar, cast
 
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
+from cloud_ingest.database import Questions
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
@@ -27,6 +28,7 @@ from vitals.reading import invalid_reading, parse_json
 
 Model = TypeVar("Model", bound=BaseModel)
 BODY_TIMEOUT_S = 30.0
+_RARELY_WITHIN_S = 8.0
 _BIG = 64 * 1024
 
 
@@ -39,6 +41,7 @@ class Parts:
         database, recorder: None where no database is configured.
         started: when this process began, UTC.
         settings: for the rare request that needs a connection of its own.
+        rarely: where such a request puts its question.
     """
 
     ingestion: Ingestion
@@ -50,6 +53,7 @@ class Parts:
     recorder: Callable[[], dict[str, Any]] | None
     started: datetime
     settings: Settings
+    rarely: Questions = field(default_factory=lambda: Questions("rare-questions", _RARELY_WITHIN_S))
 
 
 def parts_of(request: Request) -> Parts:

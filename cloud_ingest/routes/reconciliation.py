@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -11,9 +10,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest.access import Scope
-from cloud_ingest.errors import SpoolUnavailable
+from cloud_ingest.errors import DatabaseAway, SpoolUnavailable
 from cloud_ingest.record import utc_text
-from cloud_ingest.routes.parts import Needs, TheParts, json_response
+from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 
 router = APIRouter(dependencies=[Depends(Needs(Scope.METRICS_READ))], tags=["operation"])
 
@@ -69,7 +68,7 @@ async def get_reconciliation(parts: TheParts) -> Response:
     """
     with suppress(SpoolUnavailable):  # its last count stands, and /health says what is wrong with it
         await parts.spool.audit()
-    recorder = await asyncio.to_thread(parts.recorder) if parts.recorder else RECORDER_ABSENT
+    recorder = await _recorder(parts)
     books = parts.ingestion.delivery.reconcile()
     off = books.difference or books.set_aside or recorder.get("difference")
     unknown = recorder["status"] == "unknown"
@@ -77,3 +76,12 @@ async def get_reconciliation(parts: TheParts) -> Response:
     return json_response(
         {"since": utc_text(parts.started), **books.document(), "recorder": recorder, "balanced": balanced}
     )
+
+
+async def _recorder(parts: Parts) -> dict[str, Any]:
+    if parts.recorder is None:
+        return RECORDER_ABSENT
+    try:
+        return await parts.rarely.ask(parts.recorder)
+    except DatabaseAway as error:
+        return {"status": "unknown", "reason": str(error)}

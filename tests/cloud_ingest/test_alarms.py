@@ -197,6 +197,19 @@ def test_acknowledgement_is_followed_within_two_seconds_and_survives_a_kill(clou
     database.close()
 
 
+def test_acknowledgement_made_while_nobody_listens_does_not_silence_what_came_after_it(cloud: Cloud) -> None:
+    cloud.measure(SPO2_ONLY)
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    cloud.alarms.end(signal.SIGKILL)
+    assert cloud.acknowledge().status_code == 202
+    cloud.measure({**SPO2_ONLY, "measurements": {"spo2_pct": 70.0}})
+    cloud.alarms.start()
+    assert wait_until(lambda: len(cloud.told()) == 2, 30), cloud.alarms.log
+    assert "SpO2 70 %" in cloud.told()[1]["message"]
+    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 5)
+    assert cloud.phase() == "ACTIVE"
+
+
 def test_backlog_raises_no_live_alarm(cloud: Cloud) -> None:
     cloud.measure(SPO2_ONLY, ago=timedelta(minutes=20))
     other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)
@@ -358,15 +371,34 @@ def one(cloud: Cloud, query: str) -> Any:
 def test_second_process_takes_the_first_ones_place(
     cloud: Cloud, variables: dict[str, str], tmp_path: Path
 ) -> None:
-    second = Process(variables, tmp_path)
-    assert wait_until(lambda: cloud.alarms.process.poll() is not None, 30), cloud.alarms.log
-    assert cloud.alarms.process.returncode == 1
+    first, second = cloud.alarms, Process(variables, tmp_path)
+    assert wait_until(lambda: "this one stands by" in first.log, 30), first.log
     cloud.measure(SPO2_ONLY)
     assert wait_until(lambda: len(cloud.told()) == 1, 30), second.log
-    assert second.end(signal.SIGTERM) == 0
-    begun = cloud.alarms.log.count("hears 9 partitions")
-    cloud.alarms.start()
-    assert wait_until(lambda: cloud.alarms.log.count("hears 9 partitions") > begun, 30)
+    time.sleep(5)
+    begun = first.log.count("hears 9 partitions")
+    second.end(signal.SIGKILL)
+    other = Cloud(cloud.api, first, cloud.contact, cloud.database)
+    other.measure(SPO2_ONLY)
+    assert wait_until(lambda: len(other.told()) == 1, 22), first.log
+    assert first.log.count("hears 9 partitions") == begun + 1
+    assert (first.process.poll(), len(cloud.told())) == (None, 1)
+
+
+def test_process_that_stands_by_ends_promptly(
+    cloud: Cloud, variables: dict[str, str], tmp_path: Path
+) -> None:
+    second, before = Process(variables, tmp_path), cloud.alarms.log.count("this one stands by")
+    try:
+        assert wait_until(lambda: cloud.alarms.log.count("this one stands by") > before, 30)
+        begun = time.monotonic()
+        assert cloud.alarms.end(signal.SIGTERM) == 0
+        assert time.monotonic() - begun < 2
+    finally:
+        assert second.end(signal.SIGTERM) == 0, second.log
+        begun_before = cloud.alarms.log.count("hears 9 partitions")
+        cloud.alarms.start()
+    assert wait_until(lambda: cloud.alarms.log.count("hears 9 partitions") > begun_before, 30)
 
 
 def has_heard_all(cloud: Cloud, kafka: KafkaBroker) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from cloud_ingest.contacts import Contact, load_contacts
 from cloud_ingest.errors import InvalidSettings
-from tests.web_service import Service
+from tests.web_service import Service, hanging_service
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
 from vitals.message import Message
@@ -75,3 +76,17 @@ async def test_failure_names_the_file_and_no_address(tmp_path: Path) -> None:
     with pytest.raises(NotNotified, match="does not hold an address") as refused:
         await contact.tell(a_message())
     assert "secret" not in str(refused.value)
+
+
+async def test_contact_whose_service_hangs_holds_up_no_other(tmp_path: Path) -> None:
+    with Service() as service, hanging_service() as hanging:
+        (tmp_path / "url").write_text(service.url)
+        (tmp_path / "hanging").write_text(hanging)
+        hung = Contact(name="hung", url_file=tmp_path / "hanging")
+        waiting = [asyncio.create_task(hung.tell(a_message())) for _ in range(40)]
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(2):
+            await Contact(name="nurse", url_file=tmp_path / "url").tell(a_message())
+        assert len(service.received) == 1
+        for each in waiting:
+            each.cancel()

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+from cloud_ingest import ward
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarms import of_service
 from cloud_ingest.identities import Identities
-from cloud_ingest.ward import SERVICE_KEY, Ward
-from vitals.conditions import Condition, ConditionKind, Priority
+from cloud_ingest.ward import CHILD, GATEWAY, SERVICE_KEY, Ward
+from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase
 from vitals.heartbeat import Heartbeat, OpenEpisode
 from vitals.notices import Group
@@ -30,7 +32,8 @@ class Night:
     def __init__(self, started: datetime = NIGHT - timedelta(hours=1)) -> None:
         self.now = NIGHT
         self.ward = Ward(started)
-        self.ward.gateways.hearing.note(True, started)
+        for moment in (started, self.now):
+            self.ward.gateways.hearing.note(True, moment)
         self.kafka = True
 
     def beat(self, reachable: bool = True, *episodes: OpenEpisode, status_id: UUID | None = None) -> None:
@@ -53,9 +56,17 @@ class Night:
         )
         self.ward.observe(reading, evaluate(reading), self.now)
 
-    def tick(self, *of_service: Condition) -> None:
-        self.ward.gateways.hearing.note(self.kafka, self.now)
-        self.ward.tick(self.now, of_service)
+    def tick(self, *conditions: Condition) -> None:
+        hearing = self.ward.gateways.hearing
+        hearing.note(self.kafka, self.now)
+        self.ward.tick(self.now, [*of_service(hearing.deaf_since, None, (), self.now), *conditions])
+
+    def restart(self) -> None:
+        """Begin anew with what was kept."""
+        gateways = [(GATEWAY, gateway_id) for gateway_id in self.ward.gateways.known]
+        kept = self.ward.states([(CHILD, AWA), SERVICE_KEY, *gateways])
+        self.ward = Ward(self.now)
+        self.ward.recall(kept)
 
     def wait(self, length: timedelta, spo2: float | None = None, beats: bool | None = None) -> None:
         """Let time pass, with a reading every 20 s and a heartbeat every 30 s where wanted."""
@@ -180,6 +191,65 @@ def test_acknowledgement_in_the_cloud_is_bounded_and_attributed() -> None:
     assert night.ward.acknowledge(stranger, night.now) == []
 
 
+def acknowledgement(made: datetime, **changes: Any) -> Acknowledgement:
+    return Acknowledgement(acknowledgement_id=uuid4(), by="Fatou", at=made, **{"patient_id": AWA} | changes)
+
+
+def test_acknowledgement_means_no_alarm_that_was_raised_after_it() -> None:
+    night = Night()
+    late = acknowledgement(night.now)
+    night.now += SECOND
+    night.measure(85.0)
+    assert night.ward.acknowledge(late, night.now) == []
+    assert night.phase() is Phase.ACTIVE
+    night.wait(61 * SECOND, 97.0)
+    night.wait(20 * SECOND, 97.0)
+    assert night.phase() is Phase.LATCHED
+    assert night.ward.acknowledge(late, night.now) == []
+    assert night.phase() is Phase.LATCHED, "it ended before anybody has seen it"
+
+
+def test_silence_of_an_acknowledgement_counts_from_when_it_was_made() -> None:
+    night = Night()
+    night.measure(85.0)
+    night.wait(10 * SECOND)
+    at_once, of_a_minute = acknowledgement(night.now), acknowledgement(night.now, silence_s=60)
+    night.wait(MINUTE)
+    assert night.ward.acknowledge(of_a_minute, night.now) == []
+    assert night.phase() is Phase.ACTIVE
+    assert night.ward.acknowledge(at_once, night.now) == ["SPO2"]
+    silence = night.ward.children[AWA].episodes.episodes[Group.SPO2].silence
+    assert silence is not None
+    assert (silence.since, silence.until) == (at_once.at, at_once.at + 10 * MINUTE)
+
+
+def test_acknowledgement_of_a_condition_means_nothing_that_was_told_after_it() -> None:
+    night = Night()
+    night.beat()
+    night.wait(3 * MINUTE)
+    key = "GATEWAY_SILENT:gw-1"
+    soon, late = (acknowledgement(night.now, patient_id=None, condition=key) for _ in range(2))
+    night.wait(MINUTE)
+    assert night.ward.acknowledge(soon, night.now) == [key]
+    assert night.ward.conditions.standing[key].silent_until == soon.at + timedelta(minutes=30)
+    night.wait(6 * MINUTE)  # more urgent by now
+    assert night.ward.acknowledge(late, night.now) == []
+    assert night.ward.conditions.standing[key].silent_until is None
+
+
+def test_gateway_that_was_heard_since_it_was_called_out_of_service_stays_in_service() -> None:
+    night = Night()
+    night.beat()
+    night.wait(3 * MINUTE)
+    made = acknowledgement(night.now, patient_id=None, condition="GATEWAY_SILENT:gw-1", retires=True)
+    night.wait(SECOND)
+    night.beat()
+    night.ward.acknowledge(made, night.now)
+    night.said()
+    night.wait(2 * MINUTE)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 0)]
+
+
 def test_silent_gateway_climbs_the_ladder_and_clears_when_it_is_heard() -> None:
     night = Night()
     night.beat()
@@ -291,14 +361,112 @@ def test_backlog_is_told_as_a_digest_and_never_as_a_live_alarm() -> None:
     assert night.phase() is Phase.NORMAL
 
 
+def a_reading(night: Night, **measurements: float) -> Reading:
+    return Reading(
+        patient_id=AWA,
+        device_id="bracelet-1",
+        timestamp=night.now,
+        measurements=Measurements(**measurements),
+        message_id=uuid4(),
+    )
+
+
+def test_reading_that_comes_a_second_time_raises_no_alarm_that_somebody_has_seen() -> None:
+    night = Night()
+    low = a_reading(night, spo2_pct=85.0)
+    night.ward.observe(low, evaluate(low), night.now)
+    night.wait(100 * SECOND, 97.0)
+    night.ward.acknowledge(acknowledgement(night.now), night.now)
+    fast = a_reading(night, freq_card=200.0)
+    night.ward.observe(fast, evaluate(fast), night.now)
+    night.ward.acknowledge(acknowledgement(night.now, group=Group.HR), night.now)
+    night.said()
+    for again in (low, fast):
+        night.ward.observe(again, evaluate(again), night.now)
+    phases = {group: episode.phase for group, episode in night.ward.children[AWA].episodes.episodes.items()}
+    assert (phases[Group.SPO2], phases[Group.HR]) == (Phase.NORMAL, Phase.ACKNOWLEDGED)
+    assert night.said() == []
+
+
+def test_identity_that_a_sender_uses_for_two_readings_hides_neither() -> None:
+    night = Night()
+    first = a_reading(night, spo2_pct=85.0)
+    night.ward.observe(first, evaluate(first), night.now)
+    night.wait(100 * SECOND, 97.0)
+    night.said()
+    other = first.model_copy(update={"timestamp": night.now})
+    night.ward.observe(other, evaluate(other), night.now)
+    assert night.said() == [("SPO2", "raised", 0)]
+
+
+def test_only_so_many_readings_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ward, "_REMEMBERED", 2)
+    night = Night()
+    readings = [a_reading(night, spo2_pct=85.0) for _ in range(3)]
+    for each in (*readings, readings[2], readings[0]):
+        night.ward.observe(each, evaluate(each), night.now)
+    assert night.ward.children[AWA].episodes.episodes[Group.SPO2].records == 4
+
+
 def test_kafka_away_is_one_condition_and_no_gateway_is_blamed() -> None:
     night = Night()
     night.beat()
     night.kafka = False
-    for _ in range(10):
-        night.now += MINUTE
-        night.tick(Condition(ConditionKind.KAFKA_DOWN, Priority.MEDIUM))
-    assert {kind for kind, _, _ in night.said()} == {"KAFKA_DOWN"}
+    night.wait(11 * MINUTE)
+    assert night.said() == [("KAFKA_DOWN", "condition", 0), ("KAFKA_DOWN", "condition", 2)]
+    night.kafka = True
+    night.wait(14 * SECOND)
+    assert "KAFKA_DOWN:" in night.ward.conditions.standing
+    night.wait(2 * SECOND)
+    assert night.said() == [("GATEWAY_SILENT", "condition", 2)]
+    assert "KAFKA_DOWN:" not in night.ward.conditions.standing
+
+
+def test_kafka_that_comes_and_goes_is_told_like_one_that_is_away() -> None:
+    night = Night()
+    night.beat()
+    for second in range(3600):
+        night.now += SECOND
+        night.kafka = second % 16 < 10
+        night.tick()
+        if second == 129:
+            assert night.said() == []
+    assert night.said()[:3] == [("KAFKA_DOWN", "condition", level) for level in (0, 2, 2)]
+
+
+def test_moment_without_kafka_is_no_break() -> None:
+    night = Night()
+    night.beat()
+    for second in range(180):
+        night.now += SECOND
+        night.kafka = second % 16 < 12
+        night.tick()
+    assert night.said() == [("GATEWAY_SILENT", "condition", 0)]
+
+
+def test_process_that_starts_over_and_over_says_that_it_hears_nothing() -> None:
+    night, said = Night(), []
+    night.beat()
+    night.wait(MINUTE)
+    for _ in range(120):
+        night.restart()
+        night.wait(6 * SECOND)
+        said += night.said()
+        night.now += 4 * SECOND
+    assert said == [("KAFKA_DOWN", "condition", level) for level in (0, 2, 2)]
+
+
+def test_deafness_before_a_long_stop_is_not_told_after_it() -> None:
+    night = Night()
+    night.measure(97.0)
+    night.kafka = False
+    night.wait(3 * MINUTE)
+    night.said()
+    night.now += timedelta(days=1)
+    night.kafka = True
+    night.restart()
+    night.wait(MINUTE)
+    assert night.said() == []
 
 
 @pytest.mark.parametrize(

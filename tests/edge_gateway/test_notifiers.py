@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from edge_gateway.notifiers import Contact
 from edge_gateway.state import Counters
-from tests.web_service import Service
+from tests.web_service import Service, hanging_service
 from vitals.conditions import Priority
 from vitals.desk import Desk
 from vitals.errors import NotNotified
@@ -78,3 +79,15 @@ async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
     )
     service.status = 503
     assert await desk.try_now(self_test("gw-test", AT)) == "the service did not take the message"
+
+
+async def test_contact_whose_service_hangs_holds_up_no_other(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    with hanging_service() as hanging:
+        hung = a_contact(tmp_path / "other", hanging)
+        waiting = [asyncio.create_task(hung.tell(a_message())) for _ in range(40)]
+        await asyncio.sleep(0.2)
+        async with asyncio.timeout(2):
+            await a_contact(tmp_path, service.url).tell(a_message())
+        for each in waiting:
+            each.cancel()

@@ -89,3 +89,20 @@ async def test_thing_that_nobody_could_be_told_for_15_minutes_is_given_up() -> N
     await eventually(lambda: scripted.told == [2])
     task.cancel()
     assert counters.alerts_not_notified == 1
+
+
+async def test_only_so_many_things_are_on_their_way_at_once() -> None:
+    begun: list[int] = []
+
+    async def slow(thing: int) -> None:
+        begun.append(thing)
+        await asyncio.Event().wait()
+
+    desk = Desk("test", slow, Counters(), at_once=2)
+    task = asyncio.create_task(desk.run())
+    for number in range(5):
+        desk.add(number)
+    await eventually(lambda: begun == [0, 1])
+    await asyncio.sleep(0.05)
+    assert begun == [0, 1]
+    task.cancel()

@@ -1,0 +1,37 @@
+"""The alarms' book in a real database."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, tzinfo
+
+import pytest
+from psycopg2.extensions import connection
+
+from cloud_ingest import alarm_book
+from cloud_ingest.alarm_book import AlarmBook
+from cloud_ingest.settings import Settings
+from deploy.local.postgres import Dsn
+
+
+class AheadByAnHour(datetime):
+    """The clock of a process that differs from the database's."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> AheadByAnHour:
+        return cls.fromtimestamp(datetime.now(UTC).timestamp() + 3600, tz)
+
+
+def test_time_of_an_acknowledgement_is_by_the_clock_of_who_applies_it(
+    dsn: Dsn, database: connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database, database.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO alarm_acknowledgements (condition, by, at)"
+            " VALUES ('KAFKA_DOWN:', 'Fatou', now() - interval '90 seconds')"
+        )
+    monkeypatch.setattr(alarm_book, "datetime", AheadByAnHour)
+    book = AlarmBook(Settings.from_environment(dsn.env()))
+    (made,) = book.recall().new
+    book.close()
+    age = datetime.now(UTC) + timedelta(hours=1) - made.at
+    assert timedelta(seconds=90) <= age < timedelta(seconds=95)

@@ -138,14 +138,15 @@ def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     import asyncio
 
     from cloud_ingest.pseudonym_key import pseudonyms
+    from cloud_ingest.registry import Registry
     from cloud_ingest.replay import Selection, replay
 
     selection = Selection(
         chosen.since, chosen.until, chosen.reason, chosen.source, frozenset(chosen.error_id)
     )
-    counts = asyncio.run(
-        replay(settings.kafka, selection, pseudonyms(settings), print, dry_run=chosen.dry_run)
-    )
+    hidden = pseudonyms(settings)
+    registry = Registry.open(settings.gateways_file) if settings.auth == "on" else None
+    counts = asyncio.run(replay(settings.kafka, selection, hidden, registry, print, dry_run=chosen.dry_run))
     done = "could be sent" if chosen.dry_run else "sent"
     print(
         f"{counts.selected} dead letters selected: {counts.repaired} {done} with {counts.readings} readings, "

@@ -50,6 +50,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         "replay-errors",
         "erase",
         "rekey",
+        "pseudonym-key",
     ],
 )
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:

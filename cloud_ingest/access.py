@@ -47,18 +47,18 @@ class Caller:
         Raises:
             NotAllowed: another gateway's reading, or one of a device the caller may not speak for.
         """
-        self.speak_as(reading.gateway_id)
-        if self.devices is not None and reading.device_id not in self.devices:
-            raise NotAllowed("device_id", FOREIGN_DEVICE, reading.device_id)
+        self.speak_as(reading.gateway_id, reading.device_id)
 
-    def speak_as(self, gateway_id: str | None) -> None:
-        """Check the gateway that a document names.
+    def speak_as(self, gateway_id: str | None, device_id: str | None = None) -> None:
+        """Check the gateway, and the device, that a document names.
 
         Raises:
-            NotAllowed: it is another one.
+            NotAllowed: another gateway, or a device the caller may not speak for.
         """
         if self.gateway_id is not None and gateway_id not in (None, self.gateway_id):
             raise NotAllowed("gateway_id", FOREIGN_GATEWAY, gateway_id)
+        if self.devices is not None and device_id is not None and device_id not in self.devices:
+            raise NotAllowed("device_id", FOREIGN_DEVICE, device_id)
 
 
 ANYONE = Caller(None, frozenset(Scope), None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from cloud_ingest.access import GATEWAY_SCOPES, Scope
 from cloud_ingest.audit import Action, Audit
+from cloud_ingest.errors import NotRegistered
 from cloud_ingest.registry import Registration, Registry
 from cloud_ingest.settings import Settings
 
@@ -66,11 +67,21 @@ def _what_it_may(parser: argparse.ArgumentParser, default: frozenset[Scope] | No
 
 
 def _add(settings: Settings, chosen: argparse.Namespace) -> int:
+    if sys.stdout is None:
+        raise NotRegistered(
+            f"{chosen.gateway_id} is not registered: no standard output to print its secret on"
+        )
     audit, registry = Audit(settings.audit_file), Registry.open(settings.gateways_file)
     added, secret = registry.add(chosen.gateway_id, _scopes(chosen) or GATEWAY_SCOPES, _devices(chosen))
     _write(audit, Action.GATEWAY_ADDED, added)
-    print(f"{chosen.gateway_id} is registered; its secret, which is kept nowhere else:", file=sys.stderr)
-    print(secret)
+    try:
+        print(f"{chosen.gateway_id} is registered; its secret, which is kept nowhere else:", file=sys.stderr)
+        print(secret, flush=True)
+    except OSError as error:
+        _refuse(registry, audit, chosen.gateway_id)
+        raise NotRegistered(
+            f"{chosen.gateway_id} is revoked again, its secret could not be printed: {error}"
+        ) from None
     return OK
 
 
@@ -83,9 +94,8 @@ def _change(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _revoke(settings: Settings, chosen: argparse.Namespace) -> int:
-    audit = Audit(settings.audit_file)
-    Registry.open(settings.gateways_file).revoke(chosen.gateway_id)
-    audit.write(Action.GATEWAY_REVOKED, gateway=chosen.gateway_id)
+    audit, registry = Audit(settings.audit_file), Registry.open(settings.gateways_file)
+    _refuse(registry, audit, chosen.gateway_id)
     print(f"{chosen.gateway_id} is refused from now on")
     return OK
 
@@ -116,6 +126,11 @@ def _list_keys(settings: Settings, _chosen: argparse.Namespace) -> int:
         until = key.verifies_until
         print(f"{key.kid}\t{f'verifies until {until:%Y-%m-%d %H:%M:%S} UTC' if until else 'signs'}")
     return OK
+
+
+def _refuse(registry: Registry, audit: Audit, gateway_id: str) -> None:
+    registry.revoke(gateway_id)
+    audit.write(Action.GATEWAY_REVOKED, gateway=gateway_id)
 
 
 def _write(audit: Audit, action: Action, about: Registration) -> None:

@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         InvalidSettings: the registry of gateways, a signing key or the pseudonym key cannot be used.
     """
-    guard, hidden = _guard(settings), pseudonyms(settings)
+    guard, hidden = _guard(settings), pseudonyms(settings, first_start=True)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -10,24 +10,44 @@ import sys
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from uuid import UUID
+from typing import TYPE_CHECKING
 
-from cloud_ingest import access_cli, keeping_cli
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.log_format import LogFormat
-from cloud_ingest.settings import Settings
 from vitals.errors import KidjamoError
 
+if TYPE_CHECKING:
+    from cloud_ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
 OK, FAILURE, USAGE, STILL_REFUSED = 0, 1, 2, 3
+INTERRUPTED, NOBODY_READS = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+"""As a shell reports an end by these signals."""
 
 _EPILOG = """
 Settings come from the environment (API_PORT, KAFKA_BOOTSTRAP_SERVERS, PGHOST, ...); cloud_ingest/SETTINGS.md
-explains each. Exit codes: 0 as asked, 1 failure, 2 wrong usage or settings, 3 dead letters are still refused.
+explains each. Exit codes: 0 as asked, 1 failure, 2 wrong usage or settings, 3 dead letters are still refused,
+130 interrupted, 141 nobody reads the output any more.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    try:
+        return _run(arguments) or _written()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return NOBODY_READS
+    except OSError as error:
+        log.debug("ended by an error", exc_info=True)
+        return _complain(error, FAILURE)
+    finally:
+        _drop_unwritten()
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormat())
@@ -35,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it names addresses; what failed is ours to log
     try:
+        from cloud_ingest.settings import Settings
+
         settings = Settings.from_environment(os.environ)
         return int(chosen.command(settings, chosen))
     except InvalidSettings as error:
@@ -43,7 +65,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, FAILURE)
 
 
+def _written() -> int:
+    print(end="", flush=True)  # a full disk or a reader that went away is found out here, not after the end
+    return OK
+
+
+def _drop_unwritten() -> None:
+    """Python would write what is left once more at its end, and complain in its own way."""
+    try:
+        _written()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _parser() -> argparse.ArgumentParser:
+    from cloud_ingest import access_cli, keeping_cli
+
     parser = argparse.ArgumentParser(
         prog="kidjamo-ingest",
         description="Takes vital signs over HTTP into Kafka, from Kafka into PostgreSQL, and alarms people.",
@@ -75,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from uuid import UUID
+
     text = "send dead letters again whose reason has been repaired; a second time adds nothing"
     parser = commands.add_parser("replay-errors", help=text, description=text)
     parser.add_argument("--since", type=_moment, metavar="TIME", help="refused then or later (ISO 8601, UTC)")
@@ -91,7 +130,8 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-# Each command imports what it needs: together they take three seconds to load.
+# Each command imports what it needs: together they take three seconds to load. Nor does anything above: a key
+# pressed while this module loads would find nobody who ends quietly.
 
 
 def _serve(settings: Settings, _chosen: argparse.Namespace) -> int:
@@ -138,14 +178,18 @@ def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     import asyncio
 
     from cloud_ingest.pseudonym_key import pseudonyms
+    from cloud_ingest.registry import Registry
     from cloud_ingest.replay import Selection, replay
 
     selection = Selection(
         chosen.since, chosen.until, chosen.reason, chosen.source, frozenset(chosen.error_id)
     )
-    counts = asyncio.run(
-        replay(settings.kafka, selection, pseudonyms(settings), print, dry_run=chosen.dry_run)
-    )
+    hidden = pseudonyms(settings)
+    registry = Registry.open(settings.gateways_file) if settings.auth == "on" else None
+    signal.signal(
+        signal.SIGINT, _interrupt
+    )  # asyncio's own waits for an await, and reading the topic has none
+    counts = asyncio.run(replay(settings.kafka, selection, hidden, registry, print, dry_run=chosen.dry_run))
     done = "could be sent" if chosen.dry_run else "sent"
     print(
         f"{counts.selected} dead letters selected: {counts.repaired} {done} with {counts.readings} readings, "
@@ -159,6 +203,10 @@ def _stop_on_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _complain(error: Exception, code: int) -> int:

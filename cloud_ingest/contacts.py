@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cloud_ingest.errors import InvalidSettings
+from cloud_ingest.secret_file import read_secret
 from vitals.conditions import Priority
 from vitals.desk import THREADS
 from vitals.errors import NotNotified
@@ -91,7 +92,7 @@ def load_contacts(path: Path | None) -> tuple[Contact, ...]:
     """Contacts of a file of `[[contact]]` blocks; addresses' paths in it count from its directory.
 
     Raises:
-        InvalidSettings: it cannot be read, or says something impossible.
+        InvalidSettings: it cannot be read, says something impossible, or an address of it is of no use.
     """
     if path is None:
         return ()
@@ -104,4 +105,15 @@ def load_contacts(path: Path | None) -> tuple[Contact, ...]:
         where = ".".join(str(part) for part in first["loc"])
         raise InvalidSettings(f"ALARM_CONTACTS_FILE {path}: {where} {first['msg']}") from None
     home = path.parent
-    return tuple(each.model_copy(update={"url_file": home / each.url_file}) for each in found.contact)
+    contacts = tuple(each.model_copy(update={"url_file": home / each.url_file}) for each in found.contact)
+    for each in contacts:
+        _check_address(each, f"ALARM_CONTACTS_FILE {path}: contact {each.name!r}: url_file")
+    return contacts
+
+
+def _check_address(contact: Contact, about: str) -> None:
+    """Find out now, not at the first alarm; it is read anew for each message all the same."""
+    from apprise import Apprise
+
+    if not Apprise().add(read_secret(contact.url_file, about).strip()):
+        raise InvalidSettings(f"{about} {contact.url_file}: holds no address that apprise knows")

@@ -19,6 +19,8 @@ HEADER = ("timestamp", "latency_s", "alerts_count", "alert_types", "quality_scor
 KEPT = 3
 MAX_QUEUED = 50_000
 FLUSH_S = 0.25
+_FORMULA = frozenset("=+-@")
+"""First characters by which a spreadsheet takes a cell for something to compute."""
 
 
 class Row(NamedTuple):
@@ -93,7 +95,8 @@ class MetricsCsv:
         with self._path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
             torn = size > 0 and not _ends_with_newline(file)
-            file.write(b"\n" * torn + _lines(rows if size else [HEADER, *rows]))
+            texts = [row if row.device_id[:1] not in _FORMULA else _as_text(row) for row in rows]
+            file.write(b"\n" * torn + _lines(texts if size else [HEADER, *texts]))
 
     def _is_ours(self) -> bool:
         with self._path.open(encoding="utf-8", errors="replace") as file:
@@ -105,6 +108,11 @@ class MetricsCsv:
         for older, newer in zip(reversed(names), list(reversed(names))[1:], strict=False):
             with contextlib.suppress(FileNotFoundError):
                 newer.replace(older)
+
+
+def _as_text(row: Row) -> Row:
+    """A row whose device, which its sender names, starts no formula."""
+    return row._replace(device_id=f"'{row.device_id}")
 
 
 def _ends_with_newline(file: BinaryIO) -> bool:

@@ -85,18 +85,22 @@ def dead_letter(
     return Record.of(ERRORS, device_id, document)
 
 
-def of_gateway(error: GatewayError, pseudonyms: Pseudonyms) -> Record:
-    """A gateway's dead letter under its own identity."""
+def of_gateway(error: GatewayError, pseudonyms: Pseudonyms, sender: str | None) -> Record:
+    """A gateway's dead letter under its own identity.
+
+    Args:
+        sender: the gateway of the token, which counts, not what the letter says; None without authentication.
+    """
     return dead_letter(
         base64.b64decode(error.original),
         error.field,
         error.reason,
         error.timestamp,
         pseudonyms,
-        source=error.source,
+        source="gateway" if sender else error.source,
         error_id=error.error_id,
         device_id=error.device_id,
-        gateway_id=error.gateway_id,
+        gateway_id=sender or error.gateway_id,
     )
 
 

@@ -76,9 +76,11 @@ class Ingestion:
         self._note(caller, [outcome])
         return await self._finish(outcome, arrival)
 
-    async def malformed(self, error: InvalidReading, original: bytes, arrival: Arrival) -> Answer:
+    async def malformed(
+        self, error: InvalidReading, original: bytes, arrival: Arrival, caller: Caller
+    ) -> Answer:
         """Keep a body that holds no reading at all."""
-        return await self._finish(self.intake.refuse(error, arrival.at, original), arrival)
+        return await self._finish(self.intake.refuse(error, arrival.at, original, caller), arrival)
 
     async def batch(
         self, documents: Sequence[object], arrival: Arrival, caller: Caller, *, flat: bool = False
@@ -109,12 +111,12 @@ class Ingestion:
         for document in documents:
             try:
                 letter = GatewayError.model_validate(document)
-                caller.speak_as(letter.gateway_id)
-                records.append(of_gateway(letter, self.intake.pseudonyms))
+                caller.speak_as(letter.gateway_id, letter.device_id)
+                records.append(of_gateway(letter, self.intake.pseudonyms, caller.gateway_id))
                 accepted += 1
             except (ValidationError, NotAllowed) as error:
                 reason = invalid_reading(error) if isinstance(error, ValidationError) else error
-                outcome = self.intake.refuse(reason, arrival.at, original_of(document), document)
+                outcome = self.intake.refuse(reason, arrival.at, original_of(document), caller, document)
                 self._note(caller, [outcome])
                 records += outcome.records
         await self.delivery.deliver(records)

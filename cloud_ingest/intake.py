@@ -132,12 +132,12 @@ class Intake:
             reading = parse_reading(nested)
             caller.vouch(reading)
         except NotAllowed as error:
-            return self.refuse(error, received, original, document)
+            return self.refuse(error, received, original, caller, document)
         except InvalidReading as error:
             if isinstance(document, Unreadable):
-                return self.refuse(document.error, received, document.original)
+                return self.refuse(document.error, received, document.original, caller)
             as_sent = error if nested is document else InvalidReading(_flat_field(error.field), error.reason)
-            return self.refuse(as_sent, received, original, document)
+            return self.refuse(as_sent, received, original, caller, document)
         message_id = reading.message_id or self.new_id()
         if caller.gateway_id and not reading.gateway_id:
             reading = reading.model_copy(update={"gateway_id": caller.gateway_id})
@@ -149,9 +149,17 @@ class Intake:
         return _Read(reading, message_id, pseudonym)
 
     def refuse(
-        self, error: InvalidReading, received: datetime, original: bytes | None, document: object = None
+        self,
+        error: InvalidReading,
+        received: datetime,
+        original: bytes | None,
+        caller: Caller,
+        document: object = None,
     ) -> Outcome:
-        """The outcome of what breaks the contract: a dead letter, and the identity it claimed if any."""
+        """The outcome of what breaks the contract: a dead letter, and the identity it claimed if any.
+
+        The letter names the gateway that sent it: a replay gives it no more than that one may do.
+        """
         device_id = _text_of(document, "device_id")
         letter = dead_letter(
             _bytes_of(document, original),
@@ -160,7 +168,7 @@ class Intake:
             received,
             self.pseudonyms,
             device_id=device_id,
-            gateway_id=_text_of(document, "gateway_id"),
+            gateway_id=caller.gateway_id or _text_of(document, "gateway_id"),
         )
         return Outcome(_uuid_of(document), (letter,), error=error, device_id=device_id or "")
 

@@ -1,4 +1,4 @@
-"""The commands `kidjamo-ingest erase` and `rekey`: what an operator does to the rows that are kept."""
+"""The commands `kidjamo-ingest erase`, `rekey` and `pseudonym-key`: what is kept, and under what names."""
 
 from __future__ import annotations
 
@@ -26,10 +26,15 @@ _REKEY = (
     " patients' rows to their new pseudonyms, in portions; old pseudonyms still resolve. Can be broken off"
     " and run again"
 )
+_KEY = "make the secret key that turns patient identifiers into pseudonyms"
+_MAKE = (
+    "write a fresh key to PSEUDONYM_KEY_FILE, readable by its owner only, and print where; one that is there"
+    " stays. Keep a copy: without it no pseudonym can be made again"
+)
 
 
 def add_commands(commands: Any) -> None:
-    """Add both to the subcommands of a parser."""
+    """Add them to the subcommands of a parser."""
     erase = commands.add_parser("erase", help=_ERASE, description=_ERASE)
     erase.add_argument(
         "--lift",
@@ -47,6 +52,11 @@ def add_commands(commands: Any) -> None:
         help="clear patient identifiers, one a line; it is only read here, remove it afterwards",
     )
     rekey.set_defaults(command=_rekey)
+    key = commands.add_parser("pseudonym-key", help=_KEY, description=_KEY)
+    make = key.add_subparsers(required=True, metavar="action").add_parser(
+        "make", help=_MAKE, description=_MAKE
+    )
+    make.set_defaults(command=_make_key)
 
 
 def _erase(settings: Settings, chosen: argparse.Namespace) -> int:
@@ -77,6 +87,16 @@ def _rekey(settings: Settings, chosen: argparse.Namespace) -> int:
         print(
             f"{moved.others} pseudonyms of older keys still hold readings: their patients are not in the list"
         )
+    return OK
+
+
+def _make_key(settings: Settings, _chosen: argparse.Namespace) -> int:
+    from cloud_ingest.pseudonym_key import VARIABLE, make_key
+
+    path = settings.key_file.absolute()
+    if not make_key(path):
+        raise InvalidSettings(f"{VARIABLE} {path}: is there already, and stays as it is")
+    print(path)
     return OK
 
 

@@ -16,6 +16,7 @@ from vitals.pseudonym import ClearIdentifiers, Pseudonymiser, new_key, parse_key
 log = logging.getLogger(__name__)
 
 VARIABLE = "PSEUDONYM_KEY_FILE"
+_MISSING = "; kidjamo-ingest pseudonym-key make makes one, which every machine needs a copy of"
 
 
 class Pseudonyms(Protocol):
@@ -43,8 +44,12 @@ class Remembered:
         self.scrub, self.every_pseudonym = source.scrub, source.every_pseudonym
 
 
-def pseudonyms(settings: Settings) -> Pseudonyms:
-    """The pseudonyms the settings ask for; makes a key on the first start on loopback.
+def pseudonyms(settings: Settings, *, first_start: bool = False) -> Pseudonyms:
+    """The pseudonyms the settings ask for.
+
+    Args:
+        first_start: whether a key is made where none is named and none is there. Only the API asks for it: a
+            command run elsewhere would give children other pseudonyms.
 
     Raises:
         InvalidSettings: the key file is missing, readable by others, or does not hold a good key.
@@ -52,7 +57,7 @@ def pseudonyms(settings: Settings) -> Pseudonyms:
     if settings.pseudonymisation == "off":
         log.warning("PSEUDONYMISATION=off: patient identifiers pass in clear, for made-up patients only")
         return ClearIdentifiers()
-    if settings.pseudonym_key_file is None and not settings.key_file.exists():
+    if first_start and settings.pseudonym_key_file is None and not settings.key_file.exists():
         make_key(settings.key_file)
     return Remembered(load_key(settings.key_file))
 
@@ -64,13 +69,13 @@ def load_key(path: Path) -> Pseudonymiser:
         InvalidSettings: it is missing, readable by others, or does not hold a good key.
     """
     try:
-        return parse_keys(read_secret(path, VARIABLE))
+        return parse_keys(read_secret(path, VARIABLE, _MISSING))
     except InvalidPseudonymKey as error:
         raise InvalidSettings(f"{VARIABLE} {path}: {error}") from None
 
 
-def make_key(path: Path) -> None:
-    """Write a fresh key with mode 0600, whole or not at all; a key that is there already stays.
+def make_key(path: Path) -> bool:
+    """Write a fresh key with mode 0600, whole or not at all; False if one is there already, which stays.
 
     Raises:
         InvalidSettings: the directory cannot be written.
@@ -82,5 +87,7 @@ def make_key(path: Path) -> None:
         )
     except FileExistsError:
         log.info("another process made the pseudonym key in %s", path)
+        return False
     except OSError as error:
         raise InvalidSettings(f"{path}: cannot make the pseudonym key: {error.strerror}") from None
+    return True

@@ -2,6 +2,8 @@
 
 The original bytes of each pass through the same intake as new readings and are published under the same
 identity every time, so that a second replay adds nothing downstream. Patients carry pseudonyms there already.
+With authentication on, a letter may do what the gateway that sent it may do now, and no more: reason and
+original are the sender's words.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from uuid import UUID, uuid4, uuid5
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pydantic import Field, ValidationError
 
-from cloud_ingest.access import FOREIGN_DEVICE, FOREIGN_GATEWAY
+from cloud_ingest.access import ANYONE, FOREIGN_DEVICE, FOREIGN_GATEWAY, Caller, Scope
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
 from cloud_ingest.intake import Intake, Outcome, unflatten
 from cloud_ingest.pseudonym_key import Pseudonyms
 from cloud_ingest.publisher import Publisher
 from cloud_ingest.record import utc_text
+from cloud_ingest.registry import Registry
 from cloud_ingest.rows import ErrorValue
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
@@ -35,6 +38,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S = 10.0
 PROGRESS = 1000
+RECORDER = "recorder"
+"""Source of letters about messages that the API had accepted."""
 _PSEUDONYM = re.compile(r"p[0-9]+_[0-9a-f]{32}")
 
 
@@ -52,8 +57,8 @@ class Letter(ErrorValue):
 class Selection:
     """Which dead letters to send again; what is None or empty selects all.
 
-    A letter about another gateway's device is taken only where its `error_id` is given: who may speak for a
-    child is for a person to decide.
+    A letter about another gateway's device, or of a gateway that may send no readings, is taken only where
+    its `error_id` is given: who may speak for a child is for a person to decide.
 
     Attributes:
         since, until: when it was refused, UTC; `until` is excluded.
@@ -67,19 +72,31 @@ class Selection:
     source: str = ""
     error_ids: frozenset[UUID] = frozenset()
 
-    def takes(self, letter: Letter) -> bool:
-        """Whether a letter is selected."""
+    def takes(self, letter: Letter, sender: Caller | None) -> bool:
+        """Whether a letter of that sender is selected."""
         return (
             (self.since is None or letter.timestamp >= self.since)
             and (self.until is None or letter.timestamp < self.until)
             and self.reason.casefold() in letter.reason.casefold()
             and self.source in ("", letter.source)
-            and (letter.error_id in self.error_ids or not (self.error_ids or _is_foreign(letter)))
+            and (letter.error_id in self.error_ids or not (self.error_ids or sender is None))
         )
 
 
-def _is_foreign(letter: Letter) -> bool:
-    return any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY))
+def sender_of(letter: Letter, registry: Registry | None) -> Caller | None:
+    """In whose name a letter may be sent again; None where a person has to decide.
+
+    Args:
+        registry: None where authentication is off.
+    """
+    if any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY)):
+        return None
+    if registry is None or letter.source == RECORDER:
+        return ANYONE
+    found = registry.active(letter.gateway_id or "")
+    if found is None or Scope.READINGS_WRITE not in found.scopes:
+        return None
+    return Caller(found.gateway_id, found.scopes, found.devices)
 
 
 @dataclass(slots=True)
@@ -115,6 +132,7 @@ async def replay(
     bootstrap: str,
     selection: Selection,
     pseudonyms: Pseudonyms,
+    registry: Registry | None,
     tell: Callable[[str], None],
     *,
     dry_run: bool = False,
@@ -122,6 +140,7 @@ async def replay(
     """Send the selected letters again, or only tell what would become of each.
 
     Args:
+        registry: who may speak for which devices; None where authentication is off.
         tell: gets one line a letter.
 
     Raises:
@@ -132,22 +151,30 @@ async def replay(
     publisher = Publisher(bootstrap)
     try:
         for letter in _letters(bootstrap):
-            if selection.takes(letter):
-                await _again(letter, intake, None if dry_run else publisher, counts, tell)
+            sender = sender_of(letter, registry)
+            if selection.takes(letter, sender):
+                await _again(letter, sender or ANYONE, intake, None if dry_run else publisher, counts, tell)
                 if counts.selected % PROGRESS == 0:
                     log.info("%d dead letters so far", counts.selected)
+            elif selection.takes(letter, ANYONE):
+                tell(f"{_about(letter)} -> left out: not its gateway's to send; ask for it by --error-id")
     finally:
         await asyncio.to_thread(publisher.close)
     return counts
 
 
 async def _again(
-    letter: Letter, intake: Intake, publisher: Publisher | None, counts: Counts, tell: Callable[[str], None]
+    letter: Letter,
+    sender: Caller,
+    intake: Intake,
+    publisher: Publisher | None,
+    counts: Counts,
+    tell: Callable[[str], None],
 ) -> None:
     counts.selected += 1
-    about = f"{letter.error_id} {utc_text(letter.timestamp)} {letter.source}: {letter.reason}"
+    about = _about(letter)
     try:
-        outcomes = outcomes_of(letter, intake, datetime.now(UTC))
+        outcomes = outcomes_of(letter, sender, intake, datetime.now(UTC))
     except InvalidReading as error:
         counts.still_refused += 1
         tell(f"{about} -> still refused: {error}")
@@ -162,7 +189,11 @@ async def _again(
     tell(f"{about} -> {'sent' if publisher else 'would be sent'}, {len(outcomes)} readings")
 
 
-def outcomes_of(letter: Letter, intake: Intake, now: datetime) -> list[Outcome]:
+def _about(letter: Letter) -> str:
+    return f"{letter.error_id} {utc_text(letter.timestamp)} {letter.source}: {letter.reason}"
+
+
+def outcomes_of(letter: Letter, sender: Caller, intake: Intake, now: datetime) -> list[Outcome]:
     """What becomes of the readings in a letter.
 
     Raises:
@@ -174,7 +205,7 @@ def outcomes_of(letter: Letter, intake: Intake, now: datetime) -> list[Outcome]:
     many = document.get("readings") if isinstance(document, dict) else None
     outcomes = []
     for number, each in enumerate(many if isinstance(many, list) else [document]):
-        outcome = intake.take(_completed(each, letter, number), now, letter.original)
+        outcome = intake.take(_completed(each, letter, number), now, letter.original, sender)
         if outcome.error is not None:
             raise outcome.error
         outcomes.append(outcome)

@@ -11,11 +11,12 @@ from pathlib import Path
 from cloud_ingest.errors import InvalidSettings
 
 
-def read_secret(path: Path, variable: str) -> str:
+def read_secret(path: Path, variable: str, missing: str = "") -> str:
     """The text of a file that only its owner can read.
 
     Args:
         variable: the setting that names the file, for the error message.
+        missing: what the message adds where there is no file.
 
     Raises:
         InvalidSettings: it is missing, readable by others, empty or not text.
@@ -29,7 +30,8 @@ def read_secret(path: Path, variable: str) -> str:
                 )
             text = file.read()
     except OSError as error:
-        raise InvalidSettings(f"{variable} {path}: {error.strerror}") from None
+        advice = missing if isinstance(error, FileNotFoundError) else ""
+        raise InvalidSettings(f"{variable} {path}: {error.strerror}{advice}") from None
     except UnicodeDecodeError:
         raise InvalidSettings(f"{variable} {path}: not a text file") from None
     if not text.strip():

@@ -78,6 +78,9 @@ def listen(settings: Settings) -> socket.socket:
         try:
             listener.bind((settings.host, port))
             listener.listen(2048)
+        except (UnicodeError, TypeError):  # a name that the system's resolver cannot even be asked for
+            listener.close()
+            raise PortBusy(f"cannot listen on {settings.host}: no name of a machine") from None
         except OSError as error:
             listener.close()
             if error.errno != errno.EADDRINUSE:

@@ -141,7 +141,10 @@ class Settings(BaseModel):
                 f"PSEUDONYMISATION=off is for made-up patients on this machine, not for API_HOST={self.host}"
             )
         if self.pseudonym_key_file is None:
-            raise ValueError(f"{outside}: PSEUDONYM_KEY_FILE must name the secret key")
+            raise ValueError(
+                f"{outside}: PSEUDONYM_KEY_FILE must name the secret key,"
+                " which kidjamo-ingest pseudonym-key make makes"
+            )
         return self
 
 

@@ -17,7 +17,7 @@ from cloud_ingest.ward import Child
 from vitals.conditions import ConditionKind, Priority, Standing
 from vitals.episodes import Episode
 from vitals.notices import Group
-from vitals.reading import UtcTime
+from vitals.reading import Identifier, UtcTime
 
 AlarmsWriter = Annotated[Caller, Depends(Needs(Scope.ALARMS_WRITE))]
 
@@ -143,7 +143,7 @@ async def acknowledge_condition(request: Request, parts: TheParts, caller: Alarm
     ),
 )
 async def acknowledge_alarms(
-    patient_id: str, request: Request, parts: TheParts, caller: AlarmsWriter
+    patient_id: Identifier, request: Request, parts: TheParts, caller: AlarmsWriter
 ) -> Response:
     """Silence a child's open alarms for a bounded time, with one's name; `patient_id` is the pseudonym."""
     wanted = await document_of(request, caller, doc.ChildAcknowledgement)

@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from cloud_ingest.dead_letter import GatewayError
 from cloud_ingest.record import Store
-from vitals.heartbeat import Heartbeat, Name
+from vitals.heartbeat import Heartbeat, Name, Text
 from vitals.limits import VITALS
 from vitals.notices import Group
 from vitals.reading import Identifier, Number, Reading, UtcTime
@@ -99,7 +99,7 @@ class ConditionAcknowledgement(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    key: str = Field(min_length=1, max_length=300, examples=["GATEWAY_SILENT:gw-001"])
+    key: Text = Field(min_length=1, examples=["GATEWAY_SILENT:gw-001"])
     by: Name = Field(description="Who", examples=["Fatou"])
     retire: bool = Field(
         False,

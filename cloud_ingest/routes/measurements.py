@@ -86,7 +86,7 @@ async def post_errors(request: Request, parts: TheParts, caller: ErrorsWriter) -
         if not isinstance(document, dict) or not isinstance(document.get("errors"), list):
             raise MalformedBody("must be a list", body, "errors")
     except MalformedBody as error:
-        return answer_of(await _keep(error, ingestion, arrival))
+        return answer_of(await _keep(error, ingestion, arrival, caller))
     return answer_of(await ingestion.gateway_errors(document["errors"], arrival, caller))
 
 
@@ -99,7 +99,7 @@ async def _ingest(request: Request, ingestion: Ingestion, caller: Caller, *, fla
         if isinstance(document, dict) and "readings" in document and not isinstance(batch, list):
             raise MalformedBody("must be a list of readings", body, "readings")
     except MalformedBody as error:
-        return await _keep(error, ingestion, arrival)
+        return await _keep(error, ingestion, arrival, caller)
     if isinstance(batch, list):
         return await ingestion.batch(batch, arrival, caller, flat=flat)
     return await ingestion.single(document, body, arrival, caller, flat=flat)
@@ -129,5 +129,6 @@ def _is_utf8(body: bytes) -> bool:
     return True
 
 
-async def _keep(error: MalformedBody, ingestion: Ingestion, arrival: Arrival) -> Answer:
-    return await ingestion.malformed(InvalidReading(error.field, error.reason), error.original, arrival)
+async def _keep(error: MalformedBody, ingestion: Ingestion, arrival: Arrival, caller: Caller) -> Answer:
+    reason = InvalidReading(error.field, error.reason)
+    return await ingestion.malformed(reason, error.original, arrival, caller)

@@ -131,6 +131,7 @@ def variables(
 ) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("alarms")
     create_topics(admin_client(own_kafka.bootstrap), 10)
+    (directory / "nurse.url").touch(0o600)
     (directory / "nurse.url").write_text(contact.url)
     (directory / "contacts.toml").write_text('[[contact]]\nname = "nurse"\nurl_file = "nurse.url"\n')
     contacts = {"ALARM_CONTACTS_FILE": str(directory / "contacts.toml")}

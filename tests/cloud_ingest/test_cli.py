@@ -11,15 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloud_ingest.cli import main
+from cloud_ingest.registry import Registry
+from cloud_ingest.replay import Letter
 from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, wait_until
+from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register, wait_until
 from tests.cloud_ingest.samples import reading
 
 
@@ -50,6 +53,7 @@ def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
         "replay-errors",
         "erase",
         "rekey",
+        "pseudonym-key",
     ],
 )
 def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,6 +73,107 @@ def test_unsafe_settings_end_with_2(outside: Callable[..., None], capsys: pytest
     outside(API_HOST="0.0.0.0")
     assert main(["serve"]) == 2
     assert "API_AUTH=on" in capsys.readouterr().err
+
+
+def test_interrupted_command_ends_with_130_and_no_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = "{}:{}".format(*silent.getsockname())
+        waiting = subprocess.Popen(
+            [sys.executable, "-m", "cloud_ingest.cli", "topics"],
+            env=os.environ | {"KAFKA_BOOTSTRAP_SERVERS": address},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        silent.settimeout(20)
+        with silent.accept()[0]:
+            waiting.send_signal(signal.SIGINT)
+            assert "Traceback" not in waiting.communicate(timeout=20)[1]
+        assert waiting.returncode == 130
+
+
+def test_interrupted_while_it_loads_ends_with_130(
+    outside: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(_settings: Settings) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cloud_ingest.server.serve", pressed)
+    assert main(["serve"]) == 130
+    loaded = "import sys, cloud_ingest.cli; print('pydantic' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"
+
+
+def test_interrupted_replay_reads_no_further(
+    tmp_path: Path, outside: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def letters(_bootstrap: str) -> Iterator[Letter]:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("reads on")
+        yield
+
+    monkeypatch.setattr("cloud_ingest.replay._letters", letters)
+    outside(**environment(tmp_path, NOWHERE))
+    assert main(["replay-errors", "--dry-run"]) == 130
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(("command", "code"), [("gateway list", 141), ("--help", 0)])
+def test_reader_that_went_away_is_no_error_to_show(
+    tmp_path: Path, command: str, code: int, unbuffered: str
+) -> None:
+    variables = environment(tmp_path, NOWHERE, PYTHONUNBUFFERED=unbuffered)
+    register(variables, "gw-1")
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = ended_with(variables, command, writer)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (code, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk_is_told_in_a_line(tmp_path: Path, unbuffered: str) -> None:
+    variables = environment(tmp_path, NOWHERE, PYTHONUNBUFFERED=unbuffered)
+    register(variables, "gw-1")
+    with Path("/dev/full").open("w") as full:
+        ended = ended_with(variables, "gateway list", full)
+    assert ended.returncode == 1
+    assert ended.stderr == "kidjamo-ingest: [Errno 28] No space left on device\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_gateway_whose_secret_cannot_be_printed_is_not_let_in(tmp_path: Path, unbuffered: str) -> None:
+    variables = environment(tmp_path, NOWHERE, PYTHONUNBUFFERED=unbuffered)
+    with Path("/dev/full").open("w") as full:
+        ended = ended_with(variables, "gateway add gw-1 --all-devices", full)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[1:] == [
+        "kidjamo-ingest: gw-1 is revoked again, its secret could not be printed: "
+        "[Errno 28] No space left on device"
+    ]
+    assert Registry.open(tmp_path / "gateways.json").active("gw-1") is None
+    assert '"gateway_revoked"' in (tmp_path / "audit.jsonl").read_text()
+    ended = ended_with(variables, "gateway add gw-1 --all-devices", subprocess.PIPE)
+    assert ended.returncode == 0
+
+
+def ended_with(variables: dict[str, str], command: str, stdout: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "cloud_ingest.cli", *command.split()],
+        env=os.environ | variables,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("host", ["\u00e9.x..y", "\u00e9" * 70])
+def test_host_that_can_be_no_name_ends_with_1(
+    tmp_path: Path, host: str, outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outside(**environment(tmp_path, NOWHERE, API_HOST=host, API_AUTH="on"))
+    assert main(["serve"]) == 1
+    assert capsys.readouterr().err == f"kidjamo-ingest: cannot listen on {host}: no name of a machine\n"
 
 
 def test_servers_that_are_away_end_with_1(

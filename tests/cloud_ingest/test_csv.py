@@ -1,6 +1,8 @@
 import csv
 from pathlib import Path
 
+import pytest
+
 from cloud_ingest.csv import MetricsCsv, Row
 from tests.cloud_ingest.running import wait_until
 
@@ -70,6 +72,13 @@ def test_a_device_name_with_a_comma_stays_one_field(tmp_path: Path) -> None:
     written(tmp_path / "metrics.csv", row('a,"b"'))
     with (tmp_path / "metrics.csv").open(newline="") as file:
         assert list(csv.reader(file))[1][6] == 'a,"b"'
+
+
+@pytest.mark.parametrize("device", ['=HYPERLINK("x")', "+1", "-2", "@SUM(A1)"])
+def test_a_device_name_is_no_formula(tmp_path: Path, device: str) -> None:
+    written(tmp_path / "metrics.csv", row(device), row("a=b"))
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        assert [each[6] for each in csv.reader(file)] == ["device_id", f"'{device}", "a=b"]
 
 
 def test_full_files_are_rotated_and_three_kept(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from cloud_ingest.access import ANYONE
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.intake import Intake, Outcome, unflatten
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
@@ -154,7 +155,9 @@ def test_take_a_refused_reading_keeps_its_bytes_without_the_child(intake: Intake
 def test_refused_bytes_name_no_child_within_base64_nor_in_the_reason(intake: Intake) -> None:
     inner = base64.b64encode(b'{"patient_id": "patient-001-ss", "spo2')
     error = InvalidReading("", "patient_id: patient-001-ss is odd")
-    (letter,) = documents(intake.refuse(error, RECEIVED, b'{"errors": {"original": "' + inner), ERRORS)
+    (letter,) = documents(
+        intake.refuse(error, RECEIVED, b'{"errors": {"original": "' + inner, ANYONE), ERRORS
+    )
     kept = base64.b64decode(letter["original"])
     assert b"patient-001-ss" not in base64.b64decode(kept.split(b'"')[5] + b"==")
     assert "patient-001-ss" not in letter["reason"]
@@ -163,7 +166,7 @@ def test_refused_bytes_name_no_child_within_base64_nor_in_the_reason(intake: Int
 
 def test_original_beyond_600_kib_is_cut_before_it_is_looked_through(intake: Intake) -> None:
     huge = b'{"patient_id": "' + b"a" * 2**24
-    (letter,) = documents(intake.refuse(InvalidReading("", "x"), RECEIVED, huge), ERRORS)
+    (letter,) = documents(intake.refuse(InvalidReading("", "x"), RECEIVED, huge, ANYONE), ERRORS)
     assert letter["original_size"] == len(huge)
     assert len(base64.b64decode(letter["original"])) < 100
 

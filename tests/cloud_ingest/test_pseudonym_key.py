@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud_ingest.cli import main
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.pseudonym_key import load_key, make_key, pseudonyms
 from cloud_ingest.settings import Settings
@@ -10,7 +11,7 @@ from cloud_ingest.settings import Settings
 
 def test_first_start_makes_a_key_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first = pseudonyms(Settings.from_environment({})).pseudonym("patient-001-ss")
+    first = pseudonyms(Settings.from_environment({}), first_start=True).pseudonym("patient-001-ss")
     key = tmp_path / "data" / "pseudonym.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     assert pseudonyms(Settings.from_environment({})).pseudonym("patient-001-ss") == first
@@ -18,9 +19,9 @@ def test_first_start_makes_a_key_for_its_owner_only(tmp_path: Path, monkeypatch:
 
 
 def test_make_key_keeps_a_key_that_is_there(tmp_path: Path) -> None:
-    make_key(tmp_path / "key")
+    assert make_key(tmp_path / "key")
     before = (tmp_path / "key").read_text()
-    make_key(tmp_path / "key")
+    assert not make_key(tmp_path / "key")
     assert (tmp_path / "key").read_text() == before
 
 
@@ -52,6 +53,35 @@ def test_load_key_refuses_what_is_no_key(tmp_path: Path) -> None:
 
 
 def test_a_named_key_file_is_never_made(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettings):
-        pseudonyms(Settings.from_environment({"PSEUDONYM_KEY_FILE": str(tmp_path / "mistyped.key")}))
+    settings = Settings.from_environment({"PSEUDONYM_KEY_FILE": str(tmp_path / "mistyped.key")})
+    with pytest.raises(InvalidSettings, match=r"mistyped\.key: No such file.*pseudonym-key make"):
+        pseudonyms(settings, first_start=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_the_api_makes_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PSEUDONYM_KEY_FILE", raising=False)
+    for command in (["replay-errors"], ["replay-errors", "--dry-run"]):
+        assert main(command) == 2
+        assert "PSEUDONYM_KEY_FILE data/pseudonym.key: No such file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_make_writes_a_key_once_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "new" / "pseudonym.key"
+    monkeypatch.setenv("PSEUDONYM_KEY_FILE", str(file))
+    assert main(["pseudonym-key", "make"]) == 0
+    assert capsys.readouterr().out == f"{file}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    before, known = file.read_text(), load_key(file).pseudonym("patient-001-ss")
+    assert main(["pseudonym-key", "make"]) == 2
+    printed = capsys.readouterr()
+    assert f"PSEUDONYM_KEY_FILE {file}: is there already" in printed.err
+    assert printed.out == ""
+    assert file.read_text() == before
+    assert known.startswith("p1_")

@@ -13,11 +13,14 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaProducer
 
+from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.cli import main
 from cloud_ingest.kafka_watch import admin_client, create_topics
-from cloud_ingest.replay import Letter, Selection
+from cloud_ingest.record import utc_text
+from cloud_ingest.registry import Registry
+from cloud_ingest.replay import Letter, Selection, sender_of
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, environment
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from tests.cloud_ingest.topic_reader import of_device, read_topic
 
@@ -144,7 +147,7 @@ def test_what_is_still_refused_ends_with_3_and_makes_no_new_letter(
     ],
 )
 def test_selection_takes_by_time_reason_source_and_identity(selection: Selection, taken: bool) -> None:
-    assert selection.takes(Letter.model_validate(letter(NORMAL))) is taken
+    assert selection.takes(Letter.model_validate(letter(NORMAL)), ANYONE) is taken
 
 
 def test_replay_without_kafka_ends_with_1(
@@ -161,6 +164,82 @@ def test_replay_without_kafka_ends_with_1(
 )
 def test_letter_about_anothers_device_is_taken_only_by_its_name(reason: str) -> None:
     foreign = Letter.model_validate(letter(reading(), reason=reason, field="device_id"))
-    assert not Selection().takes(foreign)
-    assert not Selection(reason="speak for").takes(foreign)
-    assert Selection(error_ids=frozenset({foreign.error_id})).takes(foreign)
+    sender = sender_of(foreign, None)
+    assert not Selection().takes(foreign, sender)
+    assert not Selection(reason="speak for").takes(foreign, sender)
+    assert Selection(error_ids=frozenset({foreign.error_id})).takes(foreign, sender)
+
+
+def test_letter_is_sent_again_in_the_name_of_a_gateway_that_may_send_now(tmp_path: Path) -> None:
+    variables = environment(tmp_path, NOWHERE)
+    register(variables, "gw-1", "bracelet-001")
+    register(variables, "reporter", scopes=frozenset({Scope.ERRORS_WRITE}))
+    register(variables, "gone")
+    registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
+    registry.revoke("gone")
+
+    def sender(**changes: str) -> Caller | None:
+        return sender_of(Letter.model_validate(letter(NORMAL, **changes)), registry)
+
+    for source in ("api", "gateway"):
+        found = sender(source=source, gateway_id="gw-1")
+        assert found
+        assert found.gateway_id == "gw-1"
+        assert found.devices == frozenset({"bracelet-001"})
+        for gateway_id in ("gone", "reporter", "unheard-of", ""):
+            assert sender(source=source, gateway_id=gateway_id) is None
+    assert sender(source="recorder") == ANYONE
+    assert sender_of(Letter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None) == ANYONE
+
+
+def test_no_gateway_gets_a_reading_of_anothers_device_in_by_way_of_a_dead_letter(
+    kafka: KafkaBroker,
+    producer: KafkaProducer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    variables = environment(tmp_path, kafka.bootstrap, API_AUTH="on", API_RATE_LIMIT="100000")
+    own, began = f"{device}-own", datetime.now(UTC)
+    secret = register(variables, "gw-a", own)
+
+    def sent(original: Any, **changes: Any) -> dict[str, Any]:
+        return letter(original, source="gateway", reason="not JSON", timestamp=began.isoformat(), **changes)
+
+    def flat(device_id: str) -> dict[str, Any]:
+        return {"patient_id": PSEUDONYM, "device_id": device_id, "spo2_pct": 85}
+
+    letters = [
+        sent(reading(device_id=device)),
+        sent(reading(device_id=device)) | {"source": "recorder"},
+        sent(reading(device_id=own), device_id=own) | {"source": "recorder"},
+        sent({"patient_id": PSEUDONYM, "spo2_pct": 85}, device_id=device),
+        sent(reading(device_id=device)) | {"error_id": "none"},
+    ]
+    with RunningApi(variables) as api:
+        form = {"grant_type": "client_credentials"}
+        token = api.http.post("/oauth/token", data=form, auth=("gw-a", secret)).json()["access_token"]
+        api.http.headers["Authorization"] = f"Bearer {token}"
+        assert api.post({"errors": letters}, "/iot/errors").json() == {"accepted": 3, "rejected": 2}
+        for document in (flat(device), flat(own), {"readings": {"0": flat(device)}}):
+            assert api.post(document).status_code == 422
+        nested = {"readings": [{"readings": [reading(device_id=device)]}]}
+        assert api.post(nested).json()["rejected"] == 1
+    kept = [
+        each.value
+        for each in read_topic(kafka.bootstrap, ERRORS)
+        if each.value["timestamp"] >= utc_text(began)
+    ]
+    assert {each["gateway_id"] for each in kept} == {"gw-a"}
+    assert {each["source"] for each in kept} == {"api", "gateway"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["replay-errors", "--since", began.isoformat()]) == 3
+    told = capsys.readouterr().out
+    assert "still refused: device_id: is not a device this gateway may speak for" in told
+    assert "speak for -> left out" in told
+    assert of_device(kafka.bootstrap, MEASUREMENTS, device) == []
+    assert [each.value["gateway_id"] for each in of_device(kafka.bootstrap, MEASUREMENTS, own)] == [
+        "gw-a"
+    ] * 2

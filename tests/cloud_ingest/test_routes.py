@@ -372,3 +372,30 @@ def _references(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _references(value)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/alarms/%00/acknowledge", {"by": "F"}, "patient_id"),
+        ("/alarms/a%1fb/acknowledge", {"by": "F"}, "patient_id"),
+        (f"/alarms/{'p' * 129}/acknowledge", {"by": "F"}, "patient_id"),
+        ("/alarms/conditions/acknowledge", {"key": "a\u0000b", "by": "F"}, "key"),
+    ],
+)
+def test_acknowledgement_of_what_can_be_no_name_is_malformed(
+    api: RunningApi, path: str, body: dict[str, str], field: str
+) -> None:
+    answer = api.post(body, path)
+    assert answer.status_code == 422
+    assert set(answer.json()) == {"error", "field", "reason"}
+    assert answer.json()["field"] == field
+
+
+def test_openapi_says_what_names_an_alarm(api: RunningApi) -> None:
+    document = api.http.get("/openapi.json").json()
+    (patient,) = document["paths"]["/alarms/{patient_id}/acknowledge"]["post"]["parameters"]
+    assert patient["schema"]["pattern"] == r"^[^\x00-\x1f\x7f/+#]+$"
+    assert patient["schema"]["maxLength"] == 128
+    key = document["components"]["schemas"]["ConditionAcknowledgement"]["properties"]["key"]
+    assert (key["minLength"], key["maxLength"], key["pattern"]) == (1, 300, r"^[^\x00-\x1f\x7f]*$")

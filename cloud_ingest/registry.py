@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloud_ingest.access import Scope
 from cloud_ingest.errors import InvalidSettings, NotRegistered
 from cloud_ingest.secret_file import read_secret, replace_secret
-from vitals.reading import Identifier, UtcTime
+from vitals.reading import Identifier, UtcTime, plainly
 
 log = logging.getLogger(__name__)
 
@@ -105,17 +105,13 @@ class Registry:
             InvalidSettings: the name cannot be one, or the file cannot be used.
         """
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        try:
-            fresh = Registration(
-                gateway_id=gateway_id,
-                secret_sha256=_hash(secret),
-                scopes=scopes,
-                devices=devices,
-                added=datetime.now(UTC),
-            )
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise InvalidSettings(f"{first['loc'][0]}: {first['msg']}") from None
+        fresh = _registration(
+            gateway_id=gateway_id,
+            secret_sha256=_hash(secret),
+            scopes=scopes,
+            devices=devices,
+            added=datetime.now(UTC),
+        )
         with self._changing() as known:
             if gateway_id in known and not known[gateway_id].revoked:
                 raise NotRegistered(f"{gateway_id} is registered already; change or revoke it")
@@ -129,11 +125,12 @@ class Registry:
 
         Raises:
             NotRegistered: nobody is active under that name.
+            InvalidSettings: a device's name cannot be one, or the file cannot be used.
         """
         with self._changing() as known:
             before = _active_in(known, gateway_id)
             update = {"devices": devices, "scopes": before.scopes if scopes is None else scopes}
-            known[gateway_id] = after = before.model_copy(update=update)
+            known[gateway_id] = after = _registration(**dict(before) | update)
         return after
 
     def revoke(self, gateway_id: str) -> None:
@@ -143,9 +140,8 @@ class Registry:
             NotRegistered: nobody is active under that name.
         """
         with self._changing() as known:
-            known[gateway_id] = _active_in(known, gateway_id).model_copy(
-                update={"revoked": datetime.now(UTC)}
-            )
+            before = _active_in(known, gateway_id)
+            known[gateway_id] = _registration(**dict(before) | {"revoked": datetime.now(UTC)})
 
     def _look_again(self) -> None:
         version = self._version()
@@ -165,10 +161,11 @@ class Registry:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> dict[str, Registration]:
-        if not self.path.exists():
-            return {}
+        return self._parse(read_secret(self.path, VARIABLE)) if self.path.exists() else {}
+
+    def _parse(self, text: str) -> dict[str, Registration]:
         try:
-            document = _Document.model_validate_json(read_secret(self.path, VARIABLE))
+            document = _Document.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -186,11 +183,21 @@ class Registry:
                 known = self._read()
                 yield known
                 document = _Document(gateways=tuple(known.values()))
-                replace_secret(self.path, document.model_dump_json(indent=1) + "\n")
+                text = document.model_dump_json(indent=1) + "\n"
+                self._parse(text)  # a file nobody can read again would lock every gateway out
+                replace_secret(self.path, text)
             finally:
                 os.close(lock)
         except OSError as error:
             raise InvalidSettings(f"{VARIABLE} {self.path}: {error.strerror}") from None
+
+
+def _registration(**fields: Any) -> Registration:
+    try:
+        return Registration.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidSettings(f"{first['loc'][0]}: {plainly(first['type'], first['msg'])}") from None
 
 
 def _active_in(known: dict[str, Registration], gateway_id: str) -> Registration:

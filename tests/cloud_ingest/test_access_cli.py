@@ -70,6 +70,20 @@ def test_change_revoke_and_list(variables: dict[str, str], capsys: pytest.Captur
     assert actions == ["gateway_added", "gateway_changed", "gateway_added", "gateway_revoked"]
 
 
+@pytest.mark.parametrize("name", ["bed/1", "", "a\nb", "x" * 129])
+@pytest.mark.parametrize("action", ["add", "change"])
+def test_a_name_that_cannot_be_one_ends_with_2_and_changes_nothing(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str], action: str, name: str
+) -> None:
+    assert main(["gateway", "add", "gw-1", "--device", "bracelet-001"]) == 0
+    before = Path(variables["API_GATEWAYS_FILE"]).read_bytes()
+    gateway = "gw-1" if action == "change" else "gw-2"
+    assert main(["gateway", action, gateway, "--device", "bracelet-002", "--device", name]) == 2
+    assert "kidjamo-ingest: devices: " in capsys.readouterr().err
+    assert Path(variables["API_GATEWAYS_FILE"]).read_bytes() == before
+    assert main(["gateway", "revoke", "gw-1"]) == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloud_ingest.access import Scope
 from cloud_ingest.errors import InvalidSettings, NotRegistered
-from cloud_ingest.secret_file import read_secret, replace_secret
+from cloud_ingest.secret_file import create_secret, read_secret, reason_of, replace_secret
 from vitals.reading import Identifier, UtcTime, plainly
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,11 @@ class Registry:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> dict[str, Registration]:
-        return self._parse(read_secret(self.path, VARIABLE)) if self.path.exists() else {}
+        try:
+            there = self.path.exists()
+        except OSError as error:
+            raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
+        return self._parse(read_secret(self.path, VARIABLE)) if there else {}
 
     def _parse(self, text: str) -> dict[str, Registration]:
         try:
@@ -176,8 +180,11 @@ class Registry:
     def _changing(self) -> Iterator[dict[str, Registration]]:
         """What is registered, to be changed; one command at a time."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            beside = self.path.with_name(f".{self.path.name}.lock")
+            if not beside.exists():
+                with suppress(FileExistsError):
+                    create_secret(beside, "")
+            lock = os.open(beside, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 known = self._read()
@@ -189,7 +196,7 @@ class Registry:
             finally:
                 os.close(lock)
         except OSError as error:
-            raise InvalidSettings(f"{VARIABLE} {self.path}: {error.strerror}") from None
+            raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
 
 
 def _registration(**fields: Any) -> Registration:

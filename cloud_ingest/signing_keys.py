@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.secret_file import create_secret, read_secret
+from cloud_ingest.secret_file import create_secret, read_secret, reason_of
 from cloud_ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class SigningKeys:
             create_secret(self._directory / f"{kid}.pem", text.decode())
             self._directory.chmod(0o700)
         except OSError as error:
-            raise InvalidSettings(f"{VARIABLE} {self._directory}: {error.strerror}") from None
+            raise self._unusable(error) from None
         log.info("made the signing key %s", kid)
         return self.all()[-1]
 
@@ -127,7 +127,12 @@ class SigningKeys:
             files = os.listdir(self._directory)
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise self._unusable(error) from None
         return tuple(sorted(found[1] for file in files if (found := _FILE.fullmatch(file))))
+
+    def _unusable(self, error: OSError) -> InvalidSettings:
+        return InvalidSettings(f"{VARIABLE} {self._directory}: {reason_of(error, self._directory)}")
 
     def _load(self, names: tuple[str, ...]) -> list[SigningKey]:
         made = [datetime.strptime(name.partition("-")[0], _STAMP).replace(tzinfo=UTC) for name in names]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,6 +102,67 @@ def test_wrong_usage_ends_with_2(variables: dict[str, str], arguments: list[str]
         main(["gateway", *arguments])
     assert ended.value.code == 2
     assert not Path(variables["API_GATEWAYS_FILE"]).exists()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[int]:
+    """The user id of a service whose files lie where these tests' do; root works beside it."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    user = 54321
+    seen = [each for each in tmp_path.parents if stat.S_IMODE(each.stat().st_mode) & 0o077 == 0]
+    os.chown(tmp_path, user, user)
+    for each in seen:
+        each.chmod(0o711)
+    yield user
+    os.seteuid(0)
+    for each in seen:
+        each.chmod(0o700)
+
+
+def test_what_root_writes_belongs_to_the_service(
+    variables: dict[str, str], service: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("API_GATEWAYS_FILE", str(tmp_path / "registry" / "gateways.json"))
+    monkeypatch.setenv("API_AUDIT_FILE", str(tmp_path / "logs" / "new" / "audit.jsonl"))
+    assert main(["gateway", "add", "gw-1", "--all-devices"]) == 0
+    assert main(["keys", "rotate"]) == 0
+    os.seteuid(service)
+    assert main(["gateway", "add", "gw-2", "--all-devices"]) == 0
+    os.seteuid(0)
+    assert main(["gateway", "revoke", "gw-1"]) == 0
+    made = [each for each in tmp_path.rglob("*") if each.name != "pseudonym.key"]
+    assert len(made) == 8, "registry, lock, audit log, key, and their directories"
+    assert {each.stat().st_uid for each in made} == {service}
+    os.seteuid(service)
+    registry = Registry.open(tmp_path / "registry" / "gateways.json")
+    assert registry.active("gw-1") is None
+    assert registry.active("gw-2")
+
+
+def test_root_keeps_a_file_its_owners_in_a_directory_of_roots(
+    variables: dict[str, str], service: int, tmp_path: Path
+) -> None:
+    os.chown(tmp_path, 0, 0)
+    assert main(["gateway", "add", "gw-1", "--all-devices"]) == 0
+    os.chown(variables["API_GATEWAYS_FILE"], service, service)
+    assert main(["gateway", "revoke", "gw-1"]) == 0
+    assert Path(variables["API_GATEWAYS_FILE"]).stat().st_uid == service
+
+
+def test_another_user_is_told_whose_files_they_are(
+    variables: dict[str, str], service: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gateway", "add", "gw-1", "--all-devices"]) == 0
+    assert main(["keys", "rotate"]) == 0
+    before = Path(variables["API_GATEWAYS_FILE"]).read_bytes()
+    capsys.readouterr()
+    os.seteuid(service + 1)
+    for command in (["gateway", "revoke", "gw-1"], ["gateway", "list"], ["keys", "rotate"], ["keys", "list"]):
+        assert main(command) == 2
+        assert f"it belongs to user {service}; run this as that user" in capsys.readouterr().err
+    os.seteuid(0)
+    assert Path(variables["API_GATEWAYS_FILE"]).read_bytes() == before
 
 
 def test_rotate_and_list_keys(variables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
@@ -58,8 +58,8 @@ class SigningKeys:
         self, directory: Path, outlives: timedelta, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._directory, self._outlives, self._clock = directory, outlives, clock
-        self._names: tuple[str, ...] = ()
         self._keys: dict[str, SigningKey] = {}
+        self._failing: dict[str, str] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -70,17 +70,12 @@ class SigningKeys:
         """Every key there is, oldest first.
 
         Raises:
-            InvalidSettings: a key is readable by others, or is none; a running process keeps those it has.
+            InvalidSettings: at first, that a key is readable by others, or is none; a running process does
+                without that one, and tries it again.
         """
         names = self._names_there()
-        if names != self._names:
-            try:
-                self._keys = {key.kid: key for key in self._load(names)}
-            except InvalidSettings as error:
-                if not self._keys:
-                    raise
-                log.error("%s; the keys stay as they were", error)
-            self._names = names
+        if names != tuple(self._keys):
+            self._load(names)
         return tuple(self._keys.values())
 
     def signing(self) -> SigningKey:
@@ -134,15 +129,28 @@ class SigningKeys:
     def _unusable(self, error: OSError) -> InvalidSettings:
         return InvalidSettings(f"{VARIABLE} {self._directory}: {reason_of(error, self._directory)}")
 
-    def _load(self, names: tuple[str, ...]) -> list[SigningKey]:
-        made = [datetime.strptime(name.partition("-")[0], _STAMP).replace(tzinfo=UTC) for name in names]
-        return [
-            SigningKey(name, self._private(name), at, successor and successor + self._outlives)
-            for name, at, successor in zip_longest(names, made, made[1:])
-        ]
+    def _load(self, names: tuple[str, ...]) -> None:
+        found, failing = [], {}
+        for name in names:
+            known = self._keys.get(name)
+            try:
+                found.append(known or self._read(name))
+            except InvalidSettings as error:
+                failing[name] = str(error)
+        if failing and self._failing is None:
+            raise InvalidSettings(next(iter(failing.values())))
+        for name in failing.keys() - (self._failing or {}).keys():
+            log.error("%s; the other keys are used", failing[name])
+        self._failing = failing
+        successors = zip_longest(found, (key.made + self._outlives for key in found[1:]))
+        self._keys = {key.kid: replace(key, verifies_until=until) for key, until in successors}
 
-    def _private(self, name: str) -> ec.EllipticCurvePrivateKey:
+    def _read(self, name: str) -> SigningKey:
         path = self._directory / f"{name}.pem"
+        try:
+            made = datetime.strptime(name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+        except ValueError:
+            raise InvalidSettings(f"{VARIABLE} {path}: its name holds no time") from None
         text = read_secret(path, VARIABLE)
         try:
             key = serialization.load_pem_private_key(text.encode(), None)
@@ -150,4 +158,4 @@ class SigningKeys:
             key = None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise InvalidSettings(f"{VARIABLE} {path}: not a P-256 key; kidjamo-ingest keys rotate makes one")
-        return key
+        return SigningKey(name, key, made, None)

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.secret_file import create_secret, read_secret, reason_of
+from cloud_ingest.secret_file import create_secret, make_directory, read_secret, reason_of
 from cloud_ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -94,16 +95,22 @@ class SigningKeys:
         """Make a key, which signs from now on.
 
         Raises:
-            InvalidSettings: the directory cannot be written.
+            InvalidSettings: the directory cannot be written, or others can write it as well.
         """
+        self.all()
         kid = f"{self._clock():{_STAMP}}-{secrets.token_hex(4)}"
         private = ec.generate_private_key(ec.SECP256R1())
         text = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         try:
+            make_directory(self._directory, 0o700)
+            if stat.S_IMODE(self._directory.stat().st_mode) & 0o022:
+                raise InvalidSettings(
+                    f"{VARIABLE} {self._directory}: others can write it; chmod 700 {self._directory},"
+                    " or name a directory for keys alone"
+                )
             create_secret(self._directory / f"{kid}.pem", text.decode())
-            self._directory.chmod(0o700)
         except OSError as error:
             raise self._unusable(error) from None
         log.info("made the signing key %s", kid)

@@ -177,6 +177,44 @@ def test_rotate_and_list_keys(variables: dict[str, str], capsys: pytest.CaptureF
     assert [line["kid"] for line in audit(variables) if line["action"] == "key_made"] == made
 
 
+def test_rotate_leaves_a_directory_as_it_is_and_refuses_one_others_can_write(
+    variables: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = tmp_path / "token-keys"
+    directory.mkdir()
+    for mode in (0o755, 0o2750, 0o700):
+        directory.chmod(mode)
+        assert main(["keys", "rotate"]) == 0
+        assert stat.S_IMODE(directory.stat().st_mode) == mode
+    for mode in (0o770, 0o757, 0o1777):
+        directory.chmod(mode)
+        assert main(["keys", "rotate"]) == 2
+        assert "API_KEYS_DIR" in (said := capsys.readouterr().err)
+        assert "others can write it" in said
+        assert stat.S_IMODE(directory.stat().st_mode) == mode
+    assert len(list(directory.iterdir())) == 3
+
+
+@pytest.mark.parametrize("command", ["rotate", "list"])
+def test_keys_that_cannot_be_used_end_with_2_and_make_none(
+    variables: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    monkeypatch.setenv("API_KEYS_DIR", "/etc/passwd")
+    assert main(["keys", command]) == 2
+    assert "API_KEYS_DIR /etc/passwd: Not a directory" in capsys.readouterr().err
+    monkeypatch.setenv("API_KEYS_DIR", str(tmp_path / "keys"))
+    (tmp_path / "keys").mkdir()
+    odd = tmp_path / "keys" / "99999999T999999.999999Z-aaaaaaaa.pem"
+    odd.touch(0o600)
+    assert main(["keys", command]) == 2
+    assert f"API_KEYS_DIR {odd}: its name holds no time" in capsys.readouterr().err
+    assert list((tmp_path / "keys").iterdir()) == [odd]
+
+
 def test_a_registry_others_can_read_ends_with_2(
     variables: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:

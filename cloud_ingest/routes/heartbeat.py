@@ -65,7 +65,7 @@ async def post_heartbeat(request: Request, parts: TheParts, caller: ReadingsWrit
         caller.speak_as(heartbeat.gateway_id)
     except NotAllowed as error:
         if parts.guard:
-            parts.guard.note(caller, error)
+            parts.guard.note(caller, [error])
         raise HTTPException(403, str(error)) from None
     hidden = parts.ingestion.intake.pseudonyms
     await parts.ingestion.delivery.deliver([_record(heartbeat, hidden, utc_text(arrival.at))])

@@ -148,7 +148,8 @@ class Guard:
         registration = self._registry.active(claims.gateway_id)
         if registration is None or registration.added.isoformat() != claims.registered:
             raise InvalidToken("the gateway's registration was revoked")
-        return Caller(claims.gateway_id, claims.scopes & registration.scopes, registration.devices)
+        scopes = claims.scopes & registration.scopes
+        return Caller(claims.gateway_id, scopes, registration.devices, registration.patients)
 
     def _turned_away(self, reason: str, address: str) -> None:
         """Write down a request without a good token, within bounds."""

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "API_GATEWAYS_FILE"
 SECRET_BYTES = 32
+AsBefore = Literal["as before"]
 _NOBODY = hashlib.sha256(b"").hexdigest()
 
 
@@ -37,7 +38,7 @@ class Registration(BaseModel):
     """A gateway, or another client, that may ask for tokens.
 
     Attributes:
-        devices: the devices it may speak for; None for all.
+        devices, patients: whom it may speak for; None for all.
         added: when its secret was made; tokens of an earlier registration of that name are worth nothing.
         revoked: since when it is refused.
     """
@@ -50,6 +51,7 @@ class Registration(BaseModel):
     devices: frozenset[Identifier] | None
     added: UtcTime
     revoked: UtcTime | None = None
+    patients: frozenset[Identifier] | None = Field(None, repr=False)
 
 
 class _Document(BaseModel):
@@ -96,7 +98,11 @@ class Registry:
         return found if hmac.compare_digest(_hash(secret), expected) else None
 
     def add(
-        self, gateway_id: str, scopes: frozenset[Scope], devices: frozenset[str] | None
+        self,
+        gateway_id: str,
+        scopes: frozenset[Scope],
+        devices: frozenset[str] | None,
+        patients: frozenset[str] | None = None,
     ) -> tuple[Registration, str]:
         """Register a gateway; returns its secret as well, which is kept nowhere.
 
@@ -110,6 +116,7 @@ class Registry:
             secret_sha256=_hash(secret),
             scopes=scopes,
             devices=devices,
+            patients=patients,
             added=datetime.now(UTC),
         )
         with self._changing() as known:
@@ -119,17 +126,25 @@ class Registry:
         return fresh, secret
 
     def change(
-        self, gateway_id: str, scopes: frozenset[Scope] | None, devices: frozenset[str] | None
+        self,
+        gateway_id: str,
+        scopes: frozenset[Scope] | None,
+        devices: frozenset[str] | None,
+        patients: frozenset[str] | AsBefore | None = "as before",
     ) -> Registration:
-        """Give a gateway other devices, and other scopes where any are given; its secret stays.
+        """Give a gateway other devices, and other scopes and patients where given; its secret stays.
 
         Raises:
             NotRegistered: nobody is active under that name.
-            InvalidSettings: a device's name cannot be one, or the file cannot be used.
+            InvalidSettings: a device's or patient's name cannot be one, or the file cannot be used.
         """
         with self._changing() as known:
             before = _active_in(known, gateway_id)
-            update = {"devices": devices, "scopes": before.scopes if scopes is None else scopes}
+            update = {
+                "scopes": before.scopes if scopes is None else scopes,
+                "devices": devices,
+                "patients": before.patients if patients == "as before" else patients,
+            }
             known[gateway_id] = after = _registration(**dict(before) | update)
         return after
 

@@ -19,7 +19,7 @@ from uuid import UUID, uuid4, uuid5
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pydantic import Field, ValidationError
 
-from cloud_ingest.access import FOREIGN_DEVICE, FOREIGN_GATEWAY
+from cloud_ingest.access import FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN_PATIENT
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
 from cloud_ingest.intake import Intake, Outcome, unflatten
@@ -52,8 +52,8 @@ class Letter(ErrorValue):
 class Selection:
     """Which dead letters to send again; what is None or empty selects all.
 
-    A letter about another gateway's device is taken only where its `error_id` is given: who may speak for a
-    child is for a person to decide.
+    A letter about another gateway's device or patient is taken only where its `error_id` is given: who may
+    speak for a child is for a person to decide.
 
     Attributes:
         since, until: when it was refused, UTC; `until` is excluded.
@@ -79,7 +79,7 @@ class Selection:
 
 
 def _is_foreign(letter: Letter) -> bool:
-    return any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY))
+    return any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN_PATIENT))
 
 
 @dataclass(slots=True)

@@ -62,15 +62,57 @@ def test_change_revoke_and_list(variables: dict[str, str], capsys: pytest.Captur
     capsys.readouterr()
     assert main(["gateway", "list"]) == 0
     first, second = (line.split("\t") for line in capsys.readouterr().out.splitlines())
-    assert (first[0], first[1].split()[0], *first[2:]) == ("gw-1", "revoked", "readings:write", "all devices")
+    assert (first[0], first[1].split()[0], *first[2:]) == (
+        "gw-1",
+        "revoked",
+        "readings:write",
+        "all devices",
+        "any patient",
+    )
     assert (second[0], second[1].split()[0], *second[2:]) == (
         "prometheus",
         "since",
         "metrics:read",
         "all devices",
+        "any patient",
     )
     actions = [line["action"] for line in audit(variables)]
     assert actions == ["gateway_added", "gateway_changed", "gateway_added", "gateway_revoked"]
+
+
+def test_patients_are_bound_and_named_in_the_registry_only(
+    variables: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def listed() -> str:
+        capsys.readouterr()
+        assert main(["gateway", "list"]) == 0
+        return capsys.readouterr().out.rstrip("\n").rpartition("\t")[2]
+
+    def patients() -> list[str] | None:
+        path = Path(variables["API_GATEWAYS_FILE"])
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        found = json.loads(path.read_text())["gateways"][0]["patients"]
+        return found and sorted(found)
+
+    two = ["--patient", "patient-001-ss", "--patient", "patient-002-as"]
+    assert main(["gateway", "add", "gw-1", "--all-devices", *two]) == 0
+    assert (listed(), patients()) == ("2 patients", ["patient-001-ss", "patient-002-as"])
+    assert main(["gateway", "change", "gw-1", "--device", "bracelet-001"]) == 0
+    assert listed() == "2 patients", "other devices bind it no less"
+    assert main(["gateway", "change", "gw-1", "--all-devices", "--patient", "patient-003-sc"]) == 0
+    assert "patient-00" not in str(capsys.readouterr())
+    assert (listed(), patients()) == ("1 patient", ["patient-003-sc"])
+    assert main(["gateway", "change", "gw-1", "--all-devices", "--patient", "patient-003/sc"]) == 2
+    assert "patient-00" not in str(capsys.readouterr())
+    assert main(["gateway", "change", "gw-1", "--all-devices", "--all-patients"]) == 0
+    assert (listed(), patients()) == ("any patient", None)
+    assert [line["patients"] for line in audit(variables)] == [
+        "2 patients",
+        "2 patients",
+        "1 patient",
+        "any patient",
+    ]
+    assert "patient-00" not in Path(variables["API_AUDIT_FILE"]).read_text()
 
 
 @pytest.mark.parametrize("name", ["bed/1", "", "a\nb", "x" * 129])

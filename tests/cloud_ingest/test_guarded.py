@@ -17,7 +17,7 @@ import pytest
 import zstandard
 from cryptography.hazmat.primitives import serialization
 
-from cloud_ingest.access import Scope
+from cloud_ingest.access import GATEWAY_SCOPES, Scope
 from cloud_ingest.migrations import migrate
 from cloud_ingest.registry import Registry
 from cloud_ingest.settings import Settings
@@ -382,6 +382,52 @@ def test_heartbeat_is_taken_from_its_own_gateway_only(guarded: Guarded) -> None:
     foreign = guarded.post(heartbeat | {"gateway_id": "gw-2"}, path="/iot/heartbeat")
     assert (foreign.status_code, foreign.json()["error"]) == (403, "forbidden")
     assert guarded.audit()[-1]["claimed"] == "gw-2"
+
+
+@pytest.fixture
+def bound(tmp_path: Path) -> Iterator[Guarded]:
+    """The API, and the gateway `gw-1`, which may speak for `patient-001-ss` alone."""
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on")
+    registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
+    secret = registry.add("gw-1", GATEWAY_SCOPES, None, frozenset({"patient-001-ss"}))[1]
+    with RunningApi(variables) as api:
+        yield Guarded(api, secret, variables)
+
+
+def test_another_gateways_patient_is_refused_alone_and_named_nowhere(
+    bound: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, other = reading(), reading(patient_id="patient-777-zz")
+    answer = bound.post({"readings": [own, other]}).json()
+    assert (answer["accepted"], answer["rejected"]) == (1, 1)
+    assert answer["results"][1]["error"] == "patient_id: names a patient this gateway may not speak for"
+    single = bound.post(other)
+    assert (single.status_code, single.json()["error"]) == (403, "forbidden")
+    assert single.json()["field"] == "patient_id"
+    flat = {"patient_id": "patient-777-zz", "device_id": "bracelet-001", "spo2_pct": 80}
+    assert bound.post(flat, path="/ingest").status_code == 403
+    (line,) = (line for line in bound.audit() if line["action"] == "reading_refused")
+    assert (line["gateway"], line["claimed"]) == ("gw-1", "")
+    assert b"patient-777-zz" not in Path(bound.variables["API_AUDIT_FILE"]).read_bytes()
+    assert "patient-777-zz" not in caplog.text
+
+
+@pytest.mark.parametrize("field", ["watches", "episodes"])
+def test_heartbeat_cannot_cover_another_gateways_patient(bound: Guarded, field: str) -> None:
+    def heartbeat(patient: str) -> dict[str, Any]:
+        silenced = {"group": "SPO2", "phase": "ACKNOWLEDGED", "by": "x", "until": "2035-08-24T10:30:00Z"}
+        named = {"watches": [patient], "episodes": [silenced | {"patient_id": patient}]}
+        about = {"status_id": str(uuid4()), "gateway_id": "gw-1", "timestamp": "2025-08-24T10:30:00Z"}
+        return about | {field: named[field]}
+
+    assert bound.post(heartbeat("patient-001-ss"), path="/iot/heartbeat").status_code == 200
+    pending = bound.api.component("spool")["pending"]
+    refused = bound.post(heartbeat("patient-777-zz"), path="/iot/heartbeat")
+    assert (refused.status_code, refused.json()["field"]) == (403, field)
+    assert bound.api.component("spool")["pending"] == pending
+    assert bound.audit()[-1]["action"] == "reading_refused"
+    assert field in bound.audit()[-1]["reason"]
+    assert b"patient-777-zz" not in Path(bound.variables["API_AUDIT_FILE"]).read_bytes()
 
 
 def test_alarms_open_to_their_own_scopes_only(guarded: Guarded) -> None:

@@ -25,7 +25,7 @@ from cloud_ingest.signing_keys import SigningKeys
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.forgeries import confused, unsigned
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment, register, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading
 from tests.cloud_ingest.topic_reader import of_device
 
@@ -335,6 +335,28 @@ def test_an_address_that_guesses_is_slowed_down_and_holds_up_nobody_else(guarded
     assert guarded.ask().status_code == 200
     refused = [line for line in guarded.audit() if line["action"] == "token_refused"]
     assert 20 <= len(refused) <= 22, "a flood does not flood the audit log"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "seen"),
+    [("", "127.0.0.1"), ("192.0.2.1", "127.0.0.1"), ("192.0.2.1, 127.0.0.0/8", "203.0.113.9")],
+)
+def test_a_client_does_not_choose_its_address(tmp_path: Path, proxies: str, seen: str) -> None:
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_TRUSTED_PROXIES=proxies)
+    variables["FORWARDED_ALLOW_IPS"] = "*"  # uvicorn's own variable is not asked
+    with ServedApi(variables, tmp_path) as api:
+        answers = [
+            api.http.post(
+                "/oauth/token",
+                data=FORM,
+                auth=("gw-1", "guess"),
+                headers={"X-Forwarded-For": f"198.51.100.{number}, 203.0.113.9"},
+            ).status_code
+            for number in range(25)
+        ]
+        assert (answers[:20], answers[-1]) == ([401] * 20, 429)
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert {line["address"] for line in lines if line["action"] == "token_refused"} == {seen}
 
 
 def test_gateways_behind_one_address_all_learn_that_their_tokens_are_void(guarded: Guarded) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from cloud_ingest.access import GATEWAY_SCOPES, Scope
 from cloud_ingest.audit import Action, Audit
 from cloud_ingest.errors import NotRegistered
-from cloud_ingest.registry import Registration, Registry
+from cloud_ingest.registry import AsBefore, Registration, Registry
 from cloud_ingest.settings import Settings
 
 OK = 0
@@ -24,7 +24,7 @@ def add_commands(commands: Any) -> None:
     add.add_argument("gateway_id", help="its name, the same as gateway_id in its configuration")
     _what_it_may(add, default=GATEWAY_SCOPES)
     change = _command(
-        gateways, "change", _change, "replace the devices, and the scopes if given; its secret stays"
+        gateways, "change", _change, "replace the devices, and scopes and patients if given; its secret stays"
     )
     change.add_argument("gateway_id")
     _what_it_may(change, default=None)
@@ -64,6 +64,15 @@ def _what_it_may(parser: argparse.ArgumentParser, default: frozenset[Scope] | No
         "--device", dest="devices", action="append", metavar="ID", help="a device it may speak for; repeat it"
     )
     devices.add_argument("--all-devices", action="store_true", help="it may speak for any device")
+    patients = parser.add_mutually_exclusive_group()
+    patients.add_argument(
+        "--patient",
+        dest="patients",
+        action="append",
+        metavar="ID",
+        help=f"a patient it may speak for; repeat it (default: {'any' if default else usual})",
+    )
+    patients.add_argument("--all-patients", action="store_true", help="it may speak for any patient")
 
 
 def _add(settings: Settings, chosen: argparse.Namespace) -> int:
@@ -72,7 +81,8 @@ def _add(settings: Settings, chosen: argparse.Namespace) -> int:
             f"{chosen.gateway_id} is not registered: no standard output to print its secret on"
         )
     audit, registry = Audit(settings.audit_file), Registry.open(settings.gateways_file)
-    added, secret = registry.add(chosen.gateway_id, _scopes(chosen) or GATEWAY_SCOPES, _devices(chosen))
+    scopes, patients = _scopes(chosen) or GATEWAY_SCOPES, frozenset(chosen.patients or ()) or None
+    added, secret = registry.add(chosen.gateway_id, scopes, _devices(chosen), patients)
     _write(audit, Action.GATEWAY_ADDED, added)
     try:
         print(f"{chosen.gateway_id} is registered; its secret, which is kept nowhere else:", file=sys.stderr)
@@ -87,9 +97,12 @@ def _add(settings: Settings, chosen: argparse.Namespace) -> int:
 
 def _change(settings: Settings, chosen: argparse.Namespace) -> int:
     audit, registry = Audit(settings.audit_file), Registry.open(settings.gateways_file)
-    changed = registry.change(chosen.gateway_id, _scopes(chosen), _devices(chosen))
+    patients: frozenset[str] | AsBefore | None = "as before"
+    if chosen.patients or chosen.all_patients:
+        patients = frozenset(chosen.patients or ()) or None
+    changed = registry.change(chosen.gateway_id, _scopes(chosen), _devices(chosen), patients)
     _write(audit, Action.GATEWAY_CHANGED, changed)
-    print(f"{chosen.gateway_id} may speak for: {_devices_of(changed)}")
+    print(f"{chosen.gateway_id} may speak for: {_devices_of(changed)}; {_patients_of(changed)}")
     return OK
 
 
@@ -102,7 +115,8 @@ def _revoke(settings: Settings, chosen: argparse.Namespace) -> int:
 
 def _list(settings: Settings, _chosen: argparse.Namespace) -> int:
     for each in Registry.open(settings.gateways_file).all():
-        print(f"{each.gateway_id}\t{_state(each)}\t{' '.join(sorted(each.scopes))}\t{_devices_of(each)}")
+        about = _state(each), " ".join(sorted(each.scopes)), _devices_of(each), _patients_of(each)
+        print(each.gateway_id, *about, sep="\t")
     return OK
 
 
@@ -135,7 +149,8 @@ def _refuse(registry: Registry, audit: Audit, gateway_id: str) -> None:
 
 def _write(audit: Audit, action: Action, about: Registration) -> None:
     scope = " ".join(sorted(about.scopes))
-    audit.write(action, gateway=about.gateway_id, scope=scope, devices=_devices_of(about))
+    devices, patients = _devices_of(about), _patients_of(about)
+    audit.write(action, gateway=about.gateway_id, scope=scope, devices=devices, patients=patients)
 
 
 def _scopes(chosen: argparse.Namespace) -> frozenset[Scope] | None:
@@ -148,6 +163,13 @@ def _devices(chosen: argparse.Namespace) -> frozenset[str] | None:
 
 def _devices_of(each: Registration) -> str:
     return "all devices" if each.devices is None else " ".join(sorted(each.devices))
+
+
+def _patients_of(each: Registration) -> str:
+    """How many, never which: who is whose patient stays in the registry."""
+    if each.patients is None:
+        return "any patient"
+    return f"{len(each.patients)} patient{'' if len(each.patients) == 1 else 's'}"
 
 
 def _state(each: Registration) -> str:

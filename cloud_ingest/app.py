@@ -48,6 +48,7 @@ from cloud_ingest.routes import (
 from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.routes.security import secured
+from cloud_ingest.same_machine import SameMachine
 from cloud_ingest.settings import Settings
 from cloud_ingest.signing_keys import SigningKeys
 from cloud_ingest.spool import Spool
@@ -86,6 +87,8 @@ def create_app(settings: Settings) -> FastAPI:
     for router in [*routers, oauth.router] if guard else routers:
         app.include_router(router)
     app.add_middleware(Entrance)
+    if guard is None:
+        app.add_middleware(SameMachine)
     _refuse_in_one_form(app)
     _describe(app, guarded=routers if guard else [])
     return app

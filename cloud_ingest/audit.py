@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.record import utc_text
+from cloud_ingest.secret_file import create_secret, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +45,9 @@ class Audit:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             self._append(b"")
         except OSError as error:
-            raise InvalidSettings(f"API_AUDIT_FILE {path}: {error.strerror}") from None
+            raise InvalidSettings(f"API_AUDIT_FILE {path}: {reason_of(error, path)}") from None
 
     def write(self, action: Action, **about: str | list[str]) -> None:
         """Add a line; a disk that cannot take it is reported and stops nobody's readings."""
@@ -58,7 +59,10 @@ class Audit:
 
     def _append(self, line: bytes) -> None:
         # Opened anew each time, for lines are few and the file may be rotated away; one write is one line.
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        if not self._path.exists():
+            with suppress(FileExistsError):
+                create_secret(self._path, "")
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         try:
             os.write(file, line)
         finally:

@@ -107,6 +107,7 @@ class Ingestion:
         """Keep a gateway's dead letters; a malformed one, or another gateway's, is kept as one of the API."""
         _check_count(documents)
         records: list[Record] = []
+        refused: list[Outcome] = []
         accepted = 0
         for document in documents:
             try:
@@ -117,8 +118,9 @@ class Ingestion:
             except (ValidationError, NotAllowed) as error:
                 reason = invalid_reading(error) if isinstance(error, ValidationError) else error
                 outcome = self.intake.refuse(reason, arrival.at, original_of(document), caller, document)
-                self._note(caller, [outcome])
+                refused.append(outcome)
                 records += outcome.records
+        self._note(caller, refused)
         await self.delivery.deliver(records)
         return Answer(200, {"accepted": accepted, "rejected": len(records) - accepted})
 
@@ -134,9 +136,9 @@ class Ingestion:
         return Answer(status, refusal | {"message_id": message_id, "alerts": alerts})
 
     def _note(self, caller: Caller, outcomes: Sequence[Outcome]) -> None:
-        for outcome in outcomes:
-            if self.guard and isinstance(outcome.error, NotAllowed):
-                self.guard.note(caller, outcome.error)
+        if self.guard:
+            errors = (outcome.error for outcome in outcomes)
+            self.guard.note(caller, (error for error in errors if isinstance(error, NotAllowed)))
 
     def _count(self, outcomes: Sequence[Outcome], arrival: Arrival) -> None:
         now = time.monotonic()

@@ -13,23 +13,24 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cloud_ingest.access import Scope
 from cloud_ingest.errors import InvalidSettings, NotRegistered
-from cloud_ingest.secret_file import read_secret, replace_secret
-from vitals.reading import Identifier, UtcTime
+from cloud_ingest.secret_file import create_secret, read_secret, reason_of, replace_secret
+from vitals.reading import Identifier, UtcTime, plainly
 
 log = logging.getLogger(__name__)
 
 VARIABLE = "API_GATEWAYS_FILE"
 SECRET_BYTES = 32
+AsBefore = Literal["as before"]
 _NOBODY = hashlib.sha256(b"").hexdigest()
 
 
@@ -37,7 +38,7 @@ class Registration(BaseModel):
     """A gateway, or another client, that may ask for tokens.
 
     Attributes:
-        devices: the devices it may speak for; None for all.
+        devices, patients: whom it may speak for; None for all.
         added: when its secret was made; tokens of an earlier registration of that name are worth nothing.
         revoked: since when it is refused.
     """
@@ -50,6 +51,7 @@ class Registration(BaseModel):
     devices: frozenset[Identifier] | None
     added: UtcTime
     revoked: UtcTime | None = None
+    patients: frozenset[Identifier] | None = Field(None, repr=False)
 
 
 class _Document(BaseModel):
@@ -96,7 +98,11 @@ class Registry:
         return found if hmac.compare_digest(_hash(secret), expected) else None
 
     def add(
-        self, gateway_id: str, scopes: frozenset[Scope], devices: frozenset[str] | None
+        self,
+        gateway_id: str,
+        scopes: frozenset[Scope],
+        devices: frozenset[str] | None,
+        patients: frozenset[str] | None = None,
     ) -> tuple[Registration, str]:
         """Register a gateway; returns its secret as well, which is kept nowhere.
 
@@ -105,17 +111,14 @@ class Registry:
             InvalidSettings: the name cannot be one, or the file cannot be used.
         """
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        try:
-            fresh = Registration(
-                gateway_id=gateway_id,
-                secret_sha256=_hash(secret),
-                scopes=scopes,
-                devices=devices,
-                added=datetime.now(UTC),
-            )
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            raise InvalidSettings(f"{first['loc'][0]}: {first['msg']}") from None
+        fresh = _registration(
+            gateway_id=gateway_id,
+            secret_sha256=_hash(secret),
+            scopes=scopes,
+            devices=devices,
+            patients=patients,
+            added=datetime.now(UTC),
+        )
         with self._changing() as known:
             if gateway_id in known and not known[gateway_id].revoked:
                 raise NotRegistered(f"{gateway_id} is registered already; change or revoke it")
@@ -123,17 +126,26 @@ class Registry:
         return fresh, secret
 
     def change(
-        self, gateway_id: str, scopes: frozenset[Scope] | None, devices: frozenset[str] | None
+        self,
+        gateway_id: str,
+        scopes: frozenset[Scope] | None,
+        devices: frozenset[str] | None,
+        patients: frozenset[str] | AsBefore | None = "as before",
     ) -> Registration:
-        """Give a gateway other devices, and other scopes where any are given; its secret stays.
+        """Give a gateway other devices, and other scopes and patients where given; its secret stays.
 
         Raises:
             NotRegistered: nobody is active under that name.
+            InvalidSettings: a device's or patient's name cannot be one, or the file cannot be used.
         """
         with self._changing() as known:
             before = _active_in(known, gateway_id)
-            update = {"devices": devices, "scopes": before.scopes if scopes is None else scopes}
-            known[gateway_id] = after = before.model_copy(update=update)
+            update = {
+                "scopes": before.scopes if scopes is None else scopes,
+                "devices": devices,
+                "patients": before.patients if patients == "as before" else patients,
+            }
+            known[gateway_id] = after = _registration(**dict(before) | update)
         return after
 
     def revoke(self, gateway_id: str) -> None:
@@ -143,9 +155,8 @@ class Registry:
             NotRegistered: nobody is active under that name.
         """
         with self._changing() as known:
-            known[gateway_id] = _active_in(known, gateway_id).model_copy(
-                update={"revoked": datetime.now(UTC)}
-            )
+            before = _active_in(known, gateway_id)
+            known[gateway_id] = _registration(**dict(before) | {"revoked": datetime.now(UTC)})
 
     def _look_again(self) -> None:
         version = self._version()
@@ -165,10 +176,15 @@ class Registry:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _read(self) -> dict[str, Registration]:
-        if not self.path.exists():
-            return {}
         try:
-            document = _Document.model_validate_json(read_secret(self.path, VARIABLE))
+            there = self.path.exists()
+        except OSError as error:
+            raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
+        return self._parse(read_secret(self.path, VARIABLE)) if there else {}
+
+    def _parse(self, text: str) -> dict[str, Registration]:
+        try:
+            document = _Document.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -179,18 +195,31 @@ class Registry:
     def _changing(self) -> Iterator[dict[str, Registration]]:
         """What is registered, to be changed; one command at a time."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self.path.with_name(f".{self.path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+            beside = self.path.with_name(f".{self.path.name}.lock")
+            if not beside.exists():
+                with suppress(FileExistsError):
+                    create_secret(beside, "")
+            lock = os.open(beside, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 known = self._read()
                 yield known
                 document = _Document(gateways=tuple(known.values()))
-                replace_secret(self.path, document.model_dump_json(indent=1) + "\n")
+                text = document.model_dump_json(indent=1) + "\n"
+                self._parse(text)  # a file nobody can read again would lock every gateway out
+                replace_secret(self.path, text)
             finally:
                 os.close(lock)
         except OSError as error:
-            raise InvalidSettings(f"{VARIABLE} {self.path}: {error.strerror}") from None
+            raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
+
+
+def _registration(**fields: Any) -> Registration:
+    try:
+        return Registration.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise InvalidSettings(f"{first['loc'][0]}: {plainly(first['type'], first['msg'])}") from None
 
 
 def _active_in(known: dict[str, Registration], gateway_id: str) -> Registration:

@@ -21,7 +21,7 @@ from uuid import UUID, uuid4, uuid5
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pydantic import Field, ValidationError
 
-from cloud_ingest.access import ANYONE, FOREIGN_DEVICE, FOREIGN_GATEWAY, Caller, Scope
+from cloud_ingest.access import ANYONE, FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN_PATIENT, Caller, Scope
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
 from cloud_ingest.intake import Intake, Outcome, unflatten
@@ -57,8 +57,8 @@ class Letter(ErrorValue):
 class Selection:
     """Which dead letters to send again; what is None or empty selects all.
 
-    A letter about another gateway's device, or of a gateway that may send no readings, is taken only where
-    its `error_id` is given: who may speak for a child is for a person to decide.
+    A letter about another gateway's device or patient, or of a gateway that may send no readings, is taken
+    only where its `error_id` is given: who may speak for a child is for a person to decide.
 
     Attributes:
         since, until: when it was refused, UTC; `until` is excluded.
@@ -89,14 +89,14 @@ def sender_of(letter: Letter, registry: Registry | None) -> Caller | None:
     Args:
         registry: None where authentication is off.
     """
-    if any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY)):
+    if any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN_PATIENT)):
         return None
     if registry is None or letter.source == RECORDER:
         return ANYONE
     found = registry.active(letter.gateway_id or "")
     if found is None or Scope.READINGS_WRITE not in found.scopes:
         return None
-    return Caller(found.gateway_id, found.scopes, found.devices)
+    return Caller(found.gateway_id, found.scopes, found.devices, found.patients)
 
 
 @dataclass(slots=True)

@@ -46,6 +46,8 @@ def serve(settings: Settings) -> bool:
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=DRAIN_S,
         ssl_context_factory=(lambda *_: tls) if tls else None,

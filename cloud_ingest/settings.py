@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -36,6 +37,12 @@ DEFAULT_PASSWORDS = frozenset(
 DEFAULT_KEY_FILE = Path("data/pseudonym.key")
 
 
+def _addresses(text: str) -> str:
+    if not all(ipaddress.ip_network(part.strip()).prefixlen for part in text.split(",") if text):
+        raise ValueError("that trusts whoever asks: name the proxies")
+    return text
+
+
 class Settings(BaseModel):
     """The settings of the ingestion service; each field's alias is its environment variable."""
 
@@ -46,6 +53,7 @@ class Settings(BaseModel):
     port_autofallback: bool = Field(False, alias="API_PORT_AUTOFALLBACK")
     tls_cert_file: Path | None = Field(None, alias="API_TLS_CERT_FILE")
     tls_key_file: Path | None = Field(None, alias="API_TLS_KEY_FILE")
+    trusted_proxies: Annotated[str, AfterValidator(_addresses)] = Field("", alias="API_TRUSTED_PROXIES")
 
     auth: Literal["on", "off"] = Field("off", alias="API_AUTH")
     gateways_file: Path = Field(Path("data/gateways.json"), alias="API_GATEWAYS_FILE")

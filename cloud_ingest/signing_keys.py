@@ -9,8 +9,9 @@ import logging
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 from pathlib import Path
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.secret_file import create_secret, read_secret
+from cloud_ingest.secret_file import create_secret, make_directory, read_secret, reason_of
 from cloud_ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -58,8 +59,8 @@ class SigningKeys:
         self, directory: Path, outlives: timedelta, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self._directory, self._outlives, self._clock = directory, outlives, clock
-        self._names: tuple[str, ...] = ()
         self._keys: dict[str, SigningKey] = {}
+        self._failing: dict[str, str] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -70,17 +71,12 @@ class SigningKeys:
         """Every key there is, oldest first.
 
         Raises:
-            InvalidSettings: a key is readable by others, or is none; a running process keeps those it has.
+            InvalidSettings: at first, that a key is readable by others, or is none; a running process does
+                without that one, and tries it again.
         """
         names = self._names_there()
-        if names != self._names:
-            try:
-                self._keys = {key.kid: key for key in self._load(names)}
-            except InvalidSettings as error:
-                if not self._keys:
-                    raise
-                log.error("%s; the keys stay as they were", error)
-            self._names = names
+        if names != tuple(self._keys):
+            self._load(names)
         return tuple(self._keys.values())
 
     def signing(self) -> SigningKey:
@@ -99,18 +95,24 @@ class SigningKeys:
         """Make a key, which signs from now on.
 
         Raises:
-            InvalidSettings: the directory cannot be written.
+            InvalidSettings: the directory cannot be written, or others can write it as well.
         """
+        self.all()
         kid = f"{self._clock():{_STAMP}}-{secrets.token_hex(4)}"
         private = ec.generate_private_key(ec.SECP256R1())
         text = private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         try:
+            make_directory(self._directory, 0o700)
+            if stat.S_IMODE(self._directory.stat().st_mode) & 0o022:
+                raise InvalidSettings(
+                    f"{VARIABLE} {self._directory}: others can write it; chmod 700 {self._directory},"
+                    " or name a directory for keys alone"
+                )
             create_secret(self._directory / f"{kid}.pem", text.decode())
-            self._directory.chmod(0o700)
         except OSError as error:
-            raise InvalidSettings(f"{VARIABLE} {self._directory}: {error.strerror}") from None
+            raise self._unusable(error) from None
         log.info("made the signing key %s", kid)
         return self.all()[-1]
 
@@ -127,17 +129,35 @@ class SigningKeys:
             files = os.listdir(self._directory)
         except FileNotFoundError:
             return ()
+        except OSError as error:
+            raise self._unusable(error) from None
         return tuple(sorted(found[1] for file in files if (found := _FILE.fullmatch(file))))
 
-    def _load(self, names: tuple[str, ...]) -> list[SigningKey]:
-        made = [datetime.strptime(name.partition("-")[0], _STAMP).replace(tzinfo=UTC) for name in names]
-        return [
-            SigningKey(name, self._private(name), at, successor and successor + self._outlives)
-            for name, at, successor in zip_longest(names, made, made[1:])
-        ]
+    def _unusable(self, error: OSError) -> InvalidSettings:
+        return InvalidSettings(f"{VARIABLE} {self._directory}: {reason_of(error, self._directory)}")
 
-    def _private(self, name: str) -> ec.EllipticCurvePrivateKey:
+    def _load(self, names: tuple[str, ...]) -> None:
+        found, failing = [], {}
+        for name in names:
+            known = self._keys.get(name)
+            try:
+                found.append(known or self._read(name))
+            except InvalidSettings as error:
+                failing[name] = str(error)
+        if failing and self._failing is None:
+            raise InvalidSettings(next(iter(failing.values())))
+        for name in failing.keys() - (self._failing or {}).keys():
+            log.error("%s; the other keys are used", failing[name])
+        self._failing = failing
+        successors = zip_longest(found, (key.made + self._outlives for key in found[1:]))
+        self._keys = {key.kid: replace(key, verifies_until=until) for key, until in successors}
+
+    def _read(self, name: str) -> SigningKey:
         path = self._directory / f"{name}.pem"
+        try:
+            made = datetime.strptime(name.partition("-")[0], _STAMP).replace(tzinfo=UTC)
+        except ValueError:
+            raise InvalidSettings(f"{VARIABLE} {path}: its name holds no time") from None
         text = read_secret(path, VARIABLE)
         try:
             key = serialization.load_pem_private_key(text.encode(), None)
@@ -145,4 +165,4 @@ class SigningKeys:
             key = None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise InvalidSettings(f"{VARIABLE} {path}: not a P-256 key; kidjamo-ingest keys rotate makes one")
-        return key
+        return SigningKey(name, key, made, None)

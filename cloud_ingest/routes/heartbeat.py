@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
@@ -15,7 +15,7 @@ from cloud_ingest.pseudonym_key import Pseudonyms
 from cloud_ingest.record import Record, utc_text
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.measurements import ReadingsWriter
-from cloud_ingest.routes.parts import Parts, TheParts, document_of, json_response
+from cloud_ingest.routes.parts import Parts, TheParts, document_of, json_response, refusal
 from vitals.heartbeat import KIND, Acknowledged, Heartbeat
 from vitals.topics import DEVICE_STATUS
 
@@ -48,7 +48,10 @@ class Heard(BaseModel):
     responses={
         200: {"model": Heard},
         401: {"model": doc.Refused, "description": "No valid bearer token"},
-        403: {"model": doc.Refused, "description": "A token without the scope, or another gateway's"},
+        403: {
+            "model": doc.Refused,
+            "description": "Lacks the scope, or is another gateway's or patient's",
+        },
         422: {"model": doc.Refused, "description": "Malformed"},
         429: {"model": doc.Refused, "description": "Too much; come back after `Retry-After`"},
         503: {"model": doc.Refused, "description": "Cannot be made durable now"},
@@ -63,10 +66,12 @@ async def post_heartbeat(request: Request, parts: TheParts, caller: ReadingsWrit
     arrival, heartbeat = Arrival.now(), await document_of(request, caller, Heartbeat)
     try:
         caller.speak_as(heartbeat.gateway_id)
+        caller.care_for("watches", heartbeat.watches)
+        caller.care_for("episodes", (episode.patient_id for episode in heartbeat.episodes))
     except NotAllowed as error:
         if parts.guard:
-            parts.guard.note(caller, error)
-        raise HTTPException(403, str(error)) from None
+            parts.guard.note(caller, [error])
+        return refusal(403, "forbidden", error.reason, field=error.field)
     hidden = parts.ingestion.intake.pseudonyms
     await parts.ingestion.delivery.deliver([_record(heartbeat, hidden, utc_text(arrival.at))])
     made = await _acknowledgements(parts, heartbeat, hidden)

@@ -27,7 +27,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": doc.Refused, "description": "No valid bearer token"},
     403: {
         "model": doc.ReadingRefused,
-        "description": "A token without the scope, or another gateway's device (kept on the errors topic)",
+        "description": "A token without the scope, or another gateway's device or patient (kept as an error)",
     },
     413: {"model": doc.Refused, "description": "More than 8 MiB, 32 MiB decompressed, or 10,000 readings"},
     415: {"model": doc.Refused, "description": "A Content-Encoding other than gzip and zstd"},

@@ -63,7 +63,14 @@ class RunningApi:
         self.settings = Settings.from_environment(variables)
         self.app = create_app(self.settings)
         listener = listen(self.settings)
-        config = uvicorn.Config(self.app, http=Connection, log_config=None, access_log=False, lifespan="on")
+        config = uvicorn.Config(
+            self.app,
+            http=Connection,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            proxy_headers=False,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()

@@ -33,6 +33,7 @@ def test_a_disk_that_takes_no_line_stops_nobody(tmp_path: Path, caplog: pytest.L
     audit = Audit(tmp_path / "logs" / "audit.jsonl")
     (tmp_path / "logs" / "audit.jsonl").unlink()
     (tmp_path / "logs").rmdir()
+    (tmp_path / "logs").touch()
     with caplog.at_level(logging.ERROR):
         audit.write(Action.GATEWAY_REVOKED, gateway="gw-1")
     assert "gateway_revoked" in caplog.text

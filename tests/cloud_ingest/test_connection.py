@@ -18,8 +18,8 @@ from cloud_ingest.entrance import Entrance
 from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment
 from tests.cloud_ingest.samples import reading
 
-HALF_A_HEAD = b"POST /iot/measurements HTTP/1.1\r\nHost: x\r\nContent-Le"
-WHOLE = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+HALF_A_HEAD = b"POST /iot/measurements HTTP/1.1\r\nHost: localhost\r\nContent-Le"
+WHOLE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_second_request_has_to_come_whole_as_well(api: RunningApi) -> None:
 
 def test_slow_body_has_its_own_time(api: RunningApi) -> None:
     with to(api.http.base_url) as slow:
-        slow.sendall(b"POST /iot/measurements HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{")
+        slow.sendall(b"POST /iot/measurements HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
         time.sleep(1)
         slow.sendall(b"}")
         assert slow.recv(65536).startswith(b"HTTP/1.1 422")

@@ -16,7 +16,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from cloud_ingest.access import Scope
+from cloud_ingest.access import GATEWAY_SCOPES, Scope
 from cloud_ingest.migrations import migrate
 from cloud_ingest.registry import Registry
 from cloud_ingest.settings import Settings
@@ -24,7 +24,7 @@ from cloud_ingest.signing_keys import SigningKeys
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.forgeries import confused, unsigned
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment, register, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading
 from tests.cloud_ingest.topic_reader import of_device
 
@@ -341,13 +341,63 @@ def test_an_address_that_guesses_is_slowed_down_and_holds_up_nobody_else(guarded
     token = guarded.token()
     answers = [guarded.ask("gw-1", f"guess-{number}").status_code for number in range(25)]
     assert (answers[:20], answers[-1]) == ([401] * 20, 429)
-    slowed = guarded.post(reading(), "a.b.c")
-    assert slowed.status_code == 429
-    assert int(slowed.headers["retry-after"]) >= 1
+    assert int(guarded.ask("gw-1", "guess").headers["retry-after"]) >= 1
     assert guarded.post(reading(), token).status_code == 200
     assert guarded.ask().status_code == 200
     refused = [line for line in guarded.audit() if line["action"] == "token_refused"]
     assert 20 <= len(refused) <= 22, "a flood does not flood the audit log"
+
+
+@pytest.mark.parametrize(
+    ("proxies", "seen"),
+    [("", "127.0.0.1"), ("192.0.2.1", "127.0.0.1"), ("192.0.2.1, 127.0.0.0/8", "203.0.113.9")],
+)
+def test_a_client_does_not_choose_its_address(tmp_path: Path, proxies: str, seen: str) -> None:
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_TRUSTED_PROXIES=proxies)
+    variables["FORWARDED_ALLOW_IPS"] = "*"  # uvicorn's own variable is not asked
+    with ServedApi(variables, tmp_path) as api:
+        answers = [
+            api.http.post(
+                "/oauth/token",
+                data=FORM,
+                auth=("gw-1", "guess"),
+                headers={"X-Forwarded-For": f"198.51.100.{number}, 203.0.113.9"},
+            ).status_code
+            for number in range(25)
+        ]
+        assert (answers[:20], answers[-1]) == ([401] * 20, 429)
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert {line["address"] for line in lines if line["action"] == "token_refused"} == {seen}
+
+
+def test_gateways_behind_one_address_all_learn_that_their_tokens_are_void(guarded: Guarded) -> None:
+    token = guarded.token()
+    keys = SigningKeys.of(guarded.api.settings)
+    leaked, new = keys.signing().kid, keys.make().kid
+    (Path(guarded.variables["API_KEYS_DIR"]) / f"{leaked}.pem").unlink()
+    for _ in range(60):
+        refused = guarded.post(reading(), token)
+        assert refused.status_code == 401
+        assert refused.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
+    assert guarded.ask("gw-1", "wrong").status_code == 401, "counted by itself"
+    fresh = guarded.token()
+    assert jwt.get_unverified_header(fresh)["kid"] == new
+    assert guarded.post(reading(), fresh).status_code == 200
+    refused_lines = [line for line in guarded.audit() if line["action"] == "access_refused"]
+    assert 20 <= len(refused_lines) <= 22, "a flood does not flood the audit log"
+
+
+def test_a_gateway_cannot_flood_the_audit_log(guarded: Guarded) -> None:
+    batch = {"readings": [reading(device_id=f"other-{number}") for number in range(10_000)]}
+    assert guarded.post(batch).json()["rejected"] == 10_000
+    letter = {"error_id": str(uuid4()), "timestamp": "2025-08-24T10:30:00Z", "reason": "x"}
+    letters = [letter | {"original": "eA==", "gateway_id": f"gw-{number}"} for number in range(10, 1000)]
+    assert guarded.post({"errors": letters}, path="/iot/errors").json()["rejected"] == 990
+    refused = [line for line in guarded.audit() if line["action"] == "reading_refused"]
+    assert 31 <= len(refused) <= 60
+    (summary,) = (line for line in refused if "left out" in line["reason"])
+    assert summary["reason"] == "9970 more of such lines are left out"
+    assert summary["gateway"] == "gw-1"
 
 
 def test_without_authentication_there_are_no_tokens(tmp_path: Path) -> None:
@@ -365,6 +415,52 @@ def test_heartbeat_is_taken_from_its_own_gateway_only(guarded: Guarded) -> None:
     foreign = guarded.post(heartbeat | {"gateway_id": "gw-2"}, path="/iot/heartbeat")
     assert (foreign.status_code, foreign.json()["error"]) == (403, "forbidden")
     assert guarded.audit()[-1]["claimed"] == "gw-2"
+
+
+@pytest.fixture
+def bound(tmp_path: Path) -> Iterator[Guarded]:
+    """The API, and the gateway `gw-1`, which may speak for `patient-001-ss` alone."""
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on")
+    registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
+    secret = registry.add("gw-1", GATEWAY_SCOPES, None, frozenset({"patient-001-ss"}))[1]
+    with RunningApi(variables) as api:
+        yield Guarded(api, secret, variables)
+
+
+def test_another_gateways_patient_is_refused_alone_and_named_nowhere(
+    bound: Guarded, caplog: pytest.LogCaptureFixture
+) -> None:
+    own, other = reading(), reading(patient_id="patient-777-zz")
+    answer = bound.post({"readings": [own, other]}).json()
+    assert (answer["accepted"], answer["rejected"]) == (1, 1)
+    assert answer["results"][1]["error"] == "patient_id: names a patient this gateway may not speak for"
+    single = bound.post(other)
+    assert (single.status_code, single.json()["error"]) == (403, "forbidden")
+    assert single.json()["field"] == "patient_id"
+    flat = {"patient_id": "patient-777-zz", "device_id": "bracelet-001", "spo2_pct": 80}
+    assert bound.post(flat, path="/ingest").status_code == 403
+    (line,) = (line for line in bound.audit() if line["action"] == "reading_refused")
+    assert (line["gateway"], line["claimed"]) == ("gw-1", "")
+    assert b"patient-777-zz" not in Path(bound.variables["API_AUDIT_FILE"]).read_bytes()
+    assert "patient-777-zz" not in caplog.text
+
+
+@pytest.mark.parametrize("field", ["watches", "episodes"])
+def test_heartbeat_cannot_cover_another_gateways_patient(bound: Guarded, field: str) -> None:
+    def heartbeat(patient: str) -> dict[str, Any]:
+        silenced = {"group": "SPO2", "phase": "ACKNOWLEDGED", "by": "x", "until": "2035-08-24T10:30:00Z"}
+        named = {"watches": [patient], "episodes": [silenced | {"patient_id": patient}]}
+        about = {"status_id": str(uuid4()), "gateway_id": "gw-1", "timestamp": "2025-08-24T10:30:00Z"}
+        return about | {field: named[field]}
+
+    assert bound.post(heartbeat("patient-001-ss"), path="/iot/heartbeat").status_code == 200
+    pending = bound.api.component("spool")["pending"]
+    refused = bound.post(heartbeat("patient-777-zz"), path="/iot/heartbeat")
+    assert (refused.status_code, refused.json()["field"]) == (403, field)
+    assert bound.api.component("spool")["pending"] == pending
+    assert bound.audit()[-1]["action"] == "reading_refused"
+    assert field in bound.audit()[-1]["reason"]
+    assert b"patient-777-zz" not in Path(bound.variables["API_AUDIT_FILE"]).read_bytes()
 
 
 def test_alarms_open_to_their_own_scopes_only(guarded: Guarded) -> None:

@@ -108,6 +108,18 @@ def test_many_commands_at_once_lose_no_gateway(path: Path) -> None:
     assert {each.gateway_id for each in Registry.open(path).all()} == {f"gw-{n}" for n in range(12)}
 
 
-def test_registrations_never_show_their_hash(path: Path) -> None:
-    added, _ = Registry.open(path).add("gw-1", GATEWAY_SCOPES, None)
+def test_registrations_never_show_their_hash_or_patients(path: Path) -> None:
+    added, _ = Registry.open(path).add("gw-1", GATEWAY_SCOPES, None, frozenset({"patient-001-ss"}))
     assert added.secret_sha256 not in repr(added)
+    assert "patient-001-ss" not in repr(added)
+
+
+def test_a_registry_of_before_patients_could_be_bound_means_any(path: Path) -> None:
+    registry = Registry.open(path)
+    registry.add("gw-1", GATEWAY_SCOPES, None)
+    document = json.loads(path.read_text())
+    del document["gateways"][0]["patients"]
+    path.write_text(json.dumps(document))
+    found = Registry.open(path).active("gw-1")
+    assert found is not None
+    assert found.patients is None

@@ -160,7 +160,12 @@ def test_replay_without_kafka_ends_with_1(
 
 
 @pytest.mark.parametrize(
-    "reason", ["is not a device this gateway may speak for", "is another gateway than the token's"]
+    "reason",
+    [
+        "is not a device this gateway may speak for",
+        "is another gateway than the token's",
+        "names a patient this gateway may not speak for",
+    ],
 )
 def test_letter_about_anothers_device_is_taken_only_by_its_name(reason: str) -> None:
     foreign = Letter.model_validate(letter(reading(), reason=reason, field="device_id"))

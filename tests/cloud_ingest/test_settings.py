@@ -51,6 +51,11 @@ def test_settings_refuse_half_of_tls(alone: str) -> None:
     ("variable", "value"),
     [
         ("API_PORT", "http"),
+        ("API_TRUSTED_PROXIES", "*"),
+        ("API_TRUSTED_PROXIES", "proxy.example.org"),
+        ("API_TRUSTED_PROXIES", "10.0.0.1,"),
+        ("API_TRUSTED_PROXIES", "10.0.0.1, 0.0.0.0/0"),
+        ("API_TRUSTED_PROXIES", "10.0.0.1/8"),
         ("API_PORT", "70000"),
         ("SPOOL_MAX_MB", "0"),
         ("PSEUDONYMISATION", "maybe"),

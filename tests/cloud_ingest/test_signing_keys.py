@@ -64,6 +64,24 @@ def test_a_removed_key_verifies_nothing_any_more(tmp_path: Path, clock: Clock) -
     assert keys.verifying(key.kid) is None
 
 
+def test_a_key_that_is_gone_verifies_nothing_whatever_ails_the_others(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    running, leaked = keys_in(tmp_path, clock), keys_in(tmp_path, clock).signing()
+    assert running.verifying(leaked.kid) is not None
+    clock.now += timedelta(hours=1)
+    new = keys_in(tmp_path, clock).make()
+    file = tmp_path / "keys" / f"{new.kid}.pem"
+    file.chmod(0o644)
+    (tmp_path / "keys" / f"{leaked.kid}.pem").unlink()
+    assert running.verifying(leaked.kid) is None
+    assert running.verifying(new.kid) is None
+    assert [record.levelname for record in caplog.records if "chmod 600" in record.message] == ["ERROR"]
+    file.chmod(0o600)
+    assert running.verifying(new.kid) is not None
+    assert running.signing().kid == new.kid
+
+
 @pytest.mark.parametrize("kid", ["", "None", "../../etc/passwd", "20250824T103000.000000Z-00000000"])
 def test_verifying_an_unknown_name(tmp_path: Path, clock: Clock, kid: str) -> None:
     keys = keys_in(tmp_path, clock)

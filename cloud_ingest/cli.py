@@ -186,9 +186,8 @@ def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     )
     hidden = pseudonyms(settings)
     registry = Registry.open(settings.gateways_file) if settings.auth == "on" else None
-    signal.signal(
-        signal.SIGINT, _interrupt
-    )  # asyncio's own waits for an await, and reading the topic has none
+    # asyncio's own handler waits for an await, and reading the topic has none
+    signal.signal(signal.SIGINT, _interrupt)
     counts = asyncio.run(replay(settings.kafka, selection, hidden, registry, print, dry_run=chosen.dry_run))
     done = "could be sent" if chosen.dry_run else "sent"
     print(

@@ -14,12 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cloud_ingest.pseudonym_key import Pseudonyms
 from cloud_ingest.record import Record, utc_text
+from vitals.heartbeat import printable
 from vitals.reading import Identifier, UtcTime
 from vitals.topics import ERRORS
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 MAX_ORIGINAL = 600 * 1024
 """Bytes kept of an original, so that the record stays under the megabyte a Kafka message may have."""
+
+LONGEST_REASON, LONGEST_FIELD = 1000, 200
 
 
 class GatewayError(BaseModel):
@@ -32,8 +35,8 @@ class GatewayError(BaseModel):
     source: str = Field("gateway", max_length=32, examples=["gateway"])
     gateway_id: Identifier | None = None
     device_id: Identifier | None = None
-    reason: str = Field(max_length=1000, examples=["not JSON"])
-    field: str = Field("", max_length=200, examples=["measurements.spo2_pct"])
+    reason: str = Field(max_length=LONGEST_REASON, examples=["not JSON"])
+    field: str = Field("", max_length=LONGEST_FIELD, examples=["measurements.spo2_pct"])
     original: str = Field(
         description="Original bytes in base64",
         examples=["eyJzcG8yX3BjdCI6"],
@@ -74,7 +77,7 @@ def dead_letter(
         "error_id": str(error_id or uuid4()),
         "timestamp": utc_text(noticed),
         "source": source,
-        "reason": pseudonyms.scrub(reason.encode()).decode(errors="replace"),
+        "reason": reason,
         "field": field,
         "original": base64.b64encode(kept[:MAX_ORIGINAL]).decode(),
     }
@@ -86,15 +89,15 @@ def dead_letter(
 
 
 def of_gateway(error: GatewayError, pseudonyms: Pseudonyms, sender: str | None) -> Record:
-    """A gateway's dead letter under its own identity.
+    """A gateway's dead letter under its own identity; its reason is the sender's words, and scrubbed as well.
 
     Args:
         sender: the gateway of the token, which counts, not what the letter says; None without authentication.
     """
     return dead_letter(
         base64.b64decode(error.original),
-        error.field,
-        error.reason,
+        printable(error.field, LONGEST_FIELD),
+        printable(pseudonyms.scrub(error.reason.encode()).decode(errors="replace"), LONGEST_REASON),
         error.timestamp,
         pseudonyms,
         source="gateway" if sender else error.source,

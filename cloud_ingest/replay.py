@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -83,11 +84,12 @@ class Selection:
         )
 
 
-def sender_of(letter: Letter, registry: Registry | None) -> Caller | None:
+def sender_of(letter: Letter, registry: Registry | None, pseudonyms: Pseudonyms) -> Caller | None:
     """In whose name a letter may be sent again; None where a person has to decide.
 
     Args:
         registry: None where authentication is off.
+        pseudonyms: what letters call the patients a gateway is bound to.
     """
     if any(reason in letter.reason for reason in (FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN_PATIENT)):
         return None
@@ -96,7 +98,9 @@ def sender_of(letter: Letter, registry: Registry | None) -> Caller | None:
     found = registry.active(letter.gateway_id or "")
     if found is None or Scope.READINGS_WRITE not in found.scopes:
         return None
-    return Caller(found.gateway_id, found.scopes, found.devices, found.patients)
+    bound = found.patients
+    patients = bound and frozenset(chain.from_iterable(map(pseudonyms.every_pseudonym, bound)))
+    return Caller(found.gateway_id, found.scopes, found.devices, patients)
 
 
 @dataclass(slots=True)
@@ -151,7 +155,7 @@ async def replay(
     publisher = Publisher(bootstrap)
     try:
         for letter in _letters(bootstrap):
-            sender = sender_of(letter, registry)
+            sender = sender_of(letter, registry, pseudonyms)
             if selection.takes(letter, sender):
                 await _again(letter, sender or ANYONE, intake, None if dry_run else publisher, counts, tell)
                 if counts.selected % PROGRESS == 0:

@@ -8,8 +8,10 @@ from uuid import UUID
 
 import pytest
 
-from cloud_ingest.access import ANYONE
+from cloud_ingest.access import ANYONE, FOREIGN_PATIENT
+from cloud_ingest.dead_letter import GatewayError, of_gateway
 from cloud_ingest.device_status import DeviceStatusGate
+from cloud_ingest.errors import NotAllowed
 from cloud_ingest.intake import Intake, Outcome, unflatten
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from vitals.errors import InvalidReading
@@ -152,16 +154,29 @@ def test_take_a_refused_reading_keeps_its_bytes_without_the_child(intake: Intake
     assert (letter["source"], letter["device_id"]) == ("api", "d9")
 
 
-def test_refused_bytes_name_no_child_within_base64_nor_in_the_reason(intake: Intake) -> None:
+def test_refused_bytes_name_no_child_within_base64(intake: Intake) -> None:
     inner = base64.b64encode(b'{"patient_id": "patient-001-ss", "spo2')
-    error = InvalidReading("", "patient_id: patient-001-ss is odd")
-    (letter,) = documents(
-        intake.refuse(error, RECEIVED, b'{"errors": {"original": "' + inner, ANYONE), ERRORS
-    )
+    body = b'{"errors": {"original": "' + inner
+    (letter,) = documents(intake.refuse(InvalidReading("", "x"), RECEIVED, body, ANYONE), ERRORS)
     kept = base64.b64decode(letter["original"])
     assert b"patient-001-ss" not in base64.b64decode(kept.split(b'"')[5] + b"==")
-    assert "patient-001-ss" not in letter["reason"]
-    assert letter["reason"].startswith('patient_id: "p1_')
+
+
+def test_refusal_keeps_our_own_words_and_scrubs_a_gateways(intake: Intake) -> None:
+    foreign = NotAllowed("patient_id", FOREIGN_PATIENT, None)
+    (letter,) = documents(intake.refuse(foreign, RECEIVED, b"{}", ANYONE), ERRORS)
+    assert letter["reason"] == FOREIGN_PATIENT
+    said = GatewayError(
+        error_id=NEW_ID,
+        timestamp=RECEIVED,
+        reason="patient_id: patient-001-ss\x1b[2J",
+        field="patient_id",
+        original="",
+    )
+    told = json.loads(of_gateway(said, intake.pseudonyms, "gw-1").value)
+    assert told["field"] == "patient_id"
+    assert told["reason"].startswith('patient_id: "p1_')
+    assert told["reason"].isprintable()
 
 
 def test_original_beyond_600_kib_is_cut_before_it_is_looked_through(intake: Intake) -> None:

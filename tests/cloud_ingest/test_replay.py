@@ -15,6 +15,7 @@ from kafka import KafkaProducer
 
 from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.cli import main
+from cloud_ingest.errors import NotAllowed
 from cloud_ingest.kafka_watch import admin_client, create_topics
 from cloud_ingest.record import utc_text
 from cloud_ingest.registry import Registry
@@ -23,9 +24,12 @@ from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from tests.cloud_ingest.topic_reader import of_device, read_topic
+from vitals.pseudonym import Pseudonymiser
+from vitals.reading import parse_reading
 
 MEASUREMENTS, ALERTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-alerts", "kidjamo-iot-errors"
 PSEUDONYM = "p1_" + "ab" * 16
+KEYS = Pseudonymiser({1: bytes(range(32)), 2: bytes(range(1, 33))})
 
 
 @pytest.fixture
@@ -169,7 +173,7 @@ def test_replay_without_kafka_ends_with_1(
 )
 def test_letter_about_anothers_device_is_taken_only_by_its_name(reason: str) -> None:
     foreign = Letter.model_validate(letter(reading(), reason=reason, field="device_id"))
-    sender = sender_of(foreign, None)
+    sender = sender_of(foreign, None, KEYS)
     assert not Selection().takes(foreign, sender)
     assert not Selection(reason="speak for").takes(foreign, sender)
     assert Selection(error_ids=frozenset({foreign.error_id})).takes(foreign, sender)
@@ -184,7 +188,7 @@ def test_letter_is_sent_again_in_the_name_of_a_gateway_that_may_send_now(tmp_pat
     registry.revoke("gone")
 
     def sender(**changes: str) -> Caller | None:
-        return sender_of(Letter.model_validate(letter(NORMAL, **changes)), registry)
+        return sender_of(Letter.model_validate(letter(NORMAL, **changes)), registry, KEYS)
 
     for source in ("api", "gateway"):
         found = sender(source=source, gateway_id="gw-1")
@@ -194,7 +198,18 @@ def test_letter_is_sent_again_in_the_name_of_a_gateway_that_may_send_now(tmp_pat
         for gateway_id in ("gone", "reporter", "unheard-of", ""):
             assert sender(source=source, gateway_id=gateway_id) is None
     assert sender(source="recorder") == ANYONE
-    assert sender_of(Letter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None) == ANYONE
+    assert sender_of(Letter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None, KEYS) == ANYONE
+
+
+def test_letter_of_a_gateway_bound_to_a_patient_is_vouched_for_by_the_pseudonym(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path / "gateways.json")
+    registry.add("gw-1", frozenset({Scope.READINGS_WRITE}), None, frozenset({"patient-001-ss"}))
+    sender = sender_of(Letter.model_validate(letter(NORMAL, gateway_id="gw-1")), registry, KEYS)
+    assert sender
+    for patient_id in KEYS.every_pseudonym("patient-001-ss"):
+        sender.vouch(parse_reading(reading(patient_id=patient_id)))
+    with pytest.raises(NotAllowed):
+        sender.vouch(parse_reading(reading(patient_id=PSEUDONYM)))
 
 
 def test_no_gateway_gets_a_reading_of_anothers_device_in_by_way_of_a_dead_letter(

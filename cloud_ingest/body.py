@@ -12,7 +12,7 @@ from cloud_ingest.errors import BodyTooLarge, MalformedBody, UnknownEncoding
 MAX_BODY = 8 * 2**20
 MAX_DECOMPRESSED = 32 * 2**20
 MAX_VALUES = 1_000_000
-"""Commas and opening brackets of a JSON body: 10,000 readings with every field have 250,000. Each value takes
+"""Commas and opening brackets of a JSON body: 10,000 readings with every field have 220,000. Each value takes
 some 80 bytes once it is read, so that 32 MiB of `{},{},…` would take a gigabyte."""
 _GZIP = 16 + zlib.MAX_WBITS
 _ZSTD_WINDOW = 8 * 2**20

@@ -49,7 +49,12 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """Readings of all stages at one moment."""
+    """Readings of all stages at one moment.
+
+    Attributes:
+        critical: identities of the alerts that must be in silver.
+        erased: readings of children whose erasure was asked for, which PostgreSQL must not hold.
+    """
 
     bracelet: Stage
     gateway: Stage
@@ -59,6 +64,7 @@ class Census:
     postgresql: Stage
     silver: Stage
     critical: set[str] = field(repr=False)
+    erased: set[str] = field(default_factory=set, repr=False)
     windows: int = 0
     readings_in_windows: int = 0
 
@@ -82,9 +88,9 @@ class Census:
         """
         measured = set(self.bracelet.copies) | set(self.gateway.copies)
         lacking = {
-            name: len(getattr(self, name).missing(measured))
-            for name in ("gateway", "api", "kafka", "raw", "postgresql")
+            name: len(getattr(self, name).missing(measured)) for name in ("gateway", "api", "kafka", "raw")
         }
+        lacking["postgresql"] = len(self.postgresql.missing(measured - self.erased))
         lacking["silver_critical"] = len(self.silver.missing(self.critical))
         lacking["bronze_windows"] = max(0, self.raw.distinct - self.readings_in_windows)
         return {name: count for name, count in lacking.items() if count}
@@ -109,15 +115,17 @@ class Places:
         """Read every stage; a stage that is not there yet holds nothing."""
         committed, delivered, critical_at_gateway = self._outbox()
         measured, critical = self._ledger()
+        produced, erased = list(self._kafka()), self._erased()
         return Census(
             bracelet=Stage(Counter(measured)),
             gateway=Stage(Counter(committed)),
             api=Stage(Counter(delivered)),
-            kafka=Stage(Counter(self._kafka())),
+            kafka=Stage(Counter(identity for identity, _ in produced)),
             raw=Stage(Counter(self._column(RAW, "message_id"))),
             postgresql=Stage(Counter(self._postgresql())),
             silver=Stage(Counter(self._column(SILVER, "alert_id"))),
             critical=critical | critical_at_gateway,
+            erased={identity for identity, patient in produced if patient in erased},
             windows=self._number(WINDOWS, "count(*)"),
             readings_in_windows=self._number(WINDOWS, "sum(count)"),
         )
@@ -148,7 +156,8 @@ class Places:
         critical = {identity for _, _, body in rows for identity in critical_alerts(json.loads(body))}
         return [row[0] for row in rows], [row[0] for row in rows if row[1] is not None], critical
 
-    def _kafka(self) -> Iterator[str]:
+    def _kafka(self) -> Iterator[tuple[str, str]]:
+        """Each message's reading and pseudonym."""
         consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
         try:
             numbers = consumer.partitions_for_topic(topics.MEASUREMENTS) or set()
@@ -159,14 +168,24 @@ class Places:
             while any(consumer.position(partition) < ends[partition] for partition in partitions):
                 for batch in consumer.poll(timeout_ms=1000).values():
                     for message in batch:
-                        yield json.loads(message.value)["message_id"]
+                        reading = json.loads(message.value)
+                        yield reading["message_id"], reading["patient_id"]
         finally:
             consumer.close()
 
     def _postgresql(self) -> list[str]:
+        return self._first_column("SELECT message_id::text FROM measurements")
+
+    def _erased(self) -> set[str]:
+        """Pseudonyms."""
+        return set(
+            self._first_column("SELECT unnest(pseudonyms) FROM erasure_requests WHERE lifted_at IS NULL")
+        )
+
+    def _first_column(self, statement: str) -> list[str]:
         try:
             with closing(self.dsn.connect()) as connection, connection.cursor() as cursor:
-                cursor.execute("SELECT message_id::text FROM measurements")
+                cursor.execute(statement)
                 return [row[0] for row in cursor.fetchall()]
         except psycopg2.errors.UndefinedTable:
             return []

@@ -17,7 +17,6 @@ KidjamoError (vitals.errors)
  ├─ KafkaAway            Kafka does not answer, or not as it should
  ├─ DatabaseAway         PostgreSQL does not answer, or refuses: 503
  ├─ TakenOver            another alarms process has taken this one's place
- ├─ IdentitiesChanged    children have new pseudonyms, or were erased
  ├─ NotErased            rows of an erased child are left
  └─ PortBusy             another process listens where we should
 """
@@ -26,12 +25,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from vitals.errors import InvalidReading, KidjamoError
-
-if TYPE_CHECKING:
-    from cloud_ingest.identities import Identities
 
 
 class InvalidSettings(KidjamoError, ValueError):
@@ -163,14 +158,6 @@ class DatabaseAway(KidjamoError):
 
 class TakenOver(KidjamoError):
     """Another alarms process works in this one's place; two would wake people twice."""
-
-
-class IdentitiesChanged(KidjamoError):
-    """Pseudonyms were replaced or erased since they were last looked at; `identities` says which."""
-
-    def __init__(self, identities: Identities) -> None:
-        super().__init__("pseudonyms were replaced or erased")
-        self.identities = identities
 
 
 class NotErased(KidjamoError):

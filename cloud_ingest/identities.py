@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from psycopg2.extensions import cursor
 
+from vitals.errors import KidjamoError
+
 PSEUDONYM = re.compile(rb"p[0-9]+_[0-9a-f]{32}")
 """As it stands in bytes that may be anything else."""
 
@@ -41,6 +43,18 @@ class Identities:
     def known(self) -> frozenset[str]:
         """All that are named here."""
         return self.erased.union(self.current)
+
+
+class IdentitiesChanged(KidjamoError):
+    """Pseudonyms were replaced or erased since they were last read.
+
+    Attributes:
+        identities: what the database holds now.
+    """
+
+    def __init__(self, identities: Identities) -> None:
+        super().__init__("pseudonyms were replaced or erased")
+        self.identities = identities
 
 
 def find(cur: cursor, pseudonyms: Collection[str]) -> Identities:

@@ -2,91 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError
 
+from cloud_ingest.messages import AlertValue, DeviceStatusValue, ErrorValue, MeasurementValue
 from vitals.errors import InvalidReading
 from vitals.heartbeat import KIND as HEARTBEAT
-from vitals.reading import Identifier, Reading, UtcTime, invalid_reading, parse_json
+from vitals.reading import invalid_reading, parse_json
 from vitals.topics import ALERTS, DEVICE_STATUS, ERRORS, MEASUREMENTS
 
 Row = tuple[Any, ...]
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class MeasurementValue(Reading):
-    """A value of the measurements topic."""
-
-    message_id: UUID
-    ingestion_timestamp: UtcTime | None = None
-    quality_score: float | None = None
-
-
-class AlertValue(_Value):
-    """A value of the alerts topic."""
-
-    alert_id: UUID
-    message_id: UUID
-    patient_id: Identifier
-    device_id: Identifier
-    gateway_id: Identifier | None = None
-    timestamp: UtcTime
-    ingestion_timestamp: UtcTime | None = None
-    type: str
-    severity: str
-    value: float | None = None
-    threshold: float | None = None
-    message: str = ""
-    message_fr: str = ""
-
-
-class DeviceStatusValue(_Value):
-    """A value of the device-status topic."""
-
-    status_id: UUID
-    message_id: UUID
-    device_id: Identifier
-    patient_id: Identifier | None = None
-    gateway_id: Identifier | None = None
-    timestamp: UtcTime
-    ingestion_timestamp: UtcTime | None = None
-    contact: bool | None = None
-    motion: bool | None = None
-    low_perfusion: bool | None = None
-    battery_pct: int | None = Field(None, ge=0, le=100)
-    site: str | None = None
-
-
-class ErrorValue(_Value):
-    """A value of the errors topic."""
-
-    error_id: UUID
-    timestamp: UtcTime
-    source: str
-    reason: str
-    field: str = ""
-    original: bytes | None = None
-    device_id: str | None = None
-    gateway_id: str | None = None
-
-    @field_validator("original", mode="before")
-    @classmethod
-    def _from_base64(cls, value: object) -> bytes | None:
-        if value is None:
-            return None
-        try:
-            return base64.b64decode(value if isinstance(value, str) else b"!", validate=True)
-        except (binascii.Error, ValueError):
-            raise ValueError("must be base64") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from edge_gateway.link import SLOTS_TAKEN, LinkState
-from vitals.absence import Absence
+from vitals.absence import Absence, of_disconnected
 from vitals.gatt.bracelet import RecordFlag
 from vitals.reading import Signal
-
-EMPTY_PCT = 10
-"""A bracelet that was at this charge or below when it went away has probably run out."""
 
 
 def of_record(flags: RecordFlag) -> Absence:
@@ -44,14 +41,4 @@ def of_link(state: LinkState, reason: str, battery_pct: int | None) -> Absence |
         return None
     if state is LinkState.WAITING or reason == SLOTS_TAKEN:
         return Absence.SLOT_WAIT
-    return of_absent(battery_pct)
-
-
-def of_absent(battery_pct: int | None) -> Absence:
-    """Why a bracelet is not there.
-
-    Args:
-        battery_pct: charge when it was last known.
-    """
-    empty = battery_pct is not None and battery_pct <= EMPTY_PCT
-    return Absence.LOW_BATTERY if empty else Absence.OUT_OF_RANGE
+    return of_disconnected(battery_pct)

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from edge_gateway import operations
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
+from edge_gateway.handlers import handlers as gateway_handlers
 from edge_gateway.heartbeat import Pulse
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt_session import MqttSession
@@ -129,7 +129,7 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: s
         sources.append(source)
         handlers |= Pairing(source, outbox, state).handlers
     told = people(config, state, outbox, notifier)
-    handlers |= operations.handlers(state, told, outbox)
+    handlers |= gateway_handlers(state, told, outbox)
     alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)

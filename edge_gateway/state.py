@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from edge_gateway.store import Counts
 from vitals.absence import Absence
 
 _MOST_LINKS = 500
@@ -168,15 +167,19 @@ class GatewayState:
         links = {device: link.to_json() for device, link in self.links.items()}
         return {"gateway_id": self.gateway_id, "parts": self.parts, "links": links}
 
-    def to_json(self, counts: Counts) -> dict[str, Any]:
-        """The document of the state topic."""
+    def to_json(self, outbox: Mapping[str, int]) -> dict[str, Any]:
+        """The document of the state topic.
+
+        Args:
+            outbox: its counts, as `Counts.to_json` gives them.
+        """
         return {
             "gateway_id": self.gateway_id,
             "status": "online",
             "timestamp": datetime.now(UTC).isoformat(),
             "started": self.started.isoformat(),
             "parts": self.parts,
-            "outbox": counts.to_json(),
+            "outbox": outbox,
             "counters": self.counters.to_json(),
             "links": {device: link.to_json() for device, link in self.links.items()},
         }

@@ -33,5 +33,5 @@ async def publish_state(session: MqttSession, state: GatewayState, outbox: Outbo
 
 async def _publish(session: MqttSession, state: GatewayState, outbox: Outbox) -> None:
     if session.connected:
-        payload = json.dumps(state.to_json(await outbox.counts())).encode()
+        payload = json.dumps(state.to_json((await outbox.counts()).to_json())).encode()
         await session.publish(gateway_state(state.gateway_id), payload, retain=True)

@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Literal
 
 Language = Literal["en", "fr"]
+EMPTY_PCT = 10
+"""A bracelet that was at this charge or below when it went away has probably run out of battery."""
 
 
 class Absence(StrEnum):
@@ -48,3 +50,13 @@ _TEXTS: dict[Absence, dict[Language, str]] = {
         "fr": "le capteur n'a donné ni valeur ni raison",
     },
 }
+
+
+def of_disconnected(battery_pct: int | None) -> Absence:
+    """Why a bracelet without a connection sends nothing.
+
+    Args:
+        battery_pct: its charge when last known.
+    """
+    empty = battery_pct is not None and battery_pct <= EMPTY_PCT
+    return Absence.LOW_BATTERY if empty else Absence.OUT_OF_RANGE

@@ -14,11 +14,11 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_gateway.absence import of_absent
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
 from edge_gateway.mqtt_session import Delivery, MqttSession
 from edge_gateway.state import GatewayState
 from vitals import topics
+from vitals.absence import of_disconnected
 from vitals.errors import InvalidReading
 from vitals.reading import (
     NAMESPACE,
@@ -149,7 +149,7 @@ class MqttSource:
         if charge is not None:
             self._state.battery(device_id, "mqtt", charge)
         if state == "offline":
-            self._state.absence(device_id, "mqtt", of_absent(self._state.links[device_id].battery_pct))
+            self._state.absence(device_id, "mqtt", of_disconnected(self._state.links[device_id].battery_pct))
 
 
 def _identity(reading: Reading, payload: bytes) -> UUID:

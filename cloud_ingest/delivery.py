@@ -24,7 +24,7 @@ from functools import partial
 from itertools import compress, islice
 
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
-from cloud_ingest.probes import FRESH_S
+from cloud_ingest.metrics.probes import FRESH_S
 from cloud_ingest.publisher import DELIVERY_TIMEOUT_S, Publisher, Ticket
 from cloud_ingest.reconciliation import Ledger, Reconciliation
 from cloud_ingest.record import Lane, Record, Store

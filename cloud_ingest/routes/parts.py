@@ -20,7 +20,7 @@ from cloud_ingest.database import Questions
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
-from cloud_ingest.probes import Probe
+from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
 from vitals.errors import InvalidReading

@@ -17,7 +17,7 @@ from psycopg2.extensions import connection
 
 from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.errors import DatabaseAway
-from cloud_ingest.probes import Probe
+from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until

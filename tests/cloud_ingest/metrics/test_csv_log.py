@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_ingest.csv import MetricsCsv, Row
+from cloud_ingest.metrics.csv_log import MetricsCsv, Row
 from tests.cloud_ingest.running import wait_until
 
 HEADER = "timestamp,latency_s,alerts_count,alert_types,quality_score,valid_flag,device_id"

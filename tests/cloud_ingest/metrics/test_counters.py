@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_ingest.metrics import Metrics, percentile
-from cloud_ingest.prometheus import exposition, wants_prometheus
+from cloud_ingest.metrics.counters import Metrics, percentile
+from cloud_ingest.metrics.prometheus import exposition, wants_prometheus
 
 FULL = {
     "kafka_topics": {"kidjamo-iot-alerts": 3},

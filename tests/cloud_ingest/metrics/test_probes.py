@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from cloud_ingest.probes import Probe
+from cloud_ingest.metrics.probes import Probe
 
 
 class Clock:

@@ -1,0 +1,1 @@
+"""Counters of the API and their formats: JSON, Prometheus and the CSV log."""

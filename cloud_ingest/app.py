@@ -19,7 +19,6 @@ from starlette.responses import Response
 from cloud_ingest import API_VERSION
 from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.audit import Action, Audit
-from cloud_ingest.database import DatabaseProbe
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
@@ -31,6 +30,7 @@ from cloud_ingest.kafka_watch import KafkaProbe
 from cloud_ingest.metrics.counters import Metrics
 from cloud_ingest.metrics.csv_log import MetricsCsv
 from cloud_ingest.metrics.probes import Probe
+from cloud_ingest.postgres.connection import DatabaseProbe
 from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
 from cloud_ingest.recorder_view import RecorderView

@@ -157,7 +157,7 @@ def _alarms(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.migrations import migrate
+    from cloud_ingest.postgres.migrations import migrate
 
     migrate(settings)
     print(f"database {settings.pg_database} is up to date")

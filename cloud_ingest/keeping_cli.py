@@ -109,7 +109,7 @@ def _database(settings: Settings) -> Iterator[connection]:
     """
     import psycopg2
 
-    from cloud_ingest.database import connect
+    from cloud_ingest.postgres.connection import connect
 
     try:
         database = connect(settings, "kidjamo-ingest keeping")

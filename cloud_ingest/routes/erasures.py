@@ -17,8 +17,8 @@ from starlette.responses import Response
 from cloud_ingest import erasure
 from cloud_ingest.access import Caller, Scope
 from cloud_ingest.audit import Action
-from cloud_ingest.database import connect
 from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.postgres.connection import connect
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 from vitals.reading import Identifier

@@ -16,11 +16,11 @@ from starlette.responses import Response
 from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
-from cloud_ingest.database import Questions
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.metrics.probes import Probe
+from cloud_ingest.postgres.connection import Questions
 from cloud_ingest.settings import Settings
 from cloud_ingest.spool import Spool
 from vitals.errors import InvalidReading

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.pseudonym_key import make_key
 from cloud_ingest.settings import Settings
 from deploy.local.census import Places

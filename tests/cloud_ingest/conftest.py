@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer

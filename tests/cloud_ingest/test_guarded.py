@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from cloud_ingest.access import GATEWAY_SCOPES, Scope
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.registry import Registry
 from cloud_ingest.settings import Settings
 from cloud_ingest.signing_keys import SigningKeys

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment

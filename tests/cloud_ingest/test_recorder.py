@@ -16,7 +16,7 @@ import pytest
 from kafka import KafkaProducer
 
 from cloud_ingest.kafka_watch import admin_client, create_topics
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.recorder import Recorder
 from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.settings import Settings

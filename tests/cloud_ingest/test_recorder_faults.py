@@ -18,7 +18,7 @@ import pytest
 from kafka import KafkaProducer
 
 from cloud_ingest.kafka_watch import admin_client, create_topics
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer

@@ -16,7 +16,7 @@ import pytest
 from psycopg2 import sql
 from psycopg2.extensions import connection
 
-from cloud_ingest.migrations import migrate
+from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from dashboards import probe, render
 from dashboards.sql import View, quoted

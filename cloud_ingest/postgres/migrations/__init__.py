@@ -8,8 +8,8 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from cloud_ingest.database import DEFAULT_HOST
 from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.postgres.connection import DEFAULT_HOST
 from cloud_ingest.settings import Settings
 
 _LOCK = 5_071_946_017

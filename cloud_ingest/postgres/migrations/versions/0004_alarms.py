@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from cloud_ingest.migrations.roles import create_missing
+from cloud_ingest.postgres.migrations.roles import create_missing
 
 revision = "0004"
 down_revision = "0003"

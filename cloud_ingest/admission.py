@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from psycopg2.extensions import cursor
 
-from cloud_ingest import identities
+from cloud_ingest.privacy import identities
 from cloud_ingest.rows import Row, Table
 
 _STORED = """

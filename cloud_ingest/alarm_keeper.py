@@ -19,7 +19,7 @@ from uuid import UUID
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarm_book import AlarmBook, Entry, Kept, Notification, Position, Told
 from cloud_ingest.errors import DatabaseAway
-from cloud_ingest.identities import IdentitiesChanged
+from cloud_ingest.privacy.identities import IdentitiesChanged
 from cloud_ingest.ward import SERVICE_KEY, Ward
 from vitals.message import Message
 

@@ -31,7 +31,7 @@ from cloud_ingest.metrics.counters import Metrics
 from cloud_ingest.metrics.csv_log import MetricsCsv
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import DatabaseProbe
-from cloud_ingest.pseudonym_key import Pseudonyms, pseudonyms
+from cloud_ingest.privacy.pseudonyms import Pseudonyms, pseudonyms
 from cloud_ingest.publisher import Publisher
 from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.registry import Registry

@@ -79,7 +79,8 @@ def _drop_unwritten() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from cloud_ingest import access_cli, keeping_cli
+    from cloud_ingest import access_cli
+    from cloud_ingest.privacy import cli
 
     parser = argparse.ArgumentParser(
         prog="kidjamo-ingest",
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
     access_cli.add_commands(commands)
-    keeping_cli.add_commands(commands)
+    cli.add_commands(commands)
     _add_replay(commands)
     return parser
 
@@ -177,7 +178,7 @@ def _topics(settings: Settings, _chosen: argparse.Namespace) -> int:
 def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     import asyncio
 
-    from cloud_ingest.pseudonym_key import pseudonyms
+    from cloud_ingest.privacy.pseudonyms import pseudonyms
     from cloud_ingest.registry import Registry
     from cloud_ingest.replay import Selection, replay
 

@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cloud_ingest.pseudonym_key import Pseudonyms
+from cloud_ingest.privacy.pseudonyms import Pseudonyms
 from cloud_ingest.record import Record, utc_text
 from vitals.heartbeat import printable
 from vitals.reading import Identifier, UtcTime

@@ -27,7 +27,7 @@ from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
 from cloud_ingest.intake import Intake, Outcome, unflatten
 from cloud_ingest.messages import ErrorValue
-from cloud_ingest.pseudonym_key import Pseudonyms
+from cloud_ingest.privacy.pseudonyms import Pseudonyms
 from cloud_ingest.publisher import Publisher
 from cloud_ingest.record import utc_text
 from cloud_ingest.registry import Registry

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.cover import Gateway, Gateways, Hearing, is_last_resort, silence_records
-from cloud_ingest.identities import Identities
+from cloud_ingest.privacy.identities import Identities
 from vitals import message
 from vitals.conditions import Condition, ConditionKind, Conditions, Priority, no_data
 from vitals.episodes import Episodes, Phase

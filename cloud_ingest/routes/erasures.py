@@ -14,11 +14,11 @@ from psycopg2.extensions import connection
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest import erasure
 from cloud_ingest.access import Caller, Scope
 from cloud_ingest.audit import Action
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.postgres.connection import connect
+from cloud_ingest.privacy import erasure
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 from vitals.reading import Identifier

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
-from cloud_ingest.pseudonym_key import load_key
+from cloud_ingest.privacy.pseudonyms import load_key
 from deploy.local import view
 from deploy.local.census import Census, Places
 from deploy.local.process import ServiceError

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cloud_ingest.postgres.migrations import migrate
-from cloud_ingest.pseudonym_key import make_key
+from cloud_ingest.privacy.pseudonyms import make_key
 from cloud_ingest.settings import Settings
 from deploy.local.census import Places
 from deploy.local.grafana import Grafana

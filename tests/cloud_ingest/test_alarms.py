@@ -17,10 +17,10 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from cloud_ingest import erasure
 from cloud_ingest.kafka_watch import admin_client, create_topics
 from cloud_ingest.postgres.migrations import migrate
-from cloud_ingest.rekey import rekey
+from cloud_ingest.privacy import erasure
+from cloud_ingest.privacy.key_rotation import rekey
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer

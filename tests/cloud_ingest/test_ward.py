@@ -12,7 +12,7 @@ import pytest
 from cloud_ingest import ward
 from cloud_ingest.acknowledgement import Acknowledgement
 from cloud_ingest.alarms import of_service
-from cloud_ingest.identities import Identities
+from cloud_ingest.privacy.identities import Identities
 from cloud_ingest.ward import CHILD, GATEWAY, SERVICE_KEY, Ward
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase

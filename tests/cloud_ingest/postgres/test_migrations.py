@@ -9,8 +9,8 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest import identities
 from cloud_ingest.postgres.migrations import migrate
+from cloud_ingest.privacy import identities
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import PostgresServer
 

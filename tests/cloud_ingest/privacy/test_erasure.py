@@ -13,10 +13,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest import erasure, patient_tables
 from cloud_ingest.admission import admitted
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotErased
+from cloud_ingest.privacy import erasure, patient_tables
 from cloud_ingest.rows import TABLES, error_row
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from psycopg2.extensions import connection, cursor
 
-from cloud_ingest.patient_tables import PORTION, leaves_with_patients
+from cloud_ingest.privacy.patient_tables import PORTION, leaves_with_patients
 from vitals.pseudonym import Pseudonymiser
 
 log = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest import erasure, patient_tables, rekey
 from cloud_ingest.admission import admitted
 from cloud_ingest.cli import main
+from cloud_ingest.privacy import erasure, key_rotation, patient_tables
 from cloud_ingest.rows import TABLES
 from deploy.local.postgres import Dsn, PostgresServer
+from tests.cloud_ingest.privacy.test_erasure import fill, keeper, run
 from tests.cloud_ingest.samples import a_row
-from tests.cloud_ingest.test_erasure import fill, keeper, run
 from tests.cloud_ingest.test_recorder import value
 from vitals.pseudonym import Pseudonymiser
 from vitals.topics import MEASUREMENTS
@@ -36,13 +36,15 @@ def test_rekey_moves_rows_and_name_in_portions(
     postgres: PostgresServer, dsn: Dsn, database: connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patient_tables, "PORTION", 2)
-    monkeypatch.setattr(rekey, "PORTION", 2)
+    monkeypatch.setattr(key_rotation, "PORTION", 2)
     fill(database, OLD, readings=5)
     fill(database, "p1_" + "f" * 32)
     keeping = keeper(postgres, dsn)
-    moved = rekey.rekey(keeping, BOTH, ["patient-001-ss"])
-    assert moved == rekey.Moved(links=1, rows=7, others=1)
-    assert rekey.rekey(keeping, BOTH, ["patient-001-ss"]) == rekey.Moved(links=0, rows=0, others=1)
+    moved = key_rotation.rekey(keeping, BOTH, ["patient-001-ss"])
+    assert moved == key_rotation.Moved(links=1, rows=7, others=1)
+    assert key_rotation.rekey(keeping, BOTH, ["patient-001-ss"]) == key_rotation.Moved(
+        links=0, rows=0, others=1
+    )
     keeping.close()
     assert holders(database, "measurements") == [("p1_" + "f" * 32, 3), (NEW, 5)]
     assert holders(database, "alerts") == [("p1_" + "f" * 32, 1), (NEW, 1)]
@@ -58,7 +60,7 @@ def test_rekey_moves_rows_and_name_in_portions(
 
 def test_rekey_that_was_broken_off_goes_on(database: connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patient_tables, "PORTION", 2)
-    monkeypatch.setattr(rekey, "PORTION", 2)
+    monkeypatch.setattr(key_rotation, "PORTION", 2)
     fill(database, OLD, readings=5)
     whole = patient_tables.Leaf.rename
     calls: list[str] = []
@@ -71,16 +73,16 @@ def test_rekey_that_was_broken_off_goes_on(database: connection, monkeypatch: py
 
     monkeypatch.setattr(patient_tables.Leaf, "rename", broken)
     with pytest.raises(KeyboardInterrupt):
-        rekey.rekey(database, BOTH, ["patient-001-ss"])
+        key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     monkeypatch.setattr(patient_tables.Leaf, "rename", whole)
-    rekey.rekey(database, BOTH, [])
+    key_rotation.rekey(database, BOTH, [])
     for table in ("measurements", "alerts", "device_status"):
         assert [name for name, _ in holders(database, table)] == [NEW]
     assert run(database, "SELECT pseudonym FROM identity.patients") == [(NEW,)]
 
 
 def test_a_late_message_under_the_old_pseudonym_is_recorded_under_the_new(database: connection) -> None:
-    rekey.rekey(database, BOTH, ["patient-001-ss"])
+    key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     table = TABLES[MEASUREMENTS]
     with database, database.cursor() as cursor:
         (row,) = admitted(cursor, table, [a_row(table, value("d", patient_id=OLD))])
@@ -88,9 +90,9 @@ def test_a_late_message_under_the_old_pseudonym_is_recorded_under_the_new(databa
 
 
 def test_a_third_key_links_the_first_pseudonym_straight_to_it(database: connection) -> None:
-    rekey.rekey(database, BOTH, ["patient-001-ss"])
+    key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     keys = Pseudonymiser({2: SECOND, 3: THIRD})
-    rekey.rekey(database, keys, ["patient-001-ss"])
+    key_rotation.rekey(database, keys, ["patient-001-ss"])
     newest = keys.pseudonym("patient-001-ss")
     assert newest.startswith("p3_")
     links = run(database, "SELECT old_pseudonym, new_pseudonym FROM pseudonym_links ORDER BY 1")
@@ -101,14 +103,14 @@ def test_an_erased_child_stays_erased_under_a_new_key(database: connection) -> N
     erasure.request(database, [OLD], "test")
     erasure.erase_requested(database)
     fill(database, NEW)  # spoke between the rotation and the job
-    rekey.rekey(database, BOTH, ["patient-001-ss"])
+    key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     (again,) = erasure.erase_requested(database)
     assert set(again.pseudonyms) == {OLD, NEW}
     assert erasure.rows_left(database, [OLD, NEW]) == {}
 
 
 def test_erasing_reaches_pseudonyms_of_keys_that_are_gone(database: connection) -> None:
-    rekey.rekey(database, BOTH, ["patient-001-ss"])
+    key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     made = erasure.request(database, Pseudonymiser({2: SECOND}).every_pseudonym("patient-001-ss"), "test")
     assert set(made.pseudonyms) == {OLD, NEW}
 

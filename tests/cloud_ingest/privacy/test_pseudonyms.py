@@ -5,7 +5,7 @@ import pytest
 
 from cloud_ingest.cli import main
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.pseudonym_key import load_key, make_key, pseudonyms
+from cloud_ingest.privacy.pseudonyms import load_key, make_key, pseudonyms
 from cloud_ingest.settings import Settings
 
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from psycopg2.extensions import connection, cursor
 
 from cloud_ingest.errors import NotErased
-from cloud_ingest.patient_tables import PORTION, Leaf, leaves_with_patients
+from cloud_ingest.privacy.patient_tables import PORTION, Leaf, leaves_with_patients
 
 log = logging.getLogger(__name__)
 

@@ -60,7 +60,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _erase(settings: Settings, chosen: argparse.Namespace) -> int:
-    from cloud_ingest.erasure import erase_requested, lift
+    from cloud_ingest.privacy.erasure import erase_requested, lift
 
     with _database(settings) as database:
         if chosen.lift:
@@ -75,8 +75,8 @@ def _erase(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _rekey(settings: Settings, chosen: argparse.Namespace) -> int:
-    from cloud_ingest.pseudonym_key import load_key
-    from cloud_ingest.rekey import rekey
+    from cloud_ingest.privacy.key_rotation import rekey
+    from cloud_ingest.privacy.pseudonyms import load_key
 
     patients = _lines(chosen.patients)
     keys = load_key(settings.key_file)
@@ -91,7 +91,7 @@ def _rekey(settings: Settings, chosen: argparse.Namespace) -> int:
 
 
 def _make_key(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.pseudonym_key import VARIABLE, make_key
+    from cloud_ingest.privacy.pseudonyms import VARIABLE, make_key
 
     path = settings.key_file.absolute()
     if not make_key(path):

@@ -1,0 +1,1 @@
+"""Pseudonyms, their keys, erasure of a patient and rotation of the key."""

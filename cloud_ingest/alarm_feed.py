@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from pydantic import TypeAdapter, ValidationError
 
-from cloud_ingest.messages import AlertValue
+from cloud_ingest.kafka.messages import AlertValue
 from cloud_ingest.settings import Settings
 from vitals import rules
 from vitals.episodes import NOTIFIED_UP_TO

@@ -26,10 +26,10 @@ from cloud_ingest.alarm_keeper import Keeper
 from cloud_ingest.alarm_standby import stand_by
 from cloud_ingest.contacts import Contact, load_contacts
 from cloud_ingest.errors import TakenOver
-from cloud_ingest.kafka_watch import KafkaProbe
+from cloud_ingest.kafka.admin import KafkaProbe
+from cloud_ingest.kafka.producer import Publisher
+from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.probes import Probe
-from cloud_ingest.publisher import Publisher
-from cloud_ingest.record import Record, utc_text
 from cloud_ingest.settings import Settings
 from cloud_ingest.ward import Ward
 from vitals.conditions import Condition, ConditionKind, Priority

@@ -26,13 +26,13 @@ from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unaccept
 from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Ingestion
 from cloud_ingest.intake import Intake
-from cloud_ingest.kafka_watch import KafkaProbe
+from cloud_ingest.kafka.admin import KafkaProbe
+from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.metrics.counters import Metrics
 from cloud_ingest.metrics.csv_log import MetricsCsv
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import DatabaseProbe
 from cloud_ingest.privacy.pseudonyms import Pseudonyms, pseudonyms
-from cloud_ingest.publisher import Publisher
 from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.registry import Registry
 from cloud_ingest.routes import (

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.record import utc_text
+from cloud_ingest.kafka.record import utc_text
 from cloud_ingest.secret_file import create_secret, reason_of
 
 log = logging.getLogger(__name__)

@@ -166,7 +166,7 @@ def _migrate(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 
 def _topics(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.kafka_watch import admin_client, create_topics, partitions_of_topics
+    from cloud_ingest.kafka.admin import admin_client, create_topics, partitions_of_topics
 
     client = admin_client(settings.kafka)
     created = create_topics(client)

@@ -24,10 +24,10 @@ from functools import partial
 from itertools import compress, islice
 
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
+from cloud_ingest.kafka.producer import DELIVERY_TIMEOUT_S, Publisher, Ticket
+from cloud_ingest.kafka.record import Lane, Record, Store
 from cloud_ingest.metrics.probes import FRESH_S
-from cloud_ingest.publisher import DELIVERY_TIMEOUT_S, Publisher, Ticket
 from cloud_ingest.reconciliation import Ledger, Reconciliation
-from cloud_ingest.record import Lane, Record, Store
 from cloud_ingest.spool import Spool, Spooled
 
 log = logging.getLogger(__name__)

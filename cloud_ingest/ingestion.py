@@ -12,14 +12,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from cloud_ingest.access import Caller
-from cloud_ingest.dead_letter import GatewayError, of_gateway, original_of
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.errors import BodyTooLarge, NotAllowed
 from cloud_ingest.guard import Guard
 from cloud_ingest.intake import Intake, Outcome
+from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway, original_of
+from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.counters import Metrics
 from cloud_ingest.metrics.csv_log import MetricsCsv, Row
-from cloud_ingest.record import Record, utc_text
 from vitals.errors import InvalidReading
 from vitals.reading import invalid_reading
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from psycopg2.extensions import cursor
 
-from cloud_ingest.kafka_watch import Place
+from cloud_ingest.kafka.admin import Place
 
 log = logging.getLogger(__name__)
 

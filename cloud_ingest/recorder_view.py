@@ -8,7 +8,7 @@ from typing import Any
 import psycopg2
 
 from cloud_ingest.errors import KafkaAway
-from cloud_ingest.kafka_watch import admin_client, end_offsets
+from cloud_ingest.kafka.admin import admin_client, end_offsets
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.recorder_books import next_offsets, totals
 from cloud_ingest.settings import Settings

@@ -26,10 +26,10 @@ from cloud_ingest.access import ANYONE, FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
 from cloud_ingest.intake import Intake, Outcome, unflatten
-from cloud_ingest.messages import ErrorValue
+from cloud_ingest.kafka.messages import ErrorValue
+from cloud_ingest.kafka.producer import Publisher
+from cloud_ingest.kafka.record import utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
-from cloud_ingest.publisher import Publisher
-from cloud_ingest.record import utc_text
 from cloud_ingest.registry import Registry
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json

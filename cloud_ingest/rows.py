@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from cloud_ingest.messages import AlertValue, DeviceStatusValue, ErrorValue, MeasurementValue
+from cloud_ingest.kafka.messages import AlertValue, DeviceStatusValue, ErrorValue, MeasurementValue
 from vitals.errors import InvalidReading
 from vitals.heartbeat import KIND as HEARTBEAT
 from vitals.reading import invalid_reading, parse_json

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_ingest.errors import SpoolUnavailable
-from cloud_ingest.record import Lane, Record
+from cloud_ingest.kafka.record import Lane, Record
 
 log = logging.getLogger(__name__)
 

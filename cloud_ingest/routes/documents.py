@@ -8,8 +8,8 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from cloud_ingest.dead_letter import GatewayError
-from cloud_ingest.record import Store
+from cloud_ingest.kafka.dead_letter import GatewayError
+from cloud_ingest.kafka.record import Store
 from vitals.heartbeat import Heartbeat, Name, Text
 from vitals.limits import VITALS
 from vitals.notices import Group

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from cloud_ingest.errors import DatabaseAway, NotAllowed
 from cloud_ingest.ingestion import Arrival
+from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
-from cloud_ingest.record import Record, utc_text
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.measurements import ReadingsWriter
 from cloud_ingest.routes.parts import Parts, TheParts, document_of, json_response, refusal

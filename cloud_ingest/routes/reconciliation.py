@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from cloud_ingest.access import Scope
 from cloud_ingest.errors import DatabaseAway, SpoolUnavailable
-from cloud_ingest.record import utc_text
+from cloud_ingest.kafka.record import utc_text
 from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 
 router = APIRouter(dependencies=[Depends(Needs(Scope.METRICS_READ))], tags=["operation"])

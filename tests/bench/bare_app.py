@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from cloud_ingest.publisher import Publisher
-from cloud_ingest.record import Record
+from cloud_ingest.kafka.producer import Publisher
+from cloud_ingest.kafka.record import Record
 from vitals.topics import MEASUREMENTS
 
 _PSEUDONYM = "p1_" + "0" * 32

@@ -26,8 +26,8 @@ from confluent_kafka import Producer
 from kafka import KafkaConsumer, TopicPartition
 from pydantic_core import to_json
 
-from cloud_ingest.kafka_watch import admin_client, create_topics
-from cloud_ingest.publisher import producer_settings
+from cloud_ingest.kafka.admin import admin_client, create_topics
+from cloud_ingest.kafka.producer import producer_settings
 from deploy.local.kafka import KafkaBroker
 from tests.bench.http_load import Connection, flood, steady
 from tests.cloud_ingest.running import environment, wait_until

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.privacy import erasure
 from cloud_ingest.privacy.key_rotation import rekey

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from cloud_ingest.access import ANYONE, FOREIGN_PATIENT
-from cloud_ingest.dead_letter import GatewayError, of_gateway
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.intake import Intake, Outcome, unflatten
+from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from vitals.errors import InvalidReading
 from vitals.pseudonym import Pseudonymiser

@@ -14,9 +14,9 @@ import pytest
 
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.errors import NotDurable
-from cloud_ingest.publisher import Publisher, Ticket
+from cloud_ingest.kafka.producer import Publisher, Ticket
+from cloud_ingest.kafka.record import Record
 from cloud_ingest.reconciliation import Ledger
-from cloud_ingest.record import Record
 from cloud_ingest.spool import Spool, SpoolState
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 from kafka import KafkaProducer
 
-from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.recorder import Recorder
 from cloud_ingest.recorder_view import RecorderView

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaProducer
 
-from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kafka import KafkaProducer
 from psycopg2.extensions import connection
 
-from cloud_ingest.kafka_watch import admin_client, create_topics
+from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.recorder_view import RecorderView
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker

@@ -16,8 +16,8 @@ from kafka import KafkaProducer
 from cloud_ingest.access import ANYONE, Caller, Scope
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotAllowed
-from cloud_ingest.kafka_watch import admin_client, create_topics
-from cloud_ingest.record import utc_text
+from cloud_ingest.kafka.admin import admin_client, create_topics
+from cloud_ingest.kafka.record import utc_text
 from cloud_ingest.registry import Registry
 from cloud_ingest.replay import Letter, Selection, sender_of
 from deploy.local.kafka import KafkaBroker

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cloud_ingest.errors import SpoolUnavailable
-from cloud_ingest.record import Record
+from cloud_ingest.kafka.record import Record
 from cloud_ingest.spool import Spool
 
 MB = 2**20
@@ -144,7 +144,7 @@ def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from cloud_ingest.record import Record
+from cloud_ingest.kafka.record import Record
 from cloud_ingest.spool import Spool
 
 async def write():

@@ -17,7 +17,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from cloud_ingest.record import Record
+from cloud_ingest.kafka.record import Record
 
 log = logging.getLogger(__name__)
 

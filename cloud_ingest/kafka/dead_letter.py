@@ -12,8 +12,8 @@ from uuid import UUID, uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
-from cloud_ingest.record import Record, utc_text
 from vitals.heartbeat import printable
 from vitals.reading import Identifier, UtcTime
 from vitals.topics import ERRORS

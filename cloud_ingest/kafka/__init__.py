@@ -1,0 +1,1 @@
+"""Kafka: the producer, the admin client and the values of the topics."""

@@ -17,13 +17,16 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from cloud_ingest import API_VERSION
+from cloud_ingest.access.audit import Action, Audit
+from cloud_ingest.access.authorizer import Guard
+from cloud_ingest.access.registry import Registry
+from cloud_ingest.access.signing_keys import SigningKeys
+from cloud_ingest.access.tokens import Tokens
 from cloud_ingest.alarm_register import AlarmRegister
-from cloud_ingest.audit import Action, Audit
 from cloud_ingest.delivery import Delivery
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
 from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
-from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Ingestion
 from cloud_ingest.intake import Intake
 from cloud_ingest.kafka.admin import KafkaProbe
@@ -34,7 +37,6 @@ from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import DatabaseProbe
 from cloud_ingest.privacy.pseudonyms import Pseudonyms, pseudonyms
 from cloud_ingest.recorder_view import RecorderView
-from cloud_ingest.registry import Registry
 from cloud_ingest.routes import (
     alarms,
     erasures,
@@ -50,9 +52,7 @@ from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.routes.security import secured
 from cloud_ingest.same_machine import SameMachine
 from cloud_ingest.settings import Settings
-from cloud_ingest.signing_keys import SigningKeys
 from cloud_ingest.spool import Spool
-from cloud_ingest.tokens import Tokens
 from vitals.reading import plainly
 
 log = logging.getLogger(__name__)

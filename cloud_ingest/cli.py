@@ -79,7 +79,7 @@ def _drop_unwritten() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from cloud_ingest import access_cli
+    from cloud_ingest.access import cli
     from cloud_ingest.privacy import cli
 
     parser = argparse.ArgumentParser(
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         ("topics", _topics, "create the Kafka topics that are missing, list all and exit"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
-    access_cli.add_commands(commands)
+    cli.add_commands(commands)
     cli.add_commands(commands)
     _add_replay(commands)
     return parser
@@ -178,8 +178,8 @@ def _topics(settings: Settings, _chosen: argparse.Namespace) -> int:
 def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     import asyncio
 
+    from cloud_ingest.access.registry import Registry
     from cloud_ingest.privacy.pseudonyms import pseudonyms
-    from cloud_ingest.registry import Registry
     from cloud_ingest.replay import Selection, replay
 
     selection = Selection(

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from cloud_ingest import API_VERSION
-from cloud_ingest.access import ANYONE, Caller
+from cloud_ingest.access.permissions import ANYONE, Caller
 from cloud_ingest.device_status import DeviceStatusGate, device_status
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.kafka.dead_letter import dead_letter

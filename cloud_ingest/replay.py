@@ -22,7 +22,15 @@ from uuid import UUID, uuid4, uuid5
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pydantic import Field, ValidationError
 
-from cloud_ingest.access import ANYONE, FOREIGN_DEVICE, FOREIGN_GATEWAY, FOREIGN_PATIENT, Caller, Scope
+from cloud_ingest.access.permissions import (
+    ANYONE,
+    FOREIGN_DEVICE,
+    FOREIGN_GATEWAY,
+    FOREIGN_PATIENT,
+    Caller,
+    Scope,
+)
+from cloud_ingest.access.registry import Registry
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
 from cloud_ingest.intake import Intake, Outcome, unflatten
@@ -30,7 +38,6 @@ from cloud_ingest.kafka.messages import ErrorValue
 from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
-from cloud_ingest.registry import Registry
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
 from vitals.topics import ERRORS

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest.access import Caller, Scope
+from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.alarm_register import Present
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.parts import Needs, TheParts, document_of, json_response

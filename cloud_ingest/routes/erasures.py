@@ -14,8 +14,8 @@ from psycopg2.extensions import connection
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest.access import Caller, Scope
-from cloud_ingest.audit import Action
+from cloud_ingest.access.audit import Action
+from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import erasure

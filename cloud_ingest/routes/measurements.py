@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from cloud_ingest.access import Caller, Scope
+from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingestion import Answer, Arrival, Ingestion
 from cloud_ingest.routes import documents as doc

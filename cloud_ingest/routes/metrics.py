@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from cloud_ingest.access import Scope
+from cloud_ingest.access.permissions import Scope
 from cloud_ingest.metrics.prometheus import CONTENT_TYPE, exposition, wants_prometheus
 from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 from vitals.topics import KAFKA_TOPICS

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from cloud_ingest.access import ANYONE, Caller, Scope
+from cloud_ingest.access.authorizer import Guard
+from cloud_ingest.access.permissions import ANYONE, Caller, Scope
 from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.errors import MalformedBody
-from cloud_ingest.guard import Guard
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import Questions

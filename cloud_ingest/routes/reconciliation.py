@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest.access import Scope
+from cloud_ingest.access.permissions import Scope
 from cloud_ingest.errors import DatabaseAway, SpoolUnavailable
 from cloud_ingest.kafka.record import utc_text
 from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response

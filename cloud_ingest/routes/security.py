@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
-from cloud_ingest.access import Scope
+from cloud_ingest.access.permissions import Scope
 from cloud_ingest.routes.oauth import TOKEN_PATH
 from cloud_ingest.routes.parts import Needs
 

@@ -15,10 +15,10 @@ from typing import Any
 import httpx
 import uvicorn
 
-from cloud_ingest.access import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.registry import Registry
 from cloud_ingest.app import create_app
 from cloud_ingest.connection import Connection
-from cloud_ingest.registry import Registry
 from cloud_ingest.server import listen, url_of
 from cloud_ingest.settings import Settings
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
-from cloud_ingest.registry import Registry
 from cloud_ingest.replay import Letter
 from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from cloud_ingest.access import ANYONE, FOREIGN_PATIENT
+from cloud_ingest.access.permissions import ANYONE, FOREIGN_PATIENT
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.intake import Intake, Outcome, unflatten

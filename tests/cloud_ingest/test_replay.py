@@ -13,12 +13,12 @@ from uuid import uuid4
 import pytest
 from kafka import KafkaProducer
 
-from cloud_ingest.access import ANYONE, Caller, Scope
+from cloud_ingest.access.permissions import ANYONE, Caller, Scope
+from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.record import utc_text
-from cloud_ingest.registry import Registry
 from cloud_ingest.replay import Letter, Selection, sender_of
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register

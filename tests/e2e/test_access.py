@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_ingest.registry import Registry
+from cloud_ingest.access.registry import Registry
 from edge_gateway.config import ApiConfig
 from edge_gateway.doctor import Verdict, examine
 from edge_gateway.outbox import Outbox

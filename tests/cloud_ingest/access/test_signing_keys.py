@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.signing_keys import SigningKeys
 
 START = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
 

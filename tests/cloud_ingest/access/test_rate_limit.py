@@ -1,6 +1,6 @@
 """The bucket's level at written-out moments; time is handed in."""
 
-from cloud_ingest.throttle import MAX_CLIENTS, Throttle
+from cloud_ingest.access.rate_limit import MAX_CLIENTS, Throttle
 
 
 def test_wait_until_a_debt_is_paid() -> None:

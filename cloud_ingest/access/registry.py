@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cloud_ingest.access import Scope
+from cloud_ingest.access.permissions import Scope
 from cloud_ingest.errors import InvalidSettings, NotRegistered
 from cloud_ingest.secret_file import create_secret, read_secret, reason_of, replace_secret
 from vitals.reading import Identifier, UtcTime, plainly

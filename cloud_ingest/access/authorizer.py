@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-from cloud_ingest.access import Caller, Scope
-from cloud_ingest.audit import Action, Audit
+from cloud_ingest.access.audit import Action, Audit
+from cloud_ingest.access.permissions import Caller, Scope
+from cloud_ingest.access.rate_limit import Throttle
+from cloud_ingest.access.registry import Registry
+from cloud_ingest.access.tokens import InvalidToken, Tokens
 from cloud_ingest.errors import Forbidden, NotAllowed, OAuthRefused, TooMany, Unauthorized
-from cloud_ingest.registry import Registry
-from cloud_ingest.throttle import Throttle
-from cloud_ingest.tokens import InvalidToken, Tokens
 
 FAILURES_BURST = 20
 FAILURES_PER_S = 0.2

@@ -16,11 +16,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from cloud_ingest.access import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.registry import Registry
+from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.postgres.migrations import migrate
-from cloud_ingest.registry import Registry
 from cloud_ingest.settings import Settings
-from cloud_ingest.signing_keys import SigningKeys
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.forgeries import confused, unsigned

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cloud_ingest.access import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.registry import Registry
 from cloud_ingest.errors import InvalidSettings, NotRegistered
-from cloud_ingest.registry import Registry
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import jwt
 
-from cloud_ingest.access import Scope
-from cloud_ingest.registry import Registration
-from cloud_ingest.signing_keys import LEEWAY_S, SigningKeys
+from cloud_ingest.access.permissions import Scope
+from cloud_ingest.access.registry import Registration
+from cloud_ingest.access.signing_keys import LEEWAY_S, SigningKeys
 from vitals.errors import KidjamoError
 
 ISSUER = "kidjamo-ingest"

@@ -6,10 +6,10 @@ import argparse
 import sys
 from typing import Any
 
-from cloud_ingest.access import GATEWAY_SCOPES, Scope
-from cloud_ingest.audit import Action, Audit
+from cloud_ingest.access.audit import Action, Audit
+from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.registry import AsBefore, Registration, Registry
 from cloud_ingest.errors import NotRegistered
-from cloud_ingest.registry import AsBefore, Registration, Registry
 from cloud_ingest.settings import Settings
 
 OK = 0
@@ -121,7 +121,7 @@ def _list(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 
 def _rotate(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.signing_keys import SigningKeys  # loads cryptography
+    from cloud_ingest.access.signing_keys import SigningKeys  # loads cryptography
 
     audit, keys = Audit(settings.audit_file), SigningKeys.of(settings)
     made = keys.make()
@@ -134,7 +134,7 @@ def _rotate(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 
 def _list_keys(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.signing_keys import SigningKeys  # loads cryptography
+    from cloud_ingest.access.signing_keys import SigningKeys  # loads cryptography
 
     for key in SigningKeys.of(settings).all():
         until = key.verifies_until

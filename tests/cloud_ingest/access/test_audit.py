@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud_ingest.audit import Action, Audit
+from cloud_ingest.access.audit import Action, Audit
 from cloud_ingest.errors import InvalidSettings
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
-from cloud_ingest.registry import Registry
 from tests.cloud_ingest.running import NOWHERE, environment
 
 

@@ -15,10 +15,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from cloud_ingest.access import GATEWAY_SCOPES, Scope
-from cloud_ingest.registry import Registration, Registry
-from cloud_ingest.signing_keys import SigningKeys
-from cloud_ingest.tokens import InvalidToken, Tokens
+from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
+from cloud_ingest.access.registry import Registration, Registry
+from cloud_ingest.access.signing_keys import SigningKeys
+from cloud_ingest.access.tokens import InvalidToken, Tokens
 from tests.cloud_ingest.forgeries import b64, confused, unsigned
 
 Forge = Callable[..., str]

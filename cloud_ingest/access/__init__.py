@@ -1,0 +1,1 @@
+"""Who may call the API: gateways, tokens, permissions, rate limits and the audit log."""

@@ -23,7 +23,8 @@ from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
 from cloud_ingest.alarm_register import AlarmRegister
-from cloud_ingest.delivery import Delivery
+from cloud_ingest.delivery.delivery import Delivery
+from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
 from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
@@ -52,7 +53,6 @@ from cloud_ingest.routes.parts import Parts, refusal
 from cloud_ingest.routes.security import secured
 from cloud_ingest.same_machine import SameMachine
 from cloud_ingest.settings import Settings
-from cloud_ingest.spool import Spool
 from vitals.reading import plainly
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import Caller
-from cloud_ingest.delivery import Delivery
+from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.errors import BodyTooLarge, NotAllowed
 from cloud_ingest.intake import Intake, Outcome
 from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway, original_of

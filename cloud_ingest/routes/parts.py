@@ -17,12 +17,12 @@ from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import ANYONE, Caller, Scope
 from cloud_ingest.alarm_register import AlarmRegister
 from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
+from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingestion import Answer, Ingestion
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import Questions
 from cloud_ingest.settings import Settings
-from cloud_ingest.spool import Spool
 from vitals.errors import InvalidReading
 from vitals.reading import invalid_reading, parse_json
 

@@ -17,10 +17,10 @@ import pytest
 
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
+from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.replay import Letter
 from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings
-from cloud_ingest.spool import Spool
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register, wait_until
 from tests.cloud_ingest.samples import reading

@@ -12,11 +12,11 @@ from confluent_kafka import KafkaError
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
-from cloud_ingest.delivery import Delivery
+from cloud_ingest.delivery.delivery import Delivery
+from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.producer import Publisher, Ticket
 from cloud_ingest.kafka.record import Record
-from cloud_ingest.spool import Spool
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading

@@ -23,12 +23,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import compress, islice
 
+from cloud_ingest.delivery.accounting import Ledger, Reconciliation
+from cloud_ingest.delivery.spool import Spool, Spooled
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
 from cloud_ingest.kafka.producer import DELIVERY_TIMEOUT_S, Publisher, Ticket
 from cloud_ingest.kafka.record import Lane, Record, Store
 from cloud_ingest.metrics.probes import FRESH_S
-from cloud_ingest.reconciliation import Ledger, Reconciliation
-from cloud_ingest.spool import Spool, Spooled
 
 log = logging.getLogger(__name__)
 

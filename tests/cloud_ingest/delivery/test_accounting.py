@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from cloud_ingest.delivery import Delivery
+from cloud_ingest.delivery.accounting import Ledger
+from cloud_ingest.delivery.delivery import Delivery
+from cloud_ingest.delivery.spool import Spool, SpoolState
 from cloud_ingest.errors import NotDurable
 from cloud_ingest.kafka.producer import Publisher, Ticket
 from cloud_ingest.kafka.record import Record
-from cloud_ingest.reconciliation import Ledger
-from cloud_ingest.spool import Spool, SpoolState
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until

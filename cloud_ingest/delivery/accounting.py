@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cloud_ingest.spool import SpoolState
+from cloud_ingest.delivery.spool import SpoolState
 
 
 @dataclass

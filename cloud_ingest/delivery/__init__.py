@@ -1,0 +1,1 @@
+"""Durable delivery: to Kafka, else to the spool, with every reading accounted for."""

@@ -22,7 +22,7 @@ from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
-from cloud_ingest.alarm_register import AlarmRegister
+from cloud_ingest.alarms.queries import AlarmRegister
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.device_status import DeviceStatusGate

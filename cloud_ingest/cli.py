@@ -151,7 +151,7 @@ def _recorder(settings: Settings, _chosen: argparse.Namespace) -> int:
 def _alarms(settings: Settings, _chosen: argparse.Namespace) -> int:
     import asyncio
 
-    from cloud_ingest.alarms import watch
+    from cloud_ingest.alarms.process import watch
 
     asyncio.run(watch(settings, _stop_on_signals()))
     return OK

@@ -1,6 +1,6 @@
 """The sign of life a gateway sends the cloud: whom it watches, and whether it can tell anybody.
 
-The cloud takes a child as covered by its gateway for as long as these say so; see `cloud_ingest.cover`.
+The cloud takes a child as covered by its gateway for as long as these say so; see `cloud_ingest.alarms.coverage`.
 """
 
 from __future__ import annotations

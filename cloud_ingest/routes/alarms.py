@@ -10,10 +10,10 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Caller, Scope
-from cloud_ingest.alarm_register import Present
+from cloud_ingest.alarms.coordinator import Child
+from cloud_ingest.alarms.queries import Present
 from cloud_ingest.routes import documents as doc
 from cloud_ingest.routes.parts import Needs, TheParts, document_of, json_response
-from cloud_ingest.ward import Child
 from vitals.conditions import ConditionKind, Priority, Standing
 from vitals.episodes import Episode
 from vitals.notices import Group

@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import ANYONE, Caller, Scope
-from cloud_ingest.alarm_register import AlarmRegister
+from cloud_ingest.alarms.queries import AlarmRegister
 from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.errors import MalformedBody

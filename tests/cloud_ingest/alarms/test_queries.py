@@ -15,7 +15,7 @@ import httpx
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.alarm_register import AlarmRegister
+from cloud_ingest.alarms.queries import AlarmRegister
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest import alarm_book
-from cloud_ingest.alarm_book import AlarmBook
+from cloud_ingest.alarms import repository
+from cloud_ingest.alarms.repository import AlarmBook
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
 
@@ -29,7 +29,7 @@ def test_time_of_an_acknowledgement_is_by_the_clock_of_who_applies_it(
             "INSERT INTO alarm_acknowledgements (condition, by, at)"
             " VALUES ('KAFKA_DOWN:', 'Fatou', now() - interval '90 seconds')"
         )
-    monkeypatch.setattr(alarm_book, "datetime", AheadByAnHour)
+    monkeypatch.setattr(repository, "datetime", AheadByAnHour)
     book = AlarmBook(Settings.from_environment(dsn.env()))
     (made,) = book.recall().new
     book.close()

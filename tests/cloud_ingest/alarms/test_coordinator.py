@@ -9,11 +9,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from cloud_ingest import ward
-from cloud_ingest.acknowledgement import Acknowledgement
-from cloud_ingest.alarms import of_service
+from cloud_ingest.alarms import coordinator
+from cloud_ingest.alarms.acknowledgement import Acknowledgement
+from cloud_ingest.alarms.coordinator import CHILD, GATEWAY, SERVICE_KEY, Ward
+from cloud_ingest.alarms.process import of_service
 from cloud_ingest.privacy.identities import Identities
-from cloud_ingest.ward import CHILD, GATEWAY, SERVICE_KEY, Ward
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase
 from vitals.heartbeat import Heartbeat, OpenEpisode
@@ -400,7 +400,7 @@ def test_identity_that_a_sender_uses_for_two_readings_hides_neither() -> None:
 
 
 def test_only_so_many_readings_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ward, "_REMEMBERED", 2)
+    monkeypatch.setattr(coordinator, "_REMEMBERED", 2)
     night = Night()
     readings = [a_reading(night, spo2_pct=85.0) for _ in range(3)]
     for each in (*readings, readings[2], readings[0]):

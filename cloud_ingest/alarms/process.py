@@ -20,18 +20,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from importlib import import_module
 
-from cloud_ingest.alarm_book import AlarmBook, Notification, Position
-from cloud_ingest.alarm_feed import Feed, Heard, Observation
-from cloud_ingest.alarm_keeper import Keeper
-from cloud_ingest.alarm_standby import stand_by
-from cloud_ingest.contacts import Contact, load_contacts
+from cloud_ingest.alarms.consumer import Feed, Heard, Observation
+from cloud_ingest.alarms.contacts import Contact, load_contacts
+from cloud_ingest.alarms.coordinator import Ward
+from cloud_ingest.alarms.persister import Keeper
+from cloud_ingest.alarms.repository import AlarmBook, Notification, Position
+from cloud_ingest.alarms.standby import stand_by
 from cloud_ingest.errors import TakenOver
 from cloud_ingest.kafka.admin import KafkaProbe
 from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
-from cloud_ingest.ward import Ward
 from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.desk import THREADS, Desk
 from vitals.topics import ALERTS

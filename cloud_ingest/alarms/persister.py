@@ -16,11 +16,11 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-from cloud_ingest.acknowledgement import Acknowledgement
-from cloud_ingest.alarm_book import AlarmBook, Entry, Kept, Notification, Position, Told
+from cloud_ingest.alarms.acknowledgement import Acknowledgement
+from cloud_ingest.alarms.coordinator import SERVICE_KEY, Ward
+from cloud_ingest.alarms.repository import AlarmBook, Entry, Kept, Notification, Position, Told
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.privacy.identities import IdentitiesChanged
-from cloud_ingest.ward import SERVICE_KEY, Ward
 from vitals.message import Message
 
 log = logging.getLogger(__name__)

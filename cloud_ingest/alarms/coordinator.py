@@ -13,8 +13,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from cloud_ingest.acknowledgement import Acknowledgement
-from cloud_ingest.cover import Gateway, Gateways, Hearing, is_last_resort, silence_records
+from cloud_ingest.alarms.acknowledgement import Acknowledgement
+from cloud_ingest.alarms.coverage import Gateway, Gateways, Hearing, is_last_resort, silence_records
 from cloud_ingest.privacy.identities import Identities
 from vitals import message
 from vitals.conditions import Condition, ConditionKind, Conditions, Priority, no_data

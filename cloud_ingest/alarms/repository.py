@@ -18,13 +18,13 @@ import psycopg2
 from psycopg2.extensions import connection, cursor
 from psycopg2.extras import execute_values
 
-from cloud_ingest.acknowledgement import COLUMNS, Acknowledgement, of_row
+from cloud_ingest.alarms.acknowledgement import COLUMNS, Acknowledgement, of_row
+from cloud_ingest.alarms.coordinator import Key
 from cloud_ingest.errors import DatabaseAway, TakenOver
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import identities
 from cloud_ingest.privacy.identities import Identities, IdentitiesChanged
 from cloud_ingest.settings import Settings
-from cloud_ingest.ward import Key
 from vitals.desk import TRIED_FOR_S
 from vitals.message import Message
 

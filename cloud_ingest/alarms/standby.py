@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 
-from cloud_ingest.alarm_book import AlarmBook
+from cloud_ingest.alarms.repository import AlarmBook
 from cloud_ingest.errors import DatabaseAway
 
 log = logging.getLogger(__name__)

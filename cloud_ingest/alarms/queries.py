@@ -11,13 +11,13 @@ from uuid import UUID
 import psycopg2
 from psycopg2.extensions import connection, cursor
 
-from cloud_ingest.acknowledgement import COLUMNS, Acknowledgement, of_row
-from cloud_ingest.cover import Gateway
+from cloud_ingest.alarms.acknowledgement import COLUMNS, Acknowledgement, of_row
+from cloud_ingest.alarms.coordinator import CHILD, GATEWAY, SERVICE, Child
+from cloud_ingest.alarms.coverage import Gateway
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import Questions, connect
 from cloud_ingest.settings import Settings
-from cloud_ingest.ward import CHILD, GATEWAY, SERVICE, Child
 from vitals.conditions import Conditions
 from vitals.notices import Group
 

@@ -9,9 +9,9 @@ from threading import Event
 
 import pytest
 
-from cloud_ingest.alarms import Alarms
+from cloud_ingest.alarms.contacts import Contact, load_contacts
+from cloud_ingest.alarms.process import Alarms
 from cloud_ingest.cli import main
-from cloud_ingest.contacts import Contact, load_contacts
 from cloud_ingest.errors import InvalidSettings
 from tests.cloud_ingest.running import NOWHERE, environment
 from tests.web_service import Service, hanging_service

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from cloud_ingest.alarm_book import AlarmBook
-from cloud_ingest.alarm_standby import Owner
+from cloud_ingest.alarms.repository import AlarmBook
+from cloud_ingest.alarms.standby import Owner
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn

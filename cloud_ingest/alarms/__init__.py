@@ -1,0 +1,1 @@
+"""Alarms raised by the cloud for patients whose gateway cannot."""

@@ -37,7 +37,7 @@ from cloud_ingest.metrics.csv_log import MetricsCsv
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import DatabaseProbe
 from cloud_ingest.privacy.pseudonyms import Pseudonyms, pseudonyms
-from cloud_ingest.recorder_view import RecorderView
+from cloud_ingest.recorder.status import RecorderView
 from cloud_ingest.routes import (
     alarms,
     erasures,

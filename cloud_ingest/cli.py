@@ -142,7 +142,7 @@ def _serve(settings: Settings, _chosen: argparse.Namespace) -> int:
 
 
 def _recorder(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.recorder import Recorder
+    from cloud_ingest.recorder.recorder import Recorder
 
     Recorder(settings, _stop_on_signals()).run()
     return OK

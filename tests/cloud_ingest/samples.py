@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from cloud_ingest.rows import Row, Table, row_of
+from cloud_ingest.recorder.row_mapping import Row, Table, row_of
 
 NORMAL: dict[str, Any] = {
     "patient_id": "patient-001-ss",

@@ -13,15 +13,15 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.admission import admitted
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotErased
 from cloud_ingest.privacy import erasure, patient_tables
-from cloud_ingest.rows import TABLES, error_row
+from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.row_mapping import TABLES, error_row
 from deploy.local.postgres import Dsn, PostgresServer
+from tests.cloud_ingest.recorder.test_recorder import value
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import a_row
-from tests.cloud_ingest.test_recorder import value
 from vitals.topics import ERRORS, MEASUREMENTS
 
 AWA, BINTA = "p1_" + "a" * 32, "p1_" + "b" * 32

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.admission import admitted
 from cloud_ingest.cli import main
 from cloud_ingest.privacy import erasure, key_rotation, patient_tables
-from cloud_ingest.rows import TABLES
+from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.row_mapping import TABLES
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.privacy.test_erasure import fill, keeper, run
+from tests.cloud_ingest.recorder.test_recorder import value
 from tests.cloud_ingest.samples import a_row
-from tests.cloud_ingest.test_recorder import value
 from vitals.pseudonym import Pseudonymiser
 from vitals.topics import MEASUREMENTS
 

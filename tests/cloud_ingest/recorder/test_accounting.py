@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from psycopg2.extensions import connection, cursor
 
 from cloud_ingest.kafka.admin import Place
-from cloud_ingest.recorder_books import Ends, Position, enter, next_offsets, totals
+from cloud_ingest.recorder.accounting import Ends, Position, enter, next_offsets, totals
 from deploy.local.postgres import Dsn
 from vitals.topics import MEASUREMENTS
 

@@ -11,13 +11,13 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.admission import admitted
-from cloud_ingest.partitions import Partitions, first_of_month, own_month
-from cloud_ingest.rows import TABLES, Row, Table
+from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.partitions import Partitions, first_of_month, own_month
+from cloud_ingest.recorder.row_mapping import TABLES, Row, Table
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
+from tests.cloud_ingest.recorder.test_recorder import value
 from tests.cloud_ingest.samples import a_row
-from tests.cloud_ingest.test_recorder import value
 from vitals.topics import MEASUREMENTS
 
 TABLE = TABLES[MEASUREMENTS]

@@ -22,8 +22,8 @@ from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
+from tests.cloud_ingest.recorder.test_recorder import count, rows, value
 from tests.cloud_ingest.running import wait_until
-from tests.cloud_ingest.test_recorder import count, rows, value
 from vitals.topics import ALERTS, MEASUREMENTS
 
 

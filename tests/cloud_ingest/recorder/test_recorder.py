@@ -17,8 +17,8 @@ from kafka import KafkaProducer
 
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.postgres.migrations import migrate
-from cloud_ingest.recorder import Recorder
-from cloud_ingest.recorder_view import RecorderView
+from cloud_ingest.recorder.recorder import Recorder
+from cloud_ingest.recorder.status import RecorderView
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer

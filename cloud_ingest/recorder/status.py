@@ -10,7 +10,7 @@ import psycopg2
 from cloud_ingest.errors import KafkaAway
 from cloud_ingest.kafka.admin import admin_client, end_offsets
 from cloud_ingest.postgres.connection import connect
-from cloud_ingest.recorder_books import next_offsets, totals
+from cloud_ingest.recorder.accounting import next_offsets, totals
 from cloud_ingest.settings import Settings
 
 TIMEOUT_S = 2.0

@@ -6,7 +6,7 @@ from kafka import KafkaProducer
 from psycopg2.extensions import connection
 
 from cloud_ingest.kafka.admin import admin_client, create_topics
-from cloud_ingest.recorder_view import RecorderView
+from cloud_ingest.recorder.status import RecorderView
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn

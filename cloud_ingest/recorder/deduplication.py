@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from psycopg2.extensions import cursor
 
 from cloud_ingest.privacy import identities
-from cloud_ingest.rows import Row, Table
+from cloud_ingest.recorder.row_mapping import Row, Table
 
 _STORED = """
 SET LOCAL enable_seqscan = off;

@@ -22,16 +22,16 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from psycopg2.extensions import connection, cursor
 from psycopg2.extras import execute_values
 
-from cloud_ingest.admission import admitted
 from cloud_ingest.errors import DatabaseAway, KafkaAway, NotDurable
 from cloud_ingest.kafka.admin import Place, admin_client, create_topics, end_offsets
 from cloud_ingest.kafka.dead_letter import dead_letter
 from cloud_ingest.kafka.producer import producer_settings
-from cloud_ingest.partitions import Partitions
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.postgres.migrations import migrate
-from cloud_ingest.recorder_books import Position, enter
-from cloud_ingest.rows import TABLES, Row, Table, error_row, row_of
+from cloud_ingest.recorder.accounting import Position, enter
+from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.partitions import Partitions
+from cloud_ingest.recorder.row_mapping import TABLES, Row, Table, error_row, row_of
 from cloud_ingest.settings import Settings
 from vitals.errors import InvalidReading
 from vitals.pseudonym import ClearIdentifiers

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg2
 from psycopg2.extensions import connection
 
-from cloud_ingest.rows import TABLES, Row, Table
+from cloud_ingest.recorder.row_mapping import TABLES, Row, Table
 
 log = logging.getLogger(__name__)
 

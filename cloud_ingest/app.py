@@ -25,11 +25,11 @@ from cloud_ingest.access.tokens import Tokens
 from cloud_ingest.alarms.queries import AlarmRegister
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
 from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
-from cloud_ingest.ingestion import Ingestion
-from cloud_ingest.intake import Intake
+from cloud_ingest.ingest.device_status import DeviceStatusGate
+from cloud_ingest.ingest.processor import Intake
+from cloud_ingest.ingest.service import Ingestion
 from cloud_ingest.kafka.admin import KafkaProbe
 from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.metrics.counters import Metrics

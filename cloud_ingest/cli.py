@@ -179,8 +179,8 @@ def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     import asyncio
 
     from cloud_ingest.access.registry import Registry
+    from cloud_ingest.ingest.replay import Selection, replay
     from cloud_ingest.privacy.pseudonyms import pseudonyms
-    from cloud_ingest.replay import Selection, replay
 
     selection = Selection(
         chosen.since, chosen.until, chosen.reason, chosen.source, frozenset(chosen.error_id)

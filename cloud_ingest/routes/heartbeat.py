@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from cloud_ingest.errors import DatabaseAway, NotAllowed
-from cloud_ingest.ingestion import Arrival
+from cloud_ingest.ingest.service import Arrival
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
 from cloud_ingest.routes import documents as doc

@@ -19,7 +19,7 @@ from cloud_ingest.alarms.queries import AlarmRegister
 from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.errors import MalformedBody
-from cloud_ingest.ingestion import Answer, Ingestion
+from cloud_ingest.ingest.service import Answer, Ingestion
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import Questions
 from cloud_ingest.settings import Settings

@@ -18,7 +18,7 @@ import pytest
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.replay import Letter
+from cloud_ingest.ingest.replay import Letter
 from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
@@ -111,7 +111,7 @@ def test_interrupted_replay_reads_no_further(
         pytest.fail("reads on")
         yield
 
-    monkeypatch.setattr("cloud_ingest.replay._letters", letters)
+    monkeypatch.setattr("cloud_ingest.ingest.replay._letters", letters)
     outside(**environment(tmp_path, NOWHERE))
     assert main(["replay-errors", "--dry-run"]) == 130
 

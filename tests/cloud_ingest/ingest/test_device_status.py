@@ -2,8 +2,8 @@ from uuid import UUID
 
 import pytest
 
-from cloud_ingest import device_status
-from cloud_ingest.device_status import DeviceStatusGate
+from cloud_ingest.ingest import device_status
+from cloud_ingest.ingest.device_status import DeviceStatusGate
 from tests.cloud_ingest.samples import reading
 from vitals.reading import Reading, parse_reading
 

@@ -15,7 +15,7 @@ from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import Caller
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.errors import BodyTooLarge, NotAllowed
-from cloud_ingest.intake import Intake, Outcome
+from cloud_ingest.ingest.processor import Intake, Outcome
 from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway, original_of
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.counters import Metrics

@@ -9,9 +9,9 @@ from uuid import UUID
 import pytest
 
 from cloud_ingest.access.permissions import ANYONE, FOREIGN_PATIENT
-from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import NotAllowed
-from cloud_ingest.intake import Intake, Outcome, unflatten
+from cloud_ingest.ingest.device_status import DeviceStatusGate
+from cloud_ingest.ingest.processor import Intake, Outcome, unflatten
 from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from vitals.errors import InvalidReading

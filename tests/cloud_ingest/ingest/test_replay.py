@@ -17,9 +17,9 @@ from cloud_ingest.access.permissions import ANYONE, Caller, Scope
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotAllowed
+from cloud_ingest.ingest.replay import Letter, Selection, sender_of
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.record import utc_text
-from cloud_ingest.replay import Letter, Selection, sender_of
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
@@ -158,7 +158,7 @@ def test_replay_without_kafka_ends_with_1(
     settings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
-    monkeypatch.setattr("cloud_ingest.replay.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("cloud_ingest.ingest.replay.TIMEOUT_S", 0.5)
     assert main(["replay-errors"]) == 1
     assert "kidjamo-iot-errors" in capsys.readouterr().err
 

@@ -31,9 +31,9 @@ from cloud_ingest.access.permissions import (
     Scope,
 )
 from cloud_ingest.access.registry import Registry
-from cloud_ingest.device_status import DeviceStatusGate
 from cloud_ingest.errors import KafkaAway, NotDurable
-from cloud_ingest.intake import Intake, Outcome, unflatten
+from cloud_ingest.ingest.device_status import DeviceStatusGate
+from cloud_ingest.ingest.processor import Intake, Outcome, unflatten
 from cloud_ingest.kafka.messages import ErrorValue
 from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import utc_text

@@ -18,12 +18,12 @@ from pydantic_core import to_json
 
 from cloud_ingest import API_VERSION
 from cloud_ingest.access.permissions import ANYONE, Caller
-from cloud_ingest.device_status import DeviceStatusGate, device_status
 from cloud_ingest.errors import NotAllowed
+from cloud_ingest.ingest.device_status import DeviceStatusGate, device_status
+from cloud_ingest.ingest.partial_batch import Unreadable
 from cloud_ingest.kafka.dead_letter import dead_letter
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
-from cloud_ingest.torn_batch import Unreadable
 from vitals import rules
 from vitals.errors import InvalidReading
 from vitals.limits import FUTURE_TOLERANCE_S, VITALS

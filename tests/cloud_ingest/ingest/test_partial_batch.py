@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud_ingest.torn_batch import Unreadable, readings_of
+from cloud_ingest.ingest.partial_batch import Unreadable, readings_of
 from vitals.reading import parse_json
 
 GOOD = b'{"a": ["]", "\\"}", {}]}'

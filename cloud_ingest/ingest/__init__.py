@@ -1,0 +1,1 @@
+"""What happens to a request's readings: validation, pseudonyms, rules and delivery."""

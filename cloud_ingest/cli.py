@@ -136,7 +136,7 @@ def _moment(text: str) -> datetime:
 
 
 def _serve(settings: Settings, _chosen: argparse.Namespace) -> int:
-    from cloud_ingest.server import serve
+    from cloud_ingest.api.server import serve
 
     return OK if serve(settings) else FAILURE
 

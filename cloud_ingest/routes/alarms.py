@@ -12,7 +12,7 @@ from starlette.responses import Response
 from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.alarms.coordinator import Child
 from cloud_ingest.alarms.queries import Present
-from cloud_ingest.routes import documents as doc
+from cloud_ingest.api import schemas as doc
 from cloud_ingest.routes.parts import Needs, TheParts, document_of, json_response
 from vitals.conditions import ConditionKind, Priority, Standing
 from vitals.episodes import Episode

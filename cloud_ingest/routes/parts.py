@@ -16,7 +16,7 @@ from starlette.responses import Response
 from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import ANYONE, Caller, Scope
 from cloud_ingest.alarms.queries import AlarmRegister
-from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
+from cloud_ingest.api.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingest.service import Answer, Ingestion

@@ -17,9 +17,9 @@ import uvicorn
 
 from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
 from cloud_ingest.access.registry import Registry
-from cloud_ingest.app import create_app
-from cloud_ingest.connection import Connection
-from cloud_ingest.server import listen, url_of
+from cloud_ingest.api.app import create_app
+from cloud_ingest.api.http_protocol import Connection
+from cloud_ingest.api.server import listen, url_of
 from cloud_ingest.settings import Settings
 
 NOWHERE = "127.0.0.1:1"

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from cloud_ingest.access.registry import Registry
+from cloud_ingest.api.server import listen
 from cloud_ingest.cli import main
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.ingest.replay import Letter
-from cloud_ingest.server import listen
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register, wait_until
@@ -97,7 +97,7 @@ def test_interrupted_while_it_loads_ends_with_130(
     def pressed(_settings: Settings) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cloud_ingest.server.serve", pressed)
+    monkeypatch.setattr("cloud_ingest.api.server.serve", pressed)
     assert main(["serve"]) == 130
     loaded = "import sys, cloud_ingest.cli; print('pydantic' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"

@@ -12,11 +12,11 @@ from types import FrameType
 
 import uvicorn
 
-from cloud_ingest.app import create_app
-from cloud_ingest.connection import Connection
+from cloud_ingest.api.app import create_app
+from cloud_ingest.api.http_protocol import Connection
+from cloud_ingest.api.tls import server_context
 from cloud_ingest.errors import PortBusy
 from cloud_ingest.settings import Settings
-from cloud_ingest.tls import server_context
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cloud_ingest import connection, entrance
+from cloud_ingest import entrance
+from cloud_ingest.api import http_protocol
 from cloud_ingest.entrance import Entrance
 from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment
 from tests.cloud_ingest.samples import reading
@@ -24,7 +25,7 @@ WHOLE = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 @pytest.fixture
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]:
-    monkeypatch.setattr(connection, "HEAD_WITHIN_S", 0.5)
+    monkeypatch.setattr(http_protocol, "HEAD_WITHIN_S", 0.5)
     with RunningApi(environment(tmp_path, NOWHERE)) as running:
         yield running
 
@@ -38,7 +39,7 @@ def to(url: httpx.URL | str) -> socket.socket:
 
 def until_closed(connection: socket.socket) -> bytes:
     received = b""
-    while chunk := connection.recv(65536):
+    while chunk := http_protocol.recv(65536):
         received += chunk
     return received
 

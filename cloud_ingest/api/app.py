@@ -23,6 +23,8 @@ from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
 from cloud_ingest.alarms.queries import AlarmRegister
+from cloud_ingest.api.openapi import secured
+from cloud_ingest.api.schemas import component_schemas
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
@@ -48,9 +50,7 @@ from cloud_ingest.routes import (
     oauth,
     reconciliation,
 )
-from cloud_ingest.routes.documents import component_schemas
 from cloud_ingest.routes.parts import Parts, refusal
-from cloud_ingest.routes.security import secured
 from cloud_ingest.same_machine import SameMachine
 from cloud_ingest.settings import Settings
 from vitals.reading import plainly

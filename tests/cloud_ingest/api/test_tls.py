@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cloud_ingest.api.tls import server_context
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.settings import Settings
-from cloud_ingest.tls import server_context
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment
 from tests.edge_gateway.secure_broker import make_certificates
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 import pytest
 import zstandard
 
-from cloud_ingest.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
+from cloud_ingest.api.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.errors import BodyTooLarge, MalformedBody, UnknownEncoding
 
 TEXT = b'{"patient_id": "patient-001-ss"}'

@@ -1,0 +1,1 @@
+"""The HTTP API: application, server, middleware and routes."""

@@ -79,8 +79,8 @@ def _drop_unwritten() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from cloud_ingest.access import cli
-    from cloud_ingest.privacy import cli
+    from cloud_ingest.access import cli as access_cli
+    from cloud_ingest.privacy import cli as privacy_cli
 
     parser = argparse.ArgumentParser(
         prog="kidjamo-ingest",
@@ -106,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
         ("topics", _topics, "create the Kafka topics that are missing, list all and exit"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
-    cli.add_commands(commands)
-    cli.add_commands(commands)
+    access_cli.add_commands(commands)
+    privacy_cli.add_commands(commands)
     _add_replay(commands)
     return parser
 

@@ -1,6 +1,7 @@
 """The sign of life a gateway sends the cloud: whom it watches, and whether it can tell anybody.
 
-The cloud takes a child as covered by its gateway for as long as these say so; see `cloud_ingest.alarms.coverage`.
+The cloud treats a child as covered by its gateway while these heartbeats say so; see
+`cloud_ingest.alarms.coverage`.
 """
 
 from __future__ import annotations

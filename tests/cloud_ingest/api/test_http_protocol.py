@@ -39,7 +39,7 @@ def to(url: httpx.URL | str) -> socket.socket:
 
 def until_closed(connection: socket.socket) -> bytes:
     received = b""
-    while chunk := http_protocol.recv(65536):
+    while chunk := connection.recv(65536):
         received += chunk
     return received
 

@@ -23,11 +23,23 @@ from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
 from cloud_ingest.alarms.queries import AlarmRegister
+from cloud_ingest.api.dependencies import Parts, refusal
+from cloud_ingest.api.middleware import RETRY_AFTER_S, Entrance
 from cloud_ingest.api.openapi import secured
+from cloud_ingest.api.routes import (
+    alarms,
+    erasures,
+    health,
+    heartbeat,
+    measurements,
+    metrics,
+    oauth,
+    reconciliation,
+)
+from cloud_ingest.api.same_machine import SameMachine
 from cloud_ingest.api.schemas import component_schemas
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.entrance import RETRY_AFTER_S, Entrance
 from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
 from cloud_ingest.ingest.device_status import DeviceStatusGate
 from cloud_ingest.ingest.processor import Intake
@@ -40,18 +52,6 @@ from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import DatabaseProbe
 from cloud_ingest.privacy.pseudonyms import Pseudonyms, pseudonyms
 from cloud_ingest.recorder.status import RecorderView
-from cloud_ingest.routes import (
-    alarms,
-    erasures,
-    health,
-    heartbeat,
-    measurements,
-    metrics,
-    oauth,
-    reconciliation,
-)
-from cloud_ingest.routes.parts import Parts, refusal
-from cloud_ingest.same_machine import SameMachine
 from cloud_ingest.settings import Settings
 from vitals.reading import plainly
 

@@ -9,8 +9,8 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute
 
 from cloud_ingest.access.permissions import Scope
-from cloud_ingest.routes.oauth import TOKEN_PATH
-from cloud_ingest.routes.parts import Needs
+from cloud_ingest.api.dependencies import Needs
+from cloud_ingest.api.routes.oauth import TOKEN_PATH
 
 SCHEME = "gateway"
 _MEANING = {

@@ -13,9 +13,8 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from cloud_ingest import entrance
-from cloud_ingest.api import http_protocol
-from cloud_ingest.entrance import Entrance
+from cloud_ingest.api import http_protocol, middleware
+from cloud_ingest.api.middleware import Entrance
 from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment
 from tests.cloud_ingest.samples import reading
 
@@ -89,7 +88,7 @@ def test_hundreds_of_idle_connections_take_nobodys_place(tmp_path: Path) -> None
 async def test_more_requests_than_can_be_worked_on_are_told_when_to_come_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(entrance, "MOST", 1)
+    monkeypatch.setattr(middleware, "MOST", 1)
     done = asyncio.Event()
 
     async def slow(scope: Scope, receive: Receive, send: Send) -> None:

@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Scope
+from cloud_ingest.api.dependencies import Needs, Parts, TheParts, json_response
 from cloud_ingest.errors import DatabaseAway, SpoolUnavailable
 from cloud_ingest.kafka.record import utc_text
-from cloud_ingest.routes.parts import Needs, Parts, TheParts, json_response
 
 router = APIRouter(dependencies=[Depends(Needs(Scope.METRICS_READ))], tags=["operation"])
 

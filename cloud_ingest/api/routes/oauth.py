@@ -11,8 +11,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from cloud_ingest.api.dependencies import address_of, json_response, parts_of, raw_body_of
 from cloud_ingest.errors import OAuthRefused
-from cloud_ingest.routes.parts import address_of, json_response, parts_of, raw_body_of
 
 MAX_FORM = 16 * 2**10
 TOKEN_PATH = "/oauth/token"

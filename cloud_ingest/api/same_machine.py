@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from cloud_ingest.routes.parts import refusal
+from cloud_ingest.api.dependencies import refusal
 from cloud_ingest.settings import is_loopback
 
 _REASON = "without authentication the API answers this machine only"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cloud_ingest.routes.parts import refusal
+from cloud_ingest.api.dependencies import refusal
 
 MOST = 512
 """Requests under way; `/health` does not count, for it must answer when all else is busy."""

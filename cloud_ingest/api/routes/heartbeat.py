@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from cloud_ingest.api import schemas as doc
+from cloud_ingest.api.dependencies import Parts, TheParts, document_of, json_response, refusal
+from cloud_ingest.api.routes.measurements import ReadingsWriter
 from cloud_ingest.errors import DatabaseAway, NotAllowed
 from cloud_ingest.ingest.service import Arrival
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
-from cloud_ingest.routes.measurements import ReadingsWriter
-from cloud_ingest.routes.parts import Parts, TheParts, document_of, json_response, refusal
 from vitals.heartbeat import KIND, Acknowledged, Heartbeat
 from vitals.topics import DEVICE_STATUS
 

@@ -23,9 +23,10 @@ from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
 from cloud_ingest.alarms.queries import AlarmRegister
-from cloud_ingest.api.dependencies import Parts, refusal
-from cloud_ingest.api.middleware import RETRY_AFTER_S, Entrance
+from cloud_ingest.api.dependencies import Parts
+from cloud_ingest.api.middleware import RETRY_AFTER_S, Entrance, SameMachine
 from cloud_ingest.api.openapi import secured
+from cloud_ingest.api.responses import refusal
 from cloud_ingest.api.routes import (
     alarms,
     erasures,
@@ -36,7 +37,6 @@ from cloud_ingest.api.routes import (
     oauth,
     reconciliation,
 )
-from cloud_ingest.api.same_machine import SameMachine
 from cloud_ingest.api.schemas import component_schemas
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool

@@ -10,8 +10,6 @@ from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends, HTTPException, Request
 from pydantic import BaseModel, ValidationError
-from pydantic_core import to_json
-from starlette.responses import Response
 
 from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import ANYONE, Caller, Scope
@@ -19,7 +17,7 @@ from cloud_ingest.alarms.queries import AlarmRegister
 from cloud_ingest.api.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.errors import MalformedBody
-from cloud_ingest.ingest.service import Answer, Ingestion
+from cloud_ingest.ingest.service import Ingestion
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import Questions
 from cloud_ingest.settings import Settings
@@ -132,20 +130,3 @@ async def document_of(request: Request, caller: Caller, model: type[Model]) -> M
     except ValidationError as error:
         found = invalid_reading(error)
         raise MalformedBody(found.reason, body, found.field) from None
-
-
-def answer_of(answer: Answer) -> Response:
-    """An answer as JSON."""
-    return json_response(answer.document, answer.status)
-
-
-def json_response(document: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Compact JSON in UTF-8."""
-    return Response(to_json(document), status, headers, "application/json")
-
-
-def refusal(
-    status: int, code: str, reason: str, headers: dict[str, str] | None = None, field: str = ""
-) -> Response:
-    """The one form in which everything is refused."""
-    return json_response({"error": code, "field": field, "reason": reason}, status, headers)

@@ -13,7 +13,8 @@ from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.alarms.coordinator import Child
 from cloud_ingest.alarms.queries import Present
 from cloud_ingest.api import schemas as doc
-from cloud_ingest.api.dependencies import Needs, TheParts, document_of, json_response
+from cloud_ingest.api.dependencies import Needs, TheParts, document_of
+from cloud_ingest.api.responses import json_response
 from vitals.conditions import ConditionKind, Priority, Standing
 from vitals.episodes import Episode
 from vitals.notices import Group

@@ -17,7 +17,8 @@ from starlette.responses import Response
 from cloud_ingest.access.audit import Action
 from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.api import schemas as doc
-from cloud_ingest.api.dependencies import Needs, Parts, TheParts, json_response
+from cloud_ingest.api.dependencies import Needs, Parts, TheParts
+from cloud_ingest.api.responses import json_response
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import erasure

@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest import API_VERSION
-from cloud_ingest.api.dependencies import Parts, TheParts, json_response
+from cloud_ingest.api.dependencies import Parts, TheParts
+from cloud_ingest.api.responses import json_response
 
 router = APIRouter(tags=["operation"])
 

@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from cloud_ingest.api import schemas as doc
-from cloud_ingest.api.dependencies import Parts, TheParts, document_of, json_response, refusal
+from cloud_ingest.api.dependencies import Parts, TheParts, document_of
+from cloud_ingest.api.responses import json_response, refusal
 from cloud_ingest.api.routes.measurements import ReadingsWriter
 from cloud_ingest.errors import DatabaseAway, NotAllowed
 from cloud_ingest.ingest.service import Arrival

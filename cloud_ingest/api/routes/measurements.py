@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.api import schemas as doc
-from cloud_ingest.api.dependencies import Needs, TheParts, answer_of, body_of
+from cloud_ingest.api.dependencies import Needs, TheParts, body_of
+from cloud_ingest.api.responses import answer_of
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingest.partial_batch import readings_of
 from cloud_ingest.ingest.service import Answer, Arrival, Ingestion

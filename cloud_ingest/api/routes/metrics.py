@@ -9,7 +9,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Scope
-from cloud_ingest.api.dependencies import Needs, Parts, TheParts, json_response
+from cloud_ingest.api.dependencies import Needs, Parts, TheParts
+from cloud_ingest.api.responses import json_response
 from cloud_ingest.metrics.prometheus import CONTENT_TYPE, exposition, wants_prometheus
 from vitals.topics import KAFKA_TOPICS
 

@@ -11,7 +11,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest.api.dependencies import address_of, json_response, parts_of, raw_body_of
+from cloud_ingest.api.dependencies import address_of, parts_of, raw_body_of
+from cloud_ingest.api.responses import json_response
 from cloud_ingest.errors import OAuthRefused
 
 MAX_FORM = 16 * 2**10

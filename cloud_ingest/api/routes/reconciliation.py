@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Scope
-from cloud_ingest.api.dependencies import Needs, Parts, TheParts, json_response
+from cloud_ingest.api.dependencies import Needs, Parts, TheParts
+from cloud_ingest.api.responses import json_response
 from cloud_ingest.errors import DatabaseAway, SpoolUnavailable
 from cloud_ingest.kafka.record import utc_text
 

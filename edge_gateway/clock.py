@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from edge_gateway.bracelet_store import IN_DOUBT, ClockEra
+from edge_gateway.outbox.device_queries import IN_DOUBT, ClockEra
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
 
 TOLERATED_MS = 1000

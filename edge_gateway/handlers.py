@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_gateway.control import Answer, Handler
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.people import People
 from edge_gateway.state import GatewayState
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from edge_gateway.errors import DeliveryFailed
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.ward import Ward
 from vitals.episodes import Episode, Phase

@@ -12,9 +12,9 @@ from concurrent.futures import Future
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
+from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
-from edge_gateway.store import NewReading
 from edge_gateway.uplink import Uplink
 from vitals import rules
 from vitals.reading import Reading

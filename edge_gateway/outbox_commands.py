@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from edge_gateway import room, store
 from edge_gateway.commands import ago, table
 from edge_gateway.config import Config
-from edge_gateway.outbox_file import reading
+from edge_gateway.outbox import reading_queries, retention
+from edge_gateway.outbox.file import reading
 
 _MOST_SHOWN = 200
 
@@ -18,7 +18,11 @@ def show(config: Config, *, as_json: bool) -> int:
     """Print what the outbox holds, how full it is, and which corrupt files were set aside."""
     path, bound = config.outbox_path, config.outbox.max_bytes
     with reading(path) as db:
-        counts, used, oldest = store.counts(db), room.used_bytes(db), store.oldest_pending(db)
+        counts, used, oldest = (
+            reading_queries.counts(db),
+            retention.used_bytes(db),
+            reading_queries.oldest_pending(db),
+        )
     aside = sorted(
         each.name for each in path.parent.glob(f"{path.name}.corrupt-*") if each.name.endswith("Z")
     )
@@ -39,7 +43,7 @@ def show(config: Config, *, as_json: bool) -> int:
 def rejected(config: Config, *, as_json: bool) -> int:
     """Print the readings the API refused last, newest first, by their `message_id`."""
     with reading(config.outbox_path) as db:
-        found = store.rejected(db, _MOST_SHOWN)
+        found = reading_queries.rejected(db, _MOST_SHOWN)
     if as_json:
         print(json.dumps([asdict(each) | {"at": _iso(each.at)} for each in found]))
     elif found:

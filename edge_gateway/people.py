@@ -11,7 +11,7 @@ from functools import partial
 from edge_gateway import system_clock, watch
 from edge_gateway.config import Config, GpioConfig
 from edge_gateway.notifiers import Contact, MqttNotifier
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.ward import Ward
 from vitals.conditions import Condition

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from edge_gateway.store import Entry
+from edge_gateway.outbox.reading_queries import Entry
 from edge_gateway.trend import HOURS
 from edge_gateway.ward import Ward
 from vitals.reading import Reading

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from edge_gateway.bracelet_store import Progress
+from edge_gateway.outbox.device_queries import Progress
 from vitals.gatt.bracelet import BraceletStatus
 
 ATTEMPTS = 2

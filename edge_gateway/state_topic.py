@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 
 from edge_gateway.mqtt_session import MqttSession
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from vitals.topics import gateway_state
 

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from edge_gateway.config import ApiConfig
 from edge_gateway.errors import DeliveryFailed
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
+from edge_gateway.outbox.reading_queries import Entry
 from edge_gateway.state import GatewayState
-from edge_gateway.store import Entry
 from edge_gateway.token import credentials_of, retry_after
 from vitals.backoff import Backoff
 from vitals.heartbeat import Acknowledged, Heartbeat

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from edge_gateway import absence
 from edge_gateway.arrival import Arrival, Inbox
-from edge_gateway.bracelet_store import Progress
 from edge_gateway.errors import LinkLost, OutboxUnavailable
 from edge_gateway.malformed import malformed
+from edge_gateway.outbox.device_queries import Progress
 from edge_gateway.peripheral import Peripheral
 from edge_gateway.records import reading_of
 from edge_gateway.sequence import Sequence

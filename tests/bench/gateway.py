@@ -29,8 +29,8 @@ from playwright.async_api import async_playwright
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
 from deploy.local.process import Service
-from edge_gateway.outbox import Outbox
-from edge_gateway.store import NewReading
+from edge_gateway.outbox.outbox import Outbox
+from edge_gateway.outbox.reading_queries import NewReading
 from tests.edge_gateway.night import night
 from tests.edge_gateway.page.chromium import launched
 from tests.link.upstream import Upstream, an_upstream

@@ -11,7 +11,7 @@ import pytest
 from cloud_ingest.access.registry import Registry
 from edge_gateway.config import ApiConfig
 from edge_gateway.doctor import Verdict, examine
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import Api, Uplink
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from edge_gateway.store import NewReading
+from edge_gateway.outbox.reading_queries import NewReading
 from vitals.reading import Measurements, Reading
 
 TIMESTAMP = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)

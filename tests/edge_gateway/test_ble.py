@@ -15,7 +15,7 @@ from edge_gateway.alarms import Alarms
 from edge_gateway.config import ApiConfig, BleConfig
 from edge_gateway.errors import RadioUnavailable
 from edge_gateway.intake import Intake
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.radio import Adapter, open_radio
 from edge_gateway.sightings import Sighting
 from edge_gateway.sources import bracelet_session

@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
-from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
+from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.peripheral import OnData
 from edge_gateway.sources import bracelet_session as module
 from edge_gateway.sources import clock_keeper

@@ -16,7 +16,7 @@ import pytest
 from edge_gateway.config import MINIMAL, ApiConfig, parse_config
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.heartbeat import Pulse
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.people import people
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import Api

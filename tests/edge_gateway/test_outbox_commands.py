@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge_gateway.cli import main
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from tests.edge_gateway.helpers import a_row
 
 CONFIG = """

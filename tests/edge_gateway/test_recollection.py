@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from edge_gateway import recollection
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
+from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.recollection import recollect
-from edge_gateway.store import NewReading
 from edge_gateway.ward import Ward
 from tests.edge_gateway.helpers import eventually
 from tests.edge_gateway.test_commands import a_gateway

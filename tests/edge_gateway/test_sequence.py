@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from edge_gateway.bracelet_store import Progress
+from edge_gateway.outbox.device_queries import Progress
 from edge_gateway.sequence import Sequence
 from vitals.gatt.bracelet import BraceletStatus, StatusFlag
 

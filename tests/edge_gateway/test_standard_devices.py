@@ -15,7 +15,7 @@ from bumble.gatt import Characteristic, Service
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import BleConfig
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.sources import standard_session
 from edge_gateway.sources.ble import BleSource
 from edge_gateway.standard_records import of_heart_rate, of_spot_check, of_temperature

@@ -12,7 +12,7 @@ import pytest
 
 from edge_gateway import ward as module
 from edge_gateway import watch
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.ward import AlarmBook, Ward
 from tests.edge_gateway.helpers import eventually
 from vitals.conditions import Condition, Priority

@@ -13,7 +13,7 @@ import pytest
 
 from edge_gateway import watch
 from edge_gateway.config import PageConfig
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.page.access import Access
 from edge_gateway.page.app import Page
 from edge_gateway.page.server import listen, serve

@@ -22,13 +22,13 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from edge_gateway import bracelet_store, room, store
-from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.outbox_file import OutboxFile, nothing_kept, reading
-from edge_gateway.room import Gap
-from edge_gateway.store import Counts, Entry, NewReading
-from edge_gateway.writer import ENOUGH, Statement, T, Writer
+from edge_gateway.outbox import device_queries, reading_queries, retention
+from edge_gateway.outbox.device_queries import ClockEra, Progress
+from edge_gateway.outbox.file import OutboxFile, nothing_kept, reading
+from edge_gateway.outbox.reading_queries import Counts, Entry, NewReading
+from edge_gateway.outbox.retention import Gap
+from edge_gateway.outbox.writer import ENOUGH, Statement, T, Writer
 
 log = logging.getLogger(__name__)
 
@@ -92,31 +92,31 @@ class Outbox:
 
     def bury(self, error_id: UUID, body: str) -> Future[None]:
         """Make a dead letter durable."""
-        return self._writer.do(lambda db: store.bury(db, error_id, body), hurry=False)
+        return self._writer.do(lambda db: reading_queries.bury(db, error_id, body), hurry=False)
 
     async def newest(self) -> int:
         """The newest row; 0 where there is none."""
-        return await self._ask(store.newest)
+        return await self._ask(reading_queries.newest)
 
     async def peek_live(self, after: int, limit: int) -> list[Entry]:
         """The newest pending readings behind a row."""
-        return await self._ask(lambda db: store.peek_live(db, after, limit))
+        return await self._ask(lambda db: reading_queries.peek_live(db, after, limit))
 
     async def peek_backlog(self, up_to: int, limit: int) -> list[Entry]:
         """The oldest pending readings up to a row, critical ones first."""
-        return await self._ask(lambda db: store.peek_backlog(db, up_to, limit))
+        return await self._ask(lambda db: reading_queries.peek_backlog(db, up_to, limit))
 
     async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
         """The newest readings before a row that were committed since then, delivered or not, in order."""
-        return await self._look(lambda db: store.recent(db, before, since, limit))
+        return await self._look(lambda db: reading_queries.recent(db, before, since, limit))
 
     async def filled(self, bound: int) -> float:
         """Share of a bound, in bytes, that is in use."""
-        return await self._ask(room.used_bytes) / bound
+        return await self._ask(retention.used_bytes) / bound
 
     async def make_room(self, bound: int) -> int:
         """Take one step towards a bound, in bytes; returns how many rows went, 0 where none needs to."""
-        return await self._ask(lambda db: room.make_room(db, bound, self._now()))
+        return await self._ask(lambda db: retention.make_room(db, bound, self._now()))
 
     async def report_gaps(self, letter: Callable[[Gap], tuple[UUID, str]]) -> int:
         """Turn gaps into dead letters; returns how many.
@@ -126,9 +126,9 @@ class Outbox:
         """
 
         def write(db: sqlite3.Connection) -> int:
-            gaps = room.take_gaps(db)
+            gaps = retention.take_gaps(db)
             for gap in gaps:
-                store.bury(db, *letter(gap))
+                reading_queries.bury(db, *letter(gap))
             return len(gaps)
 
         return await self._ask(write)
@@ -138,23 +138,25 @@ class Outbox:
 
         def write(db: sqlite3.Connection) -> None:
             now = self._now()
-            store.acknowledge(db, accepted, now)
+            reading_queries.acknowledge(db, accepted, now)
             for row, reason in rejected:
-                store.reject(db, row, reason, now)
+                reading_queries.reject(db, row, reason, now)
 
         await self._ask(write, hurry=len(accepted) >= ENOUGH)
 
     async def peek_dead_letters(self, limit: int) -> list[Entry]:
         """The oldest dead letters that are still to be sent."""
-        return await self._ask(lambda db: store.peek_dead_letters(db, limit))
+        return await self._ask(lambda db: reading_queries.peek_dead_letters(db, limit))
 
     async def acknowledge_dead_letters(self, ids: Sequence[int]) -> None:
         """The API has these dead letters."""
-        await self._ask(lambda db: store.acknowledge_dead_letters(db, ids, self._now()), hurry=False)
+        await self._ask(
+            lambda db: reading_queries.acknowledge_dead_letters(db, ids, self._now()), hurry=False
+        )
 
     async def progress(self, device_id: str) -> Progress | None:
         """How far a bracelet's records are committed."""
-        return await self._look(lambda db: bracelet_store.read_progress(db, device_id))
+        return await self._look(lambda db: device_queries.read_progress(db, device_id))
 
     async def remember(self, device_id: str, progress: Progress) -> None:
         """Note how far a bracelet's records are committed.
@@ -162,11 +164,11 @@ class Outbox:
         Raises:
             OutboxUnavailable: not within a few seconds.
         """
-        await self._ask_soon(lambda db: bracelet_store.write_progress(db, device_id, progress))
+        await self._ask_soon(lambda db: device_queries.write_progress(db, device_id, progress))
 
     async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
         """Times at which a bracelet's clock was set, oldest first."""
-        return await self._look(lambda db: bracelet_store.read_eras(db, device_id))
+        return await self._look(lambda db: device_queries.read_eras(db, device_id))
 
     async def begin_era(self, device_id: str, era: ClockEra) -> None:
         """Note that a bracelet's clock is being set.
@@ -174,24 +176,24 @@ class Outbox:
         Raises:
             OutboxUnavailable: not within a few seconds.
         """
-        await self._ask_soon(lambda db: bracelet_store.write_era(db, device_id, era))
+        await self._ask_soon(lambda db: device_queries.write_era(db, device_id, era))
 
     async def alarm_states(self) -> dict[str, str]:
         """What was kept of alarms, by name."""
-        return await self._look(bracelet_store.read_alarm_states)
+        return await self._look(device_queries.read_alarm_states)
 
     async def keep_alarm_state(self, name: str, state: str) -> None:
         """Keep the state of a child's alarms, or of the gateway's conditions."""
-        await self._ask(lambda db: bracelet_store.write_alarm_state(db, name, state))
+        await self._ask(lambda db: device_queries.write_alarm_state(db, name, state))
 
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Keep what somebody did on the page, as soon as the disk takes it; nobody waits for it."""
         now = self._now()
-        self._writer.do(lambda db: bracelet_store.write_audit(db, who, action, detail, now), hurry=True)
+        self._writer.do(lambda db: device_queries.write_audit(db, who, action, detail, now), hurry=True)
 
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
-        return await self._look(bracelet_store.read_addresses)
+        return await self._look(device_queries.read_addresses)
 
     async def know(self, device_id: str, address: str) -> None:
         """Know a bracelet by this Bluetooth address from now on.
@@ -199,7 +201,7 @@ class Outbox:
         Raises:
             OutboxUnavailable: not within a few seconds.
         """
-        await self._ask_soon(lambda db: bracelet_store.write_address(db, device_id, address, self._now()))
+        await self._ask_soon(lambda db: device_queries.write_address(db, device_id, address, self._now()))
 
     async def forget(self, device_id: str) -> bool:
         """Know a bracelet no longer; returns whether it was known.
@@ -207,15 +209,15 @@ class Outbox:
         Raises:
             OutboxUnavailable: not within a few seconds.
         """
-        return await self._ask_soon(lambda db: bracelet_store.delete_address(db, device_id))
+        return await self._ask_soon(lambda db: device_queries.delete_address(db, device_id))
 
     async def purge(self, history_s: float) -> int:
         """Delete a portion of what is older than the history; returns how many rows."""
-        return await self._ask(lambda db: store.purge(db, history_s, self._now()))
+        return await self._ask(lambda db: reading_queries.purge(db, history_s, self._now()))
 
     async def counts(self) -> Counts:
         """What the outbox has held since it was made."""
-        return await self._look(store.counts)
+        return await self._look(reading_queries.counts)
 
     async def _look(self, statement: Statement[T]) -> T:
         """What is committed, without the writer; where nothing can be read, as if nothing had been kept."""
@@ -249,4 +251,4 @@ def read_counts(path: Path) -> Counts:
         sqlite3.Error: the file cannot be read.
     """
     with reading(path) as db:
-        return store.counts(db)
+        return reading_queries.counts(db)

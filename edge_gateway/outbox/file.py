@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_gateway import schema
 from edge_gateway.errors import OutboxUnavailable
+from edge_gateway.outbox import schema
 
 log = logging.getLogger(__name__)
 

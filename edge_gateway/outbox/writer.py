@@ -16,10 +16,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
-from edge_gateway import store
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.outbox_file import OutboxFile, is_corrupt, passes
-from edge_gateway.store import NewReading
+from edge_gateway.outbox import reading_queries
+from edge_gateway.outbox.file import OutboxFile, is_corrupt, passes
+from edge_gateway.outbox.reading_queries import NewReading
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ def _nothing(_db: sqlite3.Connection) -> None:
 def _transact(db: sqlite3.Connection, group: Sequence[_Work[Any]], now: float) -> list[Any]:
     db.execute("BEGIN IMMEDIATE")
     if readings := [new for work in group for new in work.readings]:
-        store.append(db, readings, now)
+        reading_queries.append(db, readings, now)
     results = [work.statement(db) for work in group]
     db.execute("COMMIT")
     return results

@@ -24,8 +24,8 @@ from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
 from deploy.local.process import Service
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.outbox import Outbox
-from edge_gateway.store import Counts
+from edge_gateway.outbox.outbox import Outbox
+from edge_gateway.outbox.reading_queries import Counts
 from tests.edge_gateway.helpers import a_row, eventually
 from tests.edge_gateway.small_disk import a_small_disk, an_image, mounted
 from tests.edge_gateway.test_commands import Shell
@@ -329,6 +329,6 @@ async def test_corrupt_file_on_a_read_only_disk_waits_until_it_can_be_set_aside(
 async def test_directory_that_is_not_ours_is_an_error_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge_gateway.outbox_file.os.access", lambda *_: False)  # root may write anywhere
+    monkeypatch.setattr("edge_gateway.outbox.file.os.access", lambda *_: False)  # root may write anywhere
     with pytest.raises(OutboxUnavailable, match="correct its owner"):
         Outbox(tmp_path / "outbox.sqlite3").open()

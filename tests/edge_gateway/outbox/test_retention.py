@@ -12,10 +12,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from edge_gateway import room
-from edge_gateway.outbox import Outbox
-from edge_gateway.room import Gap
-from edge_gateway.store import NewReading
+from edge_gateway.outbox import retention
+from edge_gateway.outbox.outbox import Outbox
+from edge_gateway.outbox.reading_queries import NewReading
+from edge_gateway.outbox.retention import Gap
 
 START = datetime(2025, 8, 24, tzinfo=UTC)
 _FAR_AHEAD = 10**12
@@ -36,7 +36,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def outbox(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
-    monkeypatch.setattr(room, "_CHUNK", 100)
+    monkeypatch.setattr(retention, "_CHUNK", 100)
     with Outbox(tmp_path / "outbox.sqlite3", clock) as opened:
         yield opened
 
@@ -67,7 +67,7 @@ async def kept(outbox: Outbox) -> list[tuple[UUID, str, datetime]]:
 
 
 async def used(outbox: Outbox) -> int:
-    return int(await outbox._ask(room.used_bytes))
+    return int(await outbox._ask(retention.used_bytes))
 
 
 async def make_room(outbox: Outbox, bound: int) -> int:
@@ -126,7 +126,7 @@ async def test_thinned_again_and_again_no_critical_reading_goes(outbox: Outbox, 
     clock.now += timedelta(hours=2)
     bound = await used(outbox) // 5
     await make_room(outbox, bound)
-    assert await used(outbox) <= room.FULL_FROM * bound
+    assert await used(outbox) <= retention.FULL_FROM * bound
     left = {each for each, _, _ in await kept(outbox)}
     assert {row.message_id for row in rows if row.critical} <= left
     counts = await outbox.counts()
@@ -151,7 +151,7 @@ async def test_oldest_go_when_nothing_is_left_to_thin(outbox: Outbox, clock: Clo
     left = {each for each, _, _ in await kept(outbox)}
     assert {row.message_id for row in rows if row.critical} <= left
     assert {row.message_id for row in rows[-200:]} <= left
-    assert await used(outbox) <= room.FULL_FROM * bound
+    assert await used(outbox) <= retention.FULL_FROM * bound
 
 
 async def test_critical_readings_alone_may_pass_the_bound(outbox: Outbox, clock: Clock) -> None:

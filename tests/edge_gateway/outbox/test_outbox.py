@@ -15,17 +15,17 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway import writer as module
-from edge_gateway.bracelet_store import ClockEra, Progress
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.outbox import Outbox, read_counts
-from edge_gateway.store import Counts
+from edge_gateway.outbox import writer as module
+from edge_gateway.outbox.device_queries import ClockEra, Progress
+from edge_gateway.outbox.outbox import Outbox, read_counts
+from edge_gateway.outbox.reading_queries import Counts
 from tests.edge_gateway.helpers import a_row, eventually
 
 _WRITER = """
 import sys
 from pathlib import Path
-from edge_gateway.outbox import Outbox
+from edge_gateway.outbox.outbox import Outbox
 from tests.edge_gateway.helpers import a_row
 
 with Outbox(Path(sys.argv[1])) as outbox:

@@ -12,7 +12,7 @@ import sqlite3
 from collections import Counter
 from dataclasses import dataclass
 
-from edge_gateway import store
+from edge_gateway.outbox import reading_queries
 
 FULL_FROM = 0.9
 """Share of the bound from which on room is made."""
@@ -51,7 +51,12 @@ def make_room(db: sqlite3.Connection, bound: int, now: float) -> int:
     """Take one step towards the bound; returns how many rows it removed, 0 where none needs to go."""
     if used_bytes(db) <= FULL_FROM * bound:
         return 0
-    return store.forget_settled(db, _CHUNK) or _drop_letters(db, bound) or _thin(db, now) or _drop_oldest(db)
+    return (
+        reading_queries.forget_settled(db, _CHUNK)
+        or _drop_letters(db, bound)
+        or _thin(db, now)
+        or _drop_oldest(db)
+    )
 
 
 def take_gaps(db: sqlite3.Connection) -> list[Gap]:
@@ -67,7 +72,7 @@ def _drop_letters(db: sqlite3.Connection, bound: int) -> int:
         return 0
     oldest = "SELECT id FROM dead_letters ORDER BY id LIMIT ?"
     gone = db.execute(f"DELETE FROM dead_letters WHERE id IN ({oldest})", (_LETTERS_AT_ONCE,)).rowcount
-    store.count(db, "dead_letters_dropped", gone)
+    reading_queries.count(db, "dead_letters_dropped", gone)
     return gone
 
 
@@ -120,7 +125,7 @@ def _give_up(db: sqlite3.Connection, rows: list[int]) -> int:
         " first = min(first, excluded.first), last = max(last, excluded.last)"
     )
     db.execute("DELETE FROM readings WHERE id IN (SELECT id FROM doomed)")
-    store.count(db, "thinned", len(rows))
+    reading_queries.count(db, "thinned", len(rows))
     return len(rows)
 
 

@@ -1,0 +1,1 @@
+"""The outbox: readings kept in SQLite until the API has accepted them."""

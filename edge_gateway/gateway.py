@@ -23,15 +23,15 @@ from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailab
 from edge_gateway.handlers import handlers as gateway_handlers
 from edge_gateway.heartbeat import Pulse
 from edge_gateway.intake import Intake
-from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.mqtt.session import MqttSession
+from edge_gateway.mqtt.source import MqttSource
+from edge_gateway.mqtt.state_topic import last_will, publish_state
 from edge_gateway.notifiers import MqttNotifier
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.people import People, people
 from edge_gateway.recollection import recollect
-from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import GatewayState
-from edge_gateway.state_topic import last_will, publish_state
 from edge_gateway.supervisor import Supervisor
 from edge_gateway.uplink import Api, Uplink
 from vitals.desk import Desk

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.mqtt.session import MqttSession
 from vitals.absence import Language
 from vitals.conditions import Priority
 from vitals.desk import THREADS

@@ -17,15 +17,15 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
-from edge_gateway import mqtt_session
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
-from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.mqtt import session
+from edge_gateway.mqtt.session import MqttSession
+from edge_gateway.mqtt.source import MqttSource
+from edge_gateway.mqtt.state_topic import last_will
 from edge_gateway.notifiers import MqttNotifier
-from edge_gateway.sources.mqtt import MqttSource
 from edge_gateway.state import Counters, GatewayState
-from edge_gateway.state_topic import last_will
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.desk import Desk
 from vitals.errors import InvalidReading, NotNotified
@@ -207,7 +207,7 @@ async def test_no_more_is_read_than_may_be_held_until_some_of_it_is_confirmed(
     mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mosquitto 2.0 sends more than it was told to once it is acknowledged: memory must not grow with it."""
-    monkeypatch.setattr(mqtt_session, "_MOST_HELD", 20)
+    monkeypatch.setattr(session, "_MOST_HELD", 20)
     session, device = a_session(mqtt_broker.port), f"demo-{uuid4()}"
     source, _ = a_source(session)
     seen: set[int | None] = set()

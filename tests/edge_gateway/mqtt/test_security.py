@@ -14,10 +14,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_gateway.config import MqttConfig
-from edge_gateway.mqtt_session import MqttSession
-from edge_gateway.sources.mqtt import MqttSource
+from edge_gateway.mqtt.session import MqttSession
+from edge_gateway.mqtt.source import MqttSource
+from edge_gateway.mqtt.state_topic import last_will
 from edge_gateway.state import GatewayState
-from edge_gateway.state_topic import last_will
 from tests.edge_gateway.helpers import eventually
 from tests.edge_gateway.secure_broker import PASSWORD, SecureBroker, make_certificates
 from vitals.reading import Reading

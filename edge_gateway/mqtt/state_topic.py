@@ -6,7 +6,7 @@ import asyncio
 import json
 from contextlib import suppress
 
-from edge_gateway.mqtt_session import MqttSession
+from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from vitals.topics import gateway_state

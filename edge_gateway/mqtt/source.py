@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from pydantic import TypeAdapter, ValidationError
 
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
-from edge_gateway.mqtt_session import Delivery, MqttSession
+from edge_gateway.mqtt.session import Delivery, MqttSession
 from edge_gateway.state import GatewayState
 from vitals import topics
 from vitals.absence import of_disconnected

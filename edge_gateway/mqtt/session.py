@@ -29,7 +29,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_gateway.config import MqttConfig
-from edge_gateway.read_ahead import ReadAheadClient
+from edge_gateway.mqtt.read_ahead import ReadAheadClient
 from vitals.backoff import Backoff
 
 log = logging.getLogger(__name__)

@@ -90,8 +90,8 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
     Raises:
         DataDirUnavailable, OutboxUnavailable: as when a gateway starts.
     """
-    from edge_gateway.pairing import Pairing
-    from edge_gateway.sources.ble import BleSource
+    from edge_gateway.ble.pairing import Pairing
+    from edge_gateway.ble.source import BleSource
 
     if config.ble is None:
         raise InvalidConfig("ble", "is missing", "Add a [ble] section")
@@ -122,8 +122,8 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: s
         records.append(Desk("mqtt", notifier.publish_alert, state.counters))
     handlers: dict[str, Handler] = {"links": state.show_links}
     if config.ble:
-        from edge_gateway.pairing import Pairing  # bleak is heavy: only where there is Bluetooth
-        from edge_gateway.sources.ble import BleSource
+        from edge_gateway.ble.pairing import Pairing  # bleak is heavy: only where there is Bluetooth
+        from edge_gateway.ble.source import BleSource
 
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
         sources.append(source)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from edge_gateway.sources import clock_keeper, standard_session
+from edge_gateway.ble import clock_sync, standard_session
 
 
 @pytest.fixture(autouse=True)
 def _clock_synchronised(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the machine that runs the tests knows of its clock."""
-    for module in (clock_keeper, standard_session):
+    for module in (clock_sync, standard_session):
         monkeypatch.setattr(module, "is_synchronised", lambda: True)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from edge_gateway.ble import session
 from edge_gateway.cli import main
 from edge_gateway.commands import ago, table
 from edge_gateway.config import load_config
 from edge_gateway.gateway import run_gateway
-from edge_gateway.sources import bracelet_session
 from firmware_sim.bracelet import Bracelet, Clock
 from firmware_sim.hci_port import gateway_radio
 from firmware_sim.peripheral import Peripheral
@@ -32,7 +32,7 @@ DAY_MS = 86_400_000
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bracelet_session, "_RELEASE_EVERY_S", 0.1)
+    monkeypatch.setattr(session, "_RELEASE_EVERY_S", 0.1)
 
 
 def a_config(directory: Path, *devices: str, radio: str = "system", **ble: float) -> Path:

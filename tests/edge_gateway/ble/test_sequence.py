@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from edge_gateway.ble.sequence import Sequence
 from edge_gateway.outbox.device_queries import Progress
-from edge_gateway.sequence import Sequence
 from vitals.gatt.bracelet import BraceletStatus, StatusFlag
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from bleak import BleakClient
 
+from edge_gateway.ble.adapter import RADIO_ERRORS, reason_of
+from edge_gateway.ble.link import DeviceBook
+from edge_gateway.ble.peripheral import BlePeripheral, step
+from edge_gateway.ble.source import BleSource
 from edge_gateway.control import Answer, Handler
 from edge_gateway.errors import CommandFailed, LinkLost, RadioUnavailable, RequestRefused
-from edge_gateway.peripheral import BlePeripheral, step
-from edge_gateway.radio import RADIO_ERRORS, reason_of
-from edge_gateway.sources.ble import BleSource
-from edge_gateway.sources.bracelet_link import DeviceBook
 from edge_gateway.state import GatewayState
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from bleak.exc import BleakDBusError, BleakError, BleakGATTProtocolError, BleakGATTProtocolErrorCode
 
-from edge_gateway import absence
-from edge_gateway.link import SLOTS_TAKEN, LinkState
-from edge_gateway.radio import reason_of
+from edge_gateway.ble import missing_value
+from edge_gateway.ble.adapter import reason_of
+from edge_gateway.ble.link_state import SLOTS_TAKEN, LinkState
 from vitals.absence import Absence
 from vitals.gatt.bracelet import RecordFlag
 from vitals.reading import Signal
@@ -49,7 +49,7 @@ def test_reason_of_an_error(error: BaseException, reason: str) -> None:
 def test_absence_of_a_link(
     state: LinkState, reason: str, battery_pct: int | None, expected: Absence | None
 ) -> None:
-    assert absence.of_link(state, reason, battery_pct) is expected
+    assert missing_value.of_link(state, reason, battery_pct) is expected
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_absence_of_a_link(
     ],
 )
 def test_absence_in_a_record(flags: RecordFlag, expected: Absence) -> None:
-    assert absence.of_record(flags) is expected
+    assert missing_value.of_record(flags) is expected
 
 
 @pytest.mark.parametrize(
@@ -76,4 +76,4 @@ def test_absence_in_a_record(flags: RecordFlag, expected: Absence) -> None:
     ],
 )
 def test_absence_in_a_standard_measurement(signal: Signal | None, expected: Absence) -> None:
-    assert absence.of_signal(signal) is expected
+    assert missing_value.of_signal(signal) is expected

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from edge_gateway.clock import BraceletClock, described
+from edge_gateway.ble.clock import BraceletClock, described
 from edge_gateway.outbox.device_queries import ClockEra
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
 from vitals.reading import Measurements

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_gateway.link import Link, LinkState
+from edge_gateway.ble.link_state import Link, LinkState
 
 
 def a_link() -> Link:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 import pytest
 
-from edge_gateway.clock import BraceletClock
-from edge_gateway.records import reading_of
+from edge_gateway.ble.clock import BraceletClock
+from edge_gateway.ble.records import reading_of
 from vitals.errors import MalformedRecord
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
 from vitals.reading import Measurements, Reading

@@ -20,9 +20,9 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakError, BleakGATTProtocolError
 
+from edge_gateway.ble.advertisements import Sighting
+from edge_gateway.ble.link_state import SLOTS_TAKEN
 from edge_gateway.errors import RadioUnavailable
-from edge_gateway.link import SLOTS_TAKEN
-from edge_gateway.sightings import Sighting
 from vitals.backoff import Backoff
 from vitals.gatt.services import VITALS_OF
 

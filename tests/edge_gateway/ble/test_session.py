@@ -13,12 +13,12 @@ from uuid import uuid4
 import pytest
 
 from edge_gateway.arrival import Arrival, DeadLetter, Inbox
+from edge_gateway.ble import clock_sync
+from edge_gateway.ble import session as module
+from edge_gateway.ble.peripheral import OnData
+from edge_gateway.ble.session import BraceletSession, Wearer
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
 from edge_gateway.outbox.device_queries import ClockEra, Progress
-from edge_gateway.peripheral import OnData
-from edge_gateway.sources import bracelet_session as module
-from edge_gateway.sources import clock_keeper
-from edge_gateway.sources.bracelet_session import BraceletSession, Wearer
 from edge_gateway.state import GatewayState
 from tests.edge_gateway.helpers import eventually
 from vitals.absence import Absence
@@ -417,7 +417,7 @@ async def test_clock_that_cannot_be_set_is_corrected_and_tried_once() -> None:
 async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clock_keeper, "is_synchronised", lambda: False)
+    monkeypatch.setattr(clock_sync, "is_synchronised", lambda: False)
     bracelet = FakeBracelet(ahead_ms=YEAR_MS)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
     bench = Bench(bracelet)
@@ -436,7 +436,7 @@ async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
 async def test_clock_is_set_where_it_was_not_or_nobody_knows_of_ours(
     monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead_ms: int | None
 ) -> None:
-    monkeypatch.setattr(clock_keeper, "is_synchronised", lambda: synchronised)
+    monkeypatch.setattr(clock_sync, "is_synchronised", lambda: synchronised)
     bracelet = FakeBracelet(ahead_ms=ahead_ms, started_ms=time.time_ns() // 1_000_000 - 60_000)
     bench = Bench(bracelet)
     async with bench.at_work():

@@ -13,15 +13,15 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from edge_gateway import absence
 from edge_gateway.arrival import Arrival, Inbox
+from edge_gateway.ble import missing_value
+from edge_gateway.ble.clock_sync import ClockKeeper, EraBook
+from edge_gateway.ble.malformed import malformed
+from edge_gateway.ble.peripheral import Peripheral
+from edge_gateway.ble.records import reading_of
+from edge_gateway.ble.sequence import Sequence
 from edge_gateway.errors import LinkLost, OutboxUnavailable
-from edge_gateway.malformed import malformed
 from edge_gateway.outbox.device_queries import Progress
-from edge_gateway.peripheral import Peripheral
-from edge_gateway.records import reading_of
-from edge_gateway.sequence import Sequence
-from edge_gateway.sources.clock_keeper import ClockKeeper, EraBook
 from edge_gateway.state import GatewayState
 from vitals.absence import Absence
 from vitals.errors import MalformedRecord
@@ -254,7 +254,7 @@ class BraceletSession:
             sequence.receive(record.seq, identity)
         again = self._known(identity)
         if live:
-            self._absent(None if reading else absence.of_record(record.flags))
+            self._absent(None if reading else missing_value.of_record(record.flags))
         if reading is None:
             self._no_value(record, again)
             self._durable(sequence, record.seq, identity)
@@ -288,7 +288,7 @@ class BraceletSession:
 
     def _no_value(self, record: BraceletRecord, again: bool) -> None:
         if not again:
-            reason = absence.of_record(record.flags)
+            reason = missing_value.of_record(record.flags)
             self._state.counters.no_value[reason.value] += 1
             log.debug("%s: record %d holds no value: %s", self._wearer.device_id, record.seq, reason.value)
 

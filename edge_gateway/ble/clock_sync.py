@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Protocol
 
-from edge_gateway.clock import BraceletClock, described
+from edge_gateway.ble.clock import BraceletClock, described
+from edge_gateway.ble.peripheral import Peripheral
 from edge_gateway.errors import OutboxUnavailable, RequestRefused
 from edge_gateway.outbox.device_queries import ClockEra
-from edge_gateway.peripheral import Peripheral
 from edge_gateway.state import GatewayState
 from edge_gateway.system_clock import is_synchronised
 from vitals.absence import Absence

@@ -13,8 +13,14 @@ from typing import Protocol
 
 from bleak import BleakClient
 
-from edge_gateway import absence
 from edge_gateway.arrival import Inbox
+from edge_gateway.ble import missing_value
+from edge_gateway.ble.adapter import RADIO_ERRORS, Adapter, reason_of
+from edge_gateway.ble.advertisements import Sighting
+from edge_gateway.ble.link_state import Link, LinkState
+from edge_gateway.ble.peripheral import BlePeripheral, Peripheral, serial_number
+from edge_gateway.ble.session import BraceletSession, ProgressBook, Wearer
+from edge_gateway.ble.standard_session import StandardSession
 from edge_gateway.config import BleConfig
 from edge_gateway.errors import (
     LinkLost,
@@ -23,12 +29,6 @@ from edge_gateway.errors import (
     RequestRefused,
     WrongBracelet,
 )
-from edge_gateway.link import Link, LinkState
-from edge_gateway.peripheral import BlePeripheral, Peripheral, serial_number
-from edge_gateway.radio import RADIO_ERRORS, Adapter, reason_of
-from edge_gateway.sightings import Sighting
-from edge_gateway.sources.bracelet_session import BraceletSession, ProgressBook, Wearer
-from edge_gateway.sources.standard_session import StandardSession
 from edge_gateway.state import GatewayState
 from vitals.gatt.services import BRACELET
 
@@ -261,6 +261,6 @@ class BraceletLink:
     def _show(self) -> None:
         state, device_id = self._shared.state, self._device_id
         state.link(device_id, "ble", self.link.state.value, reason=self.link.reason)
-        missing = absence.of_link(self.link.state, self.link.reason, state.links[device_id].battery_pct)
+        missing = missing_value.of_link(self.link.state, self.link.reason, state.links[device_id].battery_pct)
         if missing or self.link.state is LinkState.FETCHING:
             state.absence(device_id, "ble", missing)

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from edge_gateway.alarms import Alarms
+from edge_gateway.ble import session
+from edge_gateway.ble.adapter import Adapter, open_radio
+from edge_gateway.ble.advertisements import Sighting
+from edge_gateway.ble.source import BleSource
 from edge_gateway.config import ApiConfig, BleConfig
 from edge_gateway.errors import RadioUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.radio import Adapter, open_radio
-from edge_gateway.sightings import Sighting
-from edge_gateway.sources import bracelet_session
-from edge_gateway.sources.ble import BleSource
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import Api, Uplink
 from firmware_sim.peripheral import Peripheral
@@ -33,7 +33,7 @@ __all__ = ["air"]
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bracelet_session, "_RELEASE_EVERY_S", 0.1)
+    monkeypatch.setattr(session, "_RELEASE_EVERY_S", 0.1)
 
 
 class Rig:

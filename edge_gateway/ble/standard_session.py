@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID, uuid5
 
-from edge_gateway import absence
 from edge_gateway.arrival import Arrival, Inbox
+from edge_gateway.ble import missing_value
+from edge_gateway.ble.malformed import malformed
+from edge_gateway.ble.peripheral import Peripheral
+from edge_gateway.ble.session import Wearer
+from edge_gateway.ble.standard_records import DECODERS, Observation
 from edge_gateway.errors import LinkLost, RequestRefused
-from edge_gateway.malformed import malformed
-from edge_gateway.peripheral import Peripheral
-from edge_gateway.sources.bracelet_session import Wearer
-from edge_gateway.standard_records import DECODERS, Observation
 from edge_gateway.state import GatewayState
 from edge_gateway.system_clock import is_synchronised
 from vitals.errors import MalformedRecord
@@ -143,7 +143,7 @@ class StandardSession:
         self._on_heard()
         device_id = self._wearer.device_id
         if observed.measurements is None:
-            reason = absence.of_signal(observed.signal)
+            reason = missing_value.of_signal(observed.signal)
             self._state.absence(device_id, "ble", reason)
             self._state.counters.no_value[reason.value] += 1
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from edge_gateway.clock import BraceletClock, moment
+from edge_gateway.ble.clock import BraceletClock, moment
 from vitals.errors import MalformedRecord
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag
 from vitals.reading import Reading, Signal, Source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge_gateway.link import SLOTS_TAKEN, LinkState
+from edge_gateway.ble.link_state import SLOTS_TAKEN, LinkState
 from vitals.absence import Absence, of_disconnected
 from vitals.gatt.bracelet import RecordFlag
 from vitals.reading import Signal

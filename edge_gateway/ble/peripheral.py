@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 from bleak import BleakClient
 from bleak.exc import BleakCharacteristicNotFoundError, BleakGATTProtocolError
 
+from edge_gateway.ble.adapter import RADIO_ERRORS, reason_of
 from edge_gateway.errors import LinkLost, RequestRefused
-from edge_gateway.radio import RADIO_ERRORS, reason_of
 from vitals.gatt.services import SERIAL_NUMBER
 
 _STEP_S = 10.0

@@ -14,11 +14,11 @@ from bumble.gatt import Characteristic, Service
 
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
+from edge_gateway.ble import standard_session
+from edge_gateway.ble.source import BleSource
+from edge_gateway.ble.standard_records import of_heart_rate, of_spot_check, of_temperature
 from edge_gateway.config import BleConfig
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.sources import standard_session
-from edge_gateway.sources.ble import BleSource
-from edge_gateway.standard_records import of_heart_rate, of_spot_check, of_temperature
 from edge_gateway.state import Counters, GatewayState
 from firmware_sim.radio_device import Permission, Property, RadioDevice, indicated
 from firmware_sim.standard_device import Oximeter, StandardDevice, Strap, Thermometer

@@ -1,0 +1,1 @@
+"""Bracelets and standard devices over Bluetooth Low Energy."""

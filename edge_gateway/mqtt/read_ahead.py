@@ -1,7 +1,8 @@
 """paho's MQTT client, asking the kernel once for all that has arrived.
 
 paho asks three times a packet, which was a fifth of the gateway's time in a flood. It has no public place for
-this: `_sock_recv` is its own, so the version is pinned below 3 and tests/edge_gateway/mqtt/test_source.py guards it.
+this: `_sock_recv` is its own, so the version is pinned below 3 and tests/edge_gateway/mqtt/test_source.py
+guards it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from deploy.local.ports import free_port
 from edge_gateway.alarms import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
-from edge_gateway.mqtt import session
+from edge_gateway.mqtt import session as session_module
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will
@@ -207,7 +207,7 @@ async def test_no_more_is_read_than_may_be_held_until_some_of_it_is_confirmed(
     mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mosquitto 2.0 sends more than it was told to once it is acknowledged: memory must not grow with it."""
-    monkeypatch.setattr(session, "_MOST_HELD", 20)
+    monkeypatch.setattr(session_module, "_MOST_HELD", 20)
     session, device = a_session(mqtt_broker.port), f"demo-{uuid4()}"
     source, _ = a_source(session)
     seen: set[int | None] = set()

@@ -15,7 +15,10 @@ from functools import partial
 from pathlib import Path
 from uuid import UUID
 
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.history_restore import recollect
+from edge_gateway.alarms.notification import People, people
+from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
@@ -26,11 +29,8 @@ from edge_gateway.intake import Intake
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will, publish_state
-from edge_gateway.notifiers import MqttNotifier
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
-from edge_gateway.people import People, people
-from edge_gateway.recollection import recollect
 from edge_gateway.state import GatewayState
 from edge_gateway.supervisor import Supervisor
 from edge_gateway.uplink import Api, Uplink

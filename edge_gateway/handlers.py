@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edge_gateway.alarms.notification import People
 from edge_gateway.control import Answer, Handler
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.people import People
 from edge_gateway.state import GatewayState
 
 

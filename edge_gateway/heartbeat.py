@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import uuid4
 
+from edge_gateway.alarms.monitor import Ward
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.ward import Ward
 from vitals.episodes import Episode, Phase
 from vitals.heartbeat import (
     EVERY,

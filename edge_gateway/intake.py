@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox.outbox import Outbox

@@ -23,6 +23,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge_gateway.alarms.monitor import Duty, Ward
 from edge_gateway.config import is_loopback
 from edge_gateway.outbox.reading_queries import Counts
 from edge_gateway.page import metrics, view
@@ -30,7 +31,6 @@ from edge_gateway.page.access import COOKIE, LASTS_S, Access
 from edge_gateway.page.view import Card, ShownAlarm
 from edge_gateway.page.words import spoken, words
 from edge_gateway.state import GatewayState
-from edge_gateway.ward import Duty, Ward
 from vitals.absence import Language
 from vitals.conditions import Condition
 

@@ -10,9 +10,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edge_gateway.alarms.monitor import Ward
 from edge_gateway.outbox.reading_queries import Counts
 from edge_gateway.state import GatewayState
-from edge_gateway.ward import Ward
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _BY_LABEL = {"received": "source", "no_value": "reason", "refused": "reason", "alerts": "type"}

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from edge_gateway import trend, watch
+from edge_gateway.alarms import technical_conditions, trend
+from edge_gateway.alarms.monitor import Child
 from edge_gateway.state import LinkInfo
-from edge_gateway.ward import Child
 from vitals.absence import Language
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Episode, Phase, longest_silence
@@ -126,7 +126,7 @@ def card(
     known = list(links)
     open_fields = {field for episode in child.episodes.open for field in episode.group.fields}
     values = tuple(_value(child, vital, open_fields, language, now) for vital in _SHOWN)
-    reason = watch.reason(child, known) if all(value.old for value in values) else None
+    reason = technical_conditions.reason(child, known) if all(value.old for value in values) else None
     charges = [link.battery_pct for link in known if link.battery_pct is not None]
     alarms = [alarm(episode, language, now) for episode in child.episodes.open]
     return Card(
@@ -182,7 +182,7 @@ def _value(child: Child, vital: Vital, critical: set[str], language: Language, n
         vital.unit_shown,
         number.replace(".", ",") if language == "fr" else number,
         _ms(known.measured) if known else 0,
-        known is None or now - known.measured > watch.OLD_AFTER,
+        known is None or now - known.measured > technical_conditions.OLD_AFTER,
         vital.field in critical,
     )
 

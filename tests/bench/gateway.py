@@ -31,7 +31,7 @@ from deploy.local.ports import free_port
 from deploy.local.process import Service
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
-from tests.edge_gateway.night import night
+from tests.edge_gateway.alarms.night import night
 from tests.edge_gateway.page.chromium import launched
 from tests.link.upstream import Upstream, an_upstream
 from vitals.topics import measurements_of

@@ -13,14 +13,14 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.notification import people
 from edge_gateway.config import MINIMAL, ApiConfig, parse_config
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.heartbeat import Pulse
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.people import people
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import Api
-from edge_gateway.ward import Ward
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.edge_gateway.helpers import a_row
 from vitals.episodes import Phase

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import ApiConfig
 from edge_gateway.intake import Intake

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from edge_gateway import cli
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
 

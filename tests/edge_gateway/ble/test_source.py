@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.ble import session
 from edge_gateway.ble.adapter import Adapter, open_radio
 from edge_gateway.ble.advertisements import Sighting

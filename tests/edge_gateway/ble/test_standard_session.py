@@ -12,7 +12,7 @@ import pytest
 from bumble.core import UUID
 from bumble.gatt import Characteristic, Service
 
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.ble import standard_session
 from edge_gateway.ble.source import BleSource

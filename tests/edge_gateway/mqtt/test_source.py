@@ -17,14 +17,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
 from edge_gateway.mqtt import session as session_module
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will
-from edge_gateway.notifiers import MqttNotifier
 from edge_gateway.state import Counters, GatewayState
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.desk import Desk

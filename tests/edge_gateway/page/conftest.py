@@ -11,14 +11,14 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway import watch
+from edge_gateway.alarms import technical_conditions
+from edge_gateway.alarms.monitor import Ward
 from edge_gateway.config import PageConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.page.access import Access
 from edge_gateway.page.app import Page
 from edge_gateway.page.server import listen, serve
 from edge_gateway.state import GatewayState
-from edge_gateway.ward import Ward
 from vitals.conditions import Condition
 from vitals.reading import Measurements, Reading, Signal
 from vitals.rules import records
@@ -69,10 +69,10 @@ class Served:
         self.ward.observe(reading, records(reading, reading.message_id))
 
     def _conditions(self, _ward: Ward, now: datetime) -> Iterator[Condition]:
-        parts = watch.Parts(
+        parts = technical_conditions.Parts(
             uplink_down_since=self.state.undelivered_since, outbox_trouble=self.outbox_trouble
         )
-        yield from watch.of_gateway(parts, now)
+        yield from technical_conditions.of_gateway(parts, now)
 
     async def _self_test(self) -> dict[str, str]:
         return self.failures

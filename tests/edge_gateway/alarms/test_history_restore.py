@@ -9,11 +9,11 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from edge_gateway import recollection
+from edge_gateway.alarms import history_restore
+from edge_gateway.alarms.history_restore import recollect
+from edge_gateway.alarms.monitor import Ward
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
-from edge_gateway.recollection import recollect
-from edge_gateway.ward import Ward
 from tests.edge_gateway.helpers import eventually
 from tests.edge_gateway.test_commands import a_gateway
 from tests.edge_gateway.test_operations import a_config
@@ -44,7 +44,7 @@ def a_ward(outbox: Outbox) -> Ward:
 async def test_last_hours_are_shown_again_and_raise_no_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recollection, "_PORTION", 7)
+    monkeypatch.setattr(history_restore, "_PORTION", 7)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         keep(outbox, *(measured(timedelta(minutes=180 - number), spo2_pct=97.0) for number in range(30)))
         keep(outbox, measured(timedelta(minutes=20), spo2_pct=80.0, freq_card=90.0))

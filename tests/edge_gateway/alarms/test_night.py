@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.edge_gateway.night import night
+from tests.edge_gateway.alarms.night import night
 
 
 async def test_no_critical_reading_of_a_night_is_missed_and_few_wake_anybody() -> None:

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway import ward as module
-from edge_gateway import watch
+from edge_gateway.alarms import monitor as module
+from edge_gateway.alarms import technical_conditions
+from edge_gateway.alarms.monitor import AlarmBook, Ward
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.ward import AlarmBook, Ward
 from tests.edge_gateway.helpers import eventually
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase
@@ -51,7 +51,7 @@ class Hanging(Forgetful):
 
 def children_only(ward: Ward, now: datetime) -> Iterator[Condition]:
     for child in ward.children.values():
-        yield from watch.of_child(child, [], ward.started, now)
+        yield from technical_conditions.of_child(child, [], ward.started, now)
 
 
 def a_ward(clock: Clock, book: AlarmBook | None = None) -> tuple[Ward, list[Message]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.notifiers import Contact
+from edge_gateway.alarms.notifiers import Contact
 from edge_gateway.state import Counters
 from tests.web_service import Service, hanging_service
 from vitals.conditions import Priority

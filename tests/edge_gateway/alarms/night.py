@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from edge_gateway import watch
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms import technical_conditions
+from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.monitor import Ward
 from edge_gateway.state import Counters
-from edge_gateway.ward import Ward
 from firmware_sim.physiology import THREE_PATIENTS
 from firmware_sim.scenarios import simulate
 from vitals.conditions import Condition
@@ -96,7 +96,7 @@ async def night(hours: float) -> Night:
 
 def _conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
     for child in ward.children.values():
-        yield from watch.of_child(child, [], ward.started, now)
+        yield from technical_conditions.of_child(child, [], ward.started, now)
 
 
 def _is_critical(values: Measurements) -> bool:

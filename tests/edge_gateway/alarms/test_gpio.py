@@ -9,8 +9,8 @@ import pytest
 from gpiozero import Device
 from gpiozero.pins.mock import MockFactory, MockPin
 
+from edge_gateway.alarms.gpio import sound
 from edge_gateway.config import GpioConfig
-from edge_gateway.gpio import sound
 from tests.edge_gateway.helpers import eventually
 from vitals.conditions import Priority
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_gateway import system_clock, watch
+from edge_gateway import system_clock
+from edge_gateway.alarms import technical_conditions
+from edge_gateway.alarms.monitor import Child, Watched
 from edge_gateway.state import LinkInfo
-from edge_gateway.ward import Child, Watched
 from vitals.absence import Absence
 from vitals.episodes import Episodes
 
@@ -26,21 +27,21 @@ def a_child(silent: timedelta) -> Child:
 @pytest.mark.parametrize(
     ("parts", "found"),
     [
-        (watch.Parts(), []),
-        (watch.Parts(uplink_down_since=NOW - timedelta(seconds=119)), []),
-        (watch.Parts(uplink_down_since=NOW - timedelta(seconds=120)), ["UPLINK_DOWN LOW"]),
-        (watch.Parts(uplink_down_since=NOW - timedelta(minutes=30)), ["UPLINK_DOWN MEDIUM"]),
-        (watch.Parts(outbox_filled=0.69), []),
-        (watch.Parts(outbox_filled=0.7), ["OUTBOX_FILLING LOW"]),
-        (watch.Parts(outbox_filled=0.9), ["OUTBOX_FILLING MEDIUM"]),
-        (watch.Parts(outbox_trouble="disk full"), ["OUTBOX_FAILING HIGH"]),
-        (watch.Parts(clock_synchronised=True), []),
-        (watch.Parts(clock_synchronised=False), ["CLOCK_UNSYNCHRONISED LOW"]),
-        (watch.Parts(failing=("mother",)), ["NOTIFIER_FAILING HIGH"]),
+        (technical_conditions.Parts(), []),
+        (technical_conditions.Parts(uplink_down_since=NOW - timedelta(seconds=119)), []),
+        (technical_conditions.Parts(uplink_down_since=NOW - timedelta(seconds=120)), ["UPLINK_DOWN LOW"]),
+        (technical_conditions.Parts(uplink_down_since=NOW - timedelta(minutes=30)), ["UPLINK_DOWN MEDIUM"]),
+        (technical_conditions.Parts(outbox_filled=0.69), []),
+        (technical_conditions.Parts(outbox_filled=0.7), ["OUTBOX_FILLING LOW"]),
+        (technical_conditions.Parts(outbox_filled=0.9), ["OUTBOX_FILLING MEDIUM"]),
+        (technical_conditions.Parts(outbox_trouble="disk full"), ["OUTBOX_FAILING HIGH"]),
+        (technical_conditions.Parts(clock_synchronised=True), []),
+        (technical_conditions.Parts(clock_synchronised=False), ["CLOCK_UNSYNCHRONISED LOW"]),
+        (technical_conditions.Parts(failing=("mother",)), ["NOTIFIER_FAILING HIGH"]),
     ],
 )
-def test_part_of_the_gateway_that_fails_is_told(parts: watch.Parts, found: list[str]) -> None:
-    conditions = watch.of_gateway(parts, NOW)
+def test_part_of_the_gateway_that_fails_is_told(parts: technical_conditions.Parts, found: list[str]) -> None:
+    conditions = technical_conditions.of_gateway(parts, NOW)
     assert [f"{each.kind} {each.priority.name}" for each in conditions] == found
 
 
@@ -50,13 +51,13 @@ def test_part_of_the_gateway_that_fails_is_told(parts: watch.Parts, found: list[
 )
 def test_battery_that_runs_low_is_told(battery_pct: int, found: list[str]) -> None:
     link = LinkInfo("ble", "live", DAY_AGO, battery_pct=battery_pct)
-    conditions = watch.of_child(a_child(timedelta()), [link], DAY_AGO, NOW)
+    conditions = technical_conditions.of_child(a_child(timedelta()), [link], DAY_AGO, NOW)
     assert [f"{each.kind} {each.priority.name}" for each in conditions] == found
 
 
 def test_reason_for_missing_values_is_that_of_the_link() -> None:
     link = LinkInfo("ble", "backing off", DAY_AGO, absence=Absence.SLOT_WAIT)
-    (condition,) = watch.of_child(a_child(timedelta(minutes=3)), [link], DAY_AGO, NOW)
+    (condition,) = technical_conditions.of_child(a_child(timedelta(minutes=3)), [link], DAY_AGO, NOW)
     assert condition.reason is Absence.SLOT_WAIT
 
 

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from edge_gateway.trend import Trend
+from edge_gateway.alarms.trend import Trend
 from vitals import message
 from vitals.conditions import Condition, Conditions, Priority
 from vitals.episodes import Episodes, Phase

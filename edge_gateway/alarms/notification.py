@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
-from edge_gateway import system_clock, watch
+from edge_gateway import system_clock
+from edge_gateway.alarms import technical_conditions
+from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.notifiers import Contact, MqttNotifier
 from edge_gateway.config import Config, GpioConfig
-from edge_gateway.notifiers import Contact, MqttNotifier
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.ward import Ward
 from vitals.conditions import Condition
 from vitals.desk import THREADS, Desk
 from vitals.message import Message, self_test
@@ -53,7 +54,7 @@ class People:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ward.run(), name="ward")
             if self.gpio:
-                from edge_gateway.gpio import sound  # only where pins are configured
+                from edge_gateway.alarms.gpio import sound  # only where pins are configured
 
                 tasks.create_task(sound(self.gpio, self.ward.urgency), name="gpio")
             for desk in self.desks:
@@ -69,17 +70,17 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
     contacts = tuple(Desk(contact.name, contact.tell, state.counters, at_once=THREADS) for contact in reached)
 
     def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
-        parts = watch.Parts(
+        parts = technical_conditions.Parts(
             uplink_down_since=state.undelivered_since,
             outbox_filled=state.outbox_filled,
             outbox_trouble=outbox.trouble,
             clock_synchronised=system_clock.is_synchronised(),
             failing=tuple(desk.name for desk in contacts if desk.failing_s >= _FAILS_AFTER_S),
         )
-        yield from watch.of_gateway(parts, now)
+        yield from technical_conditions.of_gateway(parts, now)
         for child in ward.children.values():
             links = [link for device, link in state.links.items() if device in child.devices]
-            yield from watch.of_child(child, links, ward.started, now)
+            yield from technical_conditions.of_child(child, links, ward.started, now)
 
     ward = Ward(config.gateway_id, config.names, config.patients, outbox, conditions)
     ward.callers += [partial(_call, *pair) for pair in zip(reached, contacts, strict=True)]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from edge_gateway.alarms.monitor import Child
 from edge_gateway.state import LinkInfo
-from edge_gateway.ward import Child
 from vitals.absence import Absence
 from vitals.conditions import OLD_AFTER, Condition, ConditionKind, Priority, no_data
 from vitals.limits import BATTERY_LOW_UP_TO_PCT

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from edge_gateway.alarms import Alarms
+from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.state import Counters
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.desk import Desk

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.trend import HOURS
 from edge_gateway.outbox.reading_queries import Entry
-from edge_gateway.trend import HOURS
-from edge_gateway.ward import Ward
 from vitals.reading import Reading
 
 log = logging.getLogger(__name__)

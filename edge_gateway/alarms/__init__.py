@@ -1,0 +1,1 @@
+"""Alarms at the gateway: rules, episodes, technical conditions and who is told."""

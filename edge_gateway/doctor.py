@@ -114,7 +114,7 @@ def _clock() -> Finding:
 def _api(config: Config) -> Finding:
     import httpx  # the other commands need none of it
 
-    from edge_gateway.token import credentials_of
+    from edge_gateway.uplink.oauth import credentials_of
 
     what = "ingestion API"
     verify = httpx.create_ssl_context(verify=str(config.api.ca_file)) if config.api.ca_file else True

@@ -24,7 +24,6 @@ from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.handlers import handlers as gateway_handlers
-from edge_gateway.heartbeat import Pulse
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
@@ -33,7 +32,8 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.state import GatewayState
 from edge_gateway.supervisor import Supervisor
-from edge_gateway.uplink import Api, Uplink
+from edge_gateway.uplink.heartbeat import Pulse
+from edge_gateway.uplink.uplink import Api, Uplink
 from vitals.desk import Desk
 from vitals.rules import AlertRecord
 

@@ -15,7 +15,7 @@ from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink import Uplink
+from edge_gateway.uplink.uplink import Uplink
 from vitals import rules
 from vitals.reading import Reading
 

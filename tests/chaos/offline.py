@@ -19,7 +19,7 @@ from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink import Api, Uplink
+from edge_gateway.uplink.uplink import Api, Uplink
 from tests.link.upstream import Upstream, an_upstream
 
 BRACELETS = 20

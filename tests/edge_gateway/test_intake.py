@@ -14,7 +14,7 @@ from edge_gateway.config import ApiConfig
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink import Api, Uplink
+from edge_gateway.uplink.uplink import Api, Uplink
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.reading import Reading
 

@@ -35,7 +35,7 @@ def test_all_modules_import_without_anything_heavy() -> None:
     found = pkgutil.walk_packages(edge_gateway.__path__, "edge_gateway.")
     modules = [each.name for each in found if not each.name.startswith("edge_gateway.page")]
     assert "edge_gateway.ble.source" in modules
-    assert "edge_gateway.uplink" in modules
+    assert "edge_gateway.uplink.uplink" in modules
     script = _SCRIPT.format(modules=modules, heavy=HEAVY)
     fresh = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert fresh.stdout.strip() == "[]"

@@ -19,7 +19,7 @@ from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import Entry
 from edge_gateway.state import GatewayState
-from edge_gateway.token import credentials_of, retry_after
+from edge_gateway.uplink.oauth import credentials_of, retry_after
 from vitals.backoff import Backoff
 from vitals.heartbeat import Acknowledged, Heartbeat
 

@@ -14,12 +14,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from edge_gateway import uplink as module
 from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import Counts
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink import Api, Uplink
+from edge_gateway.uplink import uplink as module
+from edge_gateway.uplink.uplink import Api, Uplink
 from tests.edge_gateway.helpers import a_row, eventually
 
 Handler = (

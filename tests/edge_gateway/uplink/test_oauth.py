@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from edge_gateway.errors import DeliveryFailed
-from edge_gateway.token import ClientCredentials
+from edge_gateway.uplink.oauth import ClientCredentials
 
 TOKEN_URL = "https://api.example.org/oauth/token"
 SECRET = "q1w2e3r4t5z6u7i8o9p0a1s2d3f4g5h6j7k8l9y0x1c"

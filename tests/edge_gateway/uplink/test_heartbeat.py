@@ -17,10 +17,10 @@ from edge_gateway.alarms.monitor import Ward
 from edge_gateway.alarms.notification import people
 from edge_gateway.config import MINIMAL, ApiConfig, parse_config
 from edge_gateway.errors import DeliveryFailed
-from edge_gateway.heartbeat import Pulse
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink import Api
+from edge_gateway.uplink.heartbeat import Pulse
+from edge_gateway.uplink.uplink import Api
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.edge_gateway.helpers import a_row
 from vitals.episodes import Phase

@@ -1,0 +1,1 @@
+"""Delivery to the ingestion API: client, tokens, lanes and heartbeat."""

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edge_gateway import commands as bracelet_commands
-from edge_gateway import outbox_commands
+from edge_gateway.commands import bracelets as bracelet_commands
+from edge_gateway.commands import outbox
 from edge_gateway.config import Config, load_config
 from edge_gateway.errors import GatewayError, InvalidConfig
 
@@ -90,7 +90,9 @@ def _add_operations(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
 ) -> None:
     def operate(config: Config, chosen: argparse.Namespace) -> int:
-        from edge_gateway import operations  # brings the alarms along, which other commands do not need
+        from edge_gateway.commands import (
+            operations,  # brings the alarms along, which other commands do not need
+        )
 
         return operations.COMMANDS[chosen.operation](config, chosen)
 
@@ -159,7 +161,7 @@ def _check(config: Config, _chosen: argparse.Namespace) -> int:
 
 
 def _outbox(config: Config, chosen: argparse.Namespace) -> int:
-    return (outbox_commands.rejected if chosen.what else outbox_commands.show)(config, as_json=chosen.json)
+    return (outbox.rejected if chosen.what else outbox.show)(config, as_json=chosen.json)
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 
 from cloud_ingest.access.registry import Registry
+from edge_gateway.commands.doctor import Verdict, examine
 from edge_gateway.config import ApiConfig
-from edge_gateway.doctor import Verdict, examine
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink.uplink import Api, Uplink
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register
+from tests.edge_gateway.commands.test_doctor import a_config
 from tests.edge_gateway.helpers import a_row, eventually
 from tests.edge_gateway.secure_broker import make_certificates
-from tests.edge_gateway.test_doctor import a_config
 
 LIFETIME_S = 5
 

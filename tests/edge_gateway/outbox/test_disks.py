@@ -26,9 +26,9 @@ from deploy.local.process import Service
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import Counts
+from tests.edge_gateway.commands.test_bracelets import Shell
 from tests.edge_gateway.helpers import a_row, eventually
 from tests.edge_gateway.small_disk import a_small_disk, an_image, mounted
-from tests.edge_gateway.test_commands import Shell
 from tests.link.upstream import Upstream, an_upstream
 
 _CONFIG = """

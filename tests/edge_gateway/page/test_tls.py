@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from edge_gateway.cli import main
+from edge_gateway.commands.doctor import Verdict, examine
 from edge_gateway.config import PageConfig, parse_config
-from edge_gateway.doctor import Verdict, examine
 from edge_gateway.errors import InvalidConfig, PageUnavailable
 from edge_gateway.page.server import listen
 from tests.edge_gateway.page.conftest import PIN, Serving

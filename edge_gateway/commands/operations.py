@@ -7,10 +7,10 @@ import asyncio
 import json
 from datetime import UTC, datetime
 
-from edge_gateway.commands import ago, table
+from edge_gateway.commands.bracelets import ago, table
+from edge_gateway.commands.doctor import Verdict, examine
 from edge_gateway.config import Config
 from edge_gateway.control import ask
-from edge_gateway.doctor import Verdict, examine
 
 _WITHIN_S = 60.0
 _MARKS = {Verdict.OK: "✓", Verdict.ODD: "!", Verdict.BAD: "✗"}

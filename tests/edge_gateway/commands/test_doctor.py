@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from deploy.local.ports import free_port
-from edge_gateway import doctor as module
 from edge_gateway.cli import main
+from edge_gateway.commands import doctor as module
+from edge_gateway.commands.doctor import Finding, Verdict, examine
 from edge_gateway.config import Config, parse_config
-from edge_gateway.doctor import Finding, Verdict, examine
 
 HEAD = 'gateway_id = "gw"\ndata_dir = "data"\n[api]\nurl = "http://127.0.0.1:{port}"\n'
 

@@ -14,7 +14,7 @@ import pytest
 
 from edge_gateway.ble import session
 from edge_gateway.cli import main
-from edge_gateway.commands import ago, table
+from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config import load_config
 from edge_gateway.gateway import run_gateway
 from firmware_sim.bracelet import Bracelet, Clock

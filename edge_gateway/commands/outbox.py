@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from edge_gateway.commands import ago, table
+from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config import Config
 from edge_gateway.outbox import reading_queries, retention
 from edge_gateway.outbox.file import reading

@@ -19,11 +19,11 @@ from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.alarms.history_restore import recollect
 from edge_gateway.alarms.notification import People, people
 from edge_gateway.alarms.notifiers import MqttNotifier
-from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.handlers import handlers as gateway_handlers
+from edge_gateway.inbox import Arrival, DeadLetter, Source
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
@@ -31,7 +31,7 @@ from edge_gateway.mqtt.state_topic import last_will, publish_state
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.state import GatewayState
-from edge_gateway.supervisor import Supervisor
+from edge_gateway.systemd import Supervisor
 from edge_gateway.uplink.heartbeat import Pulse
 from edge_gateway.uplink.uplink import Api, Uplink
 from vitals.desk import Desk

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from edge_gateway.alarms.evaluator import Alarms
-from edge_gateway.arrival import Arrival, DeadLetter, Source
 from edge_gateway.errors import OutboxUnavailable
+from edge_gateway.inbox import Arrival, DeadLetter, Source
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState

@@ -13,7 +13,6 @@ from typing import Protocol
 
 from bleak import BleakClient
 
-from edge_gateway.arrival import Inbox
 from edge_gateway.ble import missing_value
 from edge_gateway.ble.adapter import RADIO_ERRORS, Adapter, reason_of
 from edge_gateway.ble.advertisements import Sighting
@@ -29,6 +28,7 @@ from edge_gateway.errors import (
     RequestRefused,
     WrongBracelet,
 )
+from edge_gateway.inbox import Inbox
 from edge_gateway.state import GatewayState
 from vitals.gatt.services import BRACELET
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from uuid import uuid5
 
-from edge_gateway.arrival import DeadLetter
+from edge_gateway.inbox import DeadLetter
 from edge_gateway.state import GatewayState
 from vitals.errors import MalformedRecord
 from vitals.reading import NAMESPACE

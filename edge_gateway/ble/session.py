@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from edge_gateway.arrival import Arrival, Inbox
 from edge_gateway.ble import missing_value
 from edge_gateway.ble.clock_sync import ClockKeeper, EraBook
 from edge_gateway.ble.malformed import malformed
@@ -21,6 +20,7 @@ from edge_gateway.ble.peripheral import Peripheral
 from edge_gateway.ble.records import reading_of
 from edge_gateway.ble.sequence import Sequence
 from edge_gateway.errors import LinkLost, OutboxUnavailable
+from edge_gateway.inbox import Arrival, Inbox
 from edge_gateway.outbox.device_queries import Progress
 from edge_gateway.state import GatewayState
 from vitals.absence import Absence

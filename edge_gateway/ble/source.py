@@ -8,12 +8,12 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from edge_gateway.arrival import Inbox
 from edge_gateway.ble.adapter import Adapter
 from edge_gateway.ble.advertisements import Sighting, Sightings
 from edge_gateway.ble.link import BraceletLink, DeviceBook, Surroundings
 from edge_gateway.ble.session import Wearer
 from edge_gateway.config import BleConfig
+from edge_gateway.inbox import Inbox
 from edge_gateway.state import GatewayState
 
 log = logging.getLogger(__name__)

@@ -13,13 +13,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID, uuid5
 
-from edge_gateway.arrival import Arrival, Inbox
 from edge_gateway.ble import missing_value
 from edge_gateway.ble.malformed import malformed
 from edge_gateway.ble.peripheral import Peripheral
 from edge_gateway.ble.session import Wearer
 from edge_gateway.ble.standard_records import DECODERS, Observation
 from edge_gateway.errors import LinkLost, RequestRefused
+from edge_gateway.inbox import Arrival, Inbox
 from edge_gateway.state import GatewayState
 from edge_gateway.system_clock import is_synchronised
 from vitals.errors import MalformedRecord

@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_gateway.arrival import Arrival, DeadLetter, Inbox
+from edge_gateway.inbox import Arrival, DeadLetter, Inbox
 from edge_gateway.mqtt.session import Delivery, MqttSession
 from edge_gateway.state import GatewayState
 from vitals import topics

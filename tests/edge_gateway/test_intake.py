@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edge_gateway.alarms.evaluator import Alarms
-from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import ApiConfig
+from edge_gateway.inbox import Arrival, DeadLetter
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState

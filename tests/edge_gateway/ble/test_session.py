@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway.arrival import Arrival, DeadLetter, Inbox
 from edge_gateway.ble import clock_sync
 from edge_gateway.ble import session as module
 from edge_gateway.ble.peripheral import OnData
 from edge_gateway.ble.session import BraceletSession, Wearer
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
+from edge_gateway.inbox import Arrival, DeadLetter, Inbox
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.state import GatewayState
 from tests.edge_gateway.helpers import eventually

@@ -13,11 +13,11 @@ from bumble.core import UUID
 from bumble.gatt import Characteristic, Service
 
 from edge_gateway.alarms.evaluator import Alarms
-from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.ble import standard_session
 from edge_gateway.ble.source import BleSource
 from edge_gateway.ble.standard_records import of_heart_rate, of_spot_check, of_temperature
 from edge_gateway.config import BleConfig
+from edge_gateway.inbox import Arrival, DeadLetter
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import Counters, GatewayState
 from firmware_sim.radio_device import Permission, Property, RadioDevice, indicated

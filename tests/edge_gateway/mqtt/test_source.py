@@ -19,8 +19,8 @@ from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.alarms.notifiers import MqttNotifier
-from edge_gateway.arrival import Arrival, DeadLetter
 from edge_gateway.config import MqttConfig
+from edge_gateway.inbox import Arrival, DeadLetter
 from edge_gateway.mqtt import session as session_module
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_gateway.supervisor import Supervisor
+from edge_gateway.systemd import Supervisor
 from tests.edge_gateway.helpers import eventually
 
 

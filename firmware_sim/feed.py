@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 
 from firmware_sim.ledger import Ledger
-from firmware_sim.physiology import patients
-from firmware_sim.scenarios import simulate
+from firmware_sim.physiology.body import patients
+from firmware_sim.physiology.scenarios import simulate
 from firmware_sim.targets import Target
 from firmware_sim.timeline import Timeline, moment
 from vitals.reading import Reading, derived_message_id

@@ -16,7 +16,7 @@ from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt_bracelet import MqttBracelet
 from firmware_sim.peripheral import Peripheral
-from firmware_sim.physiology import Patient, patients
+from firmware_sim.physiology.body import Patient, patients
 from firmware_sim.plan import FleetPlan
 from firmware_sim.standard_device import MADE
 from firmware_sim.timeline import Timeline

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from firmware_sim.physiology import Patient
-from firmware_sim.scenarios import simulate
+from firmware_sim.physiology.body import Patient
+from firmware_sim.physiology.scenarios import simulate
 from firmware_sim.standard_device import StandardDevice, Thermometer
 
 _SELDOM = 10

@@ -13,7 +13,7 @@ from firmware_sim.bracelet import Bracelet
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt_bracelet import MqttBracelet
-from firmware_sim.physiology import patients
+from firmware_sim.physiology.body import patients
 from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 from firmware_sim.worn import WornMqtt

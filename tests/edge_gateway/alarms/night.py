@@ -14,8 +14,8 @@ from edge_gateway.alarms import technical_conditions
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.alarms.monitor import Ward
 from edge_gateway.state import Counters
-from firmware_sim.physiology import THREE_PATIENTS
-from firmware_sim.scenarios import simulate
+from firmware_sim.physiology.body import THREE_PATIENTS
+from firmware_sim.physiology.scenarios import simulate
 from vitals.conditions import Condition
 from vitals.message import Message
 from vitals.notices import Group

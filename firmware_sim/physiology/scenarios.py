@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from firmware_sim.physiology import Body, Patient, Vitals
+from firmware_sim.physiology.body import Body, Patient, Vitals
 from vitals.limits import SPO2
 from vitals.reading import Measurements
 

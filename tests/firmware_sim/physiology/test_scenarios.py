@@ -8,8 +8,8 @@ from itertools import islice, pairwise
 
 import pytest
 
-from firmware_sim.physiology import THREE_PATIENTS, Genotype, Patient, patients
-from firmware_sim.scenarios import Scenario, simulate
+from firmware_sim.physiology.body import THREE_PATIENTS, Genotype, Patient, patients
+from firmware_sim.physiology.scenarios import Scenario, simulate
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag
 from vitals.reading import Reading
 from vitals.rules import AlertType, Severity, evaluate

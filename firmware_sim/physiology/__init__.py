@@ -1,0 +1,1 @@
+"""Simulated children: their vitals and the scenarios they go through."""

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from firmware_sim.bracelet import Bracelet
 from firmware_sim.conditions import Conditions, at_once
+from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.peripheral import Peripheral
 from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline

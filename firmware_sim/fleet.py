@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import islice
 from random import Random
 
-from firmware_sim.bracelet import Bracelet, Clock
+from firmware_sim.firmware.bracelet import Bracelet, Clock
 from firmware_sim.hci_port import gateway_radio
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger

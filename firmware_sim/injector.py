@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from random import Random
 
 from firmware_sim.ble_faults import BleFaults
-from firmware_sim.bracelet import Bracelet, Clock
 from firmware_sim.conditions import Conditions, at_once
+from firmware_sim.firmware.bracelet import Bracelet, Clock
 from firmware_sim.mqtt_faults import MqttFaults
 from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline

@@ -23,7 +23,7 @@ from bumble.gatt import (
 )
 from bumble.profiles.device_information_service import DeviceInformationService
 
-from firmware_sim.bracelet import Bracelet
+from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.radio_device import Permission, Property, RadioDevice, notified, readable
 from firmware_sim.timeline import milliseconds, moment
 from firmware_sim.virtual_radio import VirtualLink

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from firmware_sim.bracelet import Bracelet
+from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt_bracelet import MqttBracelet
 from firmware_sim.peripheral import Peripheral

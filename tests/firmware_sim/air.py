@@ -11,7 +11,7 @@ from bleak.backends.characteristic import BleakGATTCharacteristic
 from bleak.backends.device import BLEDevice
 from bumble.device import Device
 
-from firmware_sim.bracelet import Bracelet
+from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.peripheral import Peripheral
 from firmware_sim.virtual_radio import VirtualController, VirtualLink
 from vitals.gatt.bracelet import RECORD_ACCESS, BraceletRecord

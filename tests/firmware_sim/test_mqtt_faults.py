@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from deploy.local.mqtt import MqttBroker
-from firmware_sim.bracelet import Bracelet
+from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt_bracelet import MqttBracelet

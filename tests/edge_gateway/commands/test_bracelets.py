@@ -17,7 +17,7 @@ from edge_gateway.cli import main
 from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config import load_config
 from edge_gateway.gateway import run_gateway
-from firmware_sim.bracelet import Bracelet, Clock
+from firmware_sim.firmware.bracelet import Bracelet, Clock
 from firmware_sim.hci_port import gateway_radio
 from firmware_sim.peripheral import Peripheral
 from tests.edge_gateway.helpers import eventually

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firmware_sim.bracelet import FLASH_RECORDS, Bracelet, Clock
+from firmware_sim.firmware.bracelet import FLASH_RECORDS, Bracelet, Clock
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag, StatusFlag
 from vitals.reading import Measurements
 

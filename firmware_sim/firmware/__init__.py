@@ -1,0 +1,1 @@
+"""The bracelet's firmware: clock, battery, sequence numbers and the flash ring."""

@@ -19,11 +19,11 @@ from bumble.device import Device
 from bumble.transport import open_transport
 from bumble.transport.common import Transport
 
-from firmware_sim.bleak_client import BumbleClient
-from firmware_sim.bleak_radio import Radio
-from firmware_sim.bleak_scanner import BumbleScanner
-from firmware_sim.bonds import kept_bonds
-from firmware_sim.virtual_radio import just_works
+from firmware_sim.radio.bleak_client import BumbleClient
+from firmware_sim.radio.bleak_radio import Radio
+from firmware_sim.radio.bleak_scanner import BumbleScanner
+from firmware_sim.radio.bonds import kept_bonds
+from firmware_sim.radio.virtual_radio import just_works
 
 log = logging.getLogger(__name__)
 

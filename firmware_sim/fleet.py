@@ -11,16 +11,16 @@ from itertools import islice
 from random import Random
 
 from firmware_sim.firmware.bracelet import Bracelet, Clock
-from firmware_sim.hci_port import gateway_radio
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt_bracelet import MqttBracelet
-from firmware_sim.peripheral import Peripheral
 from firmware_sim.physiology.body import Patient, patients
 from firmware_sim.plan import FleetPlan
-from firmware_sim.standard_device import MADE
+from firmware_sim.radio.hci_port import gateway_radio
+from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.standard_device import MADE
+from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.timeline import Timeline
-from firmware_sim.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.worn import Worn, WornBle, WornMqtt
 from firmware_sim.worn_standard import WornStandard
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from firmware_sim.physiology.body import Patient
 from firmware_sim.physiology.scenarios import simulate
-from firmware_sim.standard_device import StandardDevice, Thermometer
+from firmware_sim.radio.standard_device import StandardDevice, Thermometer
 
 _SELDOM = 10
 """A thermometer measures once in so many periods."""

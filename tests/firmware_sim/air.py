@@ -12,8 +12,8 @@ from bleak.backends.device import BLEDevice
 from bumble.device import Device
 
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.peripheral import Peripheral
-from firmware_sim.virtual_radio import VirtualController, VirtualLink
+from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from vitals.gatt.bracelet import RECORD_ACCESS, BraceletRecord
 from vitals.gatt.record_access import Count, Request, Response, parse_indication
 from vitals.reading import Measurements

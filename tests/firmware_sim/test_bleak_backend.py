@@ -18,11 +18,11 @@ from bumble.core import UUID
 from bumble.device import Peer
 
 from deploy.local.ports import free_port
-from firmware_sim import bleak_radio
 from firmware_sim.bleak_backend import open_radio, use_device
 from firmware_sim.errors import PortBusy, UnknownTransport
-from firmware_sim.hci_port import gateway_radio
-from firmware_sim.virtual_radio import VirtualLink
+from firmware_sim.radio import bleak_radio
+from firmware_sim.radio.hci_port import gateway_radio
+from firmware_sim.radio.virtual_radio import VirtualLink
 from tests.firmware_sim.air import Air, Notes, ask, calm, find, now_ms, until
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STATUS, STORED_RECORD
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response

@@ -14,7 +14,7 @@ from bleak.exc import BleakError
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.physiology.body import patients
-from firmware_sim.radio_device import RadioState
+from firmware_sim.radio.device import RadioState
 from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 from firmware_sim.worn import WornBle

@@ -22,7 +22,7 @@ from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink.uplink import Api, Uplink
-from firmware_sim.peripheral import Peripheral
+from firmware_sim.radio.peripheral import Peripheral
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air, calm, now_ms
 from tests.firmware_sim.conftest import air

@@ -20,8 +20,8 @@ from edge_gateway.config import BleConfig
 from edge_gateway.inbox import Arrival, DeadLetter
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import Counters, GatewayState
-from firmware_sim.radio_device import Permission, Property, RadioDevice, indicated
-from firmware_sim.standard_device import Oximeter, StandardDevice, Strap, Thermometer
+from firmware_sim.radio.device import Permission, Property, RadioDevice, indicated
+from firmware_sim.radio.standard_device import Oximeter, StandardDevice, Strap, Thermometer
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air
 from tests.firmware_sim.conftest import air

@@ -18,8 +18,8 @@ from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config import load_config
 from edge_gateway.gateway import run_gateway
 from firmware_sim.firmware.bracelet import Bracelet, Clock
-from firmware_sim.hci_port import gateway_radio
-from firmware_sim.peripheral import Peripheral
+from firmware_sim.radio.hci_port import gateway_radio
+from firmware_sim.radio.peripheral import Peripheral
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import BOOT, Air, calm, now_ms
 from tests.firmware_sim.conftest import air

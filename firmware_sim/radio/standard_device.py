@@ -18,8 +18,8 @@ from bumble.gatt import (
 )
 from bumble.profiles.device_information_service import DeviceInformationService
 
-from firmware_sim.radio_device import Permission, Property, RadioDevice, indicated, notified, readable
-from firmware_sim.virtual_radio import VirtualLink
+from firmware_sim.radio.device import Permission, Property, RadioDevice, indicated, notified, readable
+from firmware_sim.radio.virtual_radio import VirtualLink
 from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import DateTime
 from vitals.gatt.heart_rate import HeartRate, SensorLocation

@@ -18,8 +18,8 @@ from bumble.gatt import (
     Service,
 )
 
-from firmware_sim.bonds import kept_bonds
-from firmware_sim.virtual_radio import VirtualLink
+from firmware_sim.radio.bonds import kept_bonds
+from firmware_sim.radio.virtual_radio import VirtualLink
 
 ADVERTISING_INTERVAL_MS = 100.0
 _FLAGS = (AdvertisingData.FLAGS, bytes([0x06]))  # general discoverable, LE only

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 from bleak import BleakClient, BleakScanner
 
-from firmware_sim.standard_device import Oximeter, StandardDevice, Strap, Thermometer
-from firmware_sim.virtual_radio import VirtualLink
+from firmware_sim.radio.standard_device import Oximeter, StandardDevice, Strap, Thermometer
+from firmware_sim.radio.virtual_radio import VirtualLink
 from tests.firmware_sim.air import Air, Notes, find, until
 from vitals.reading import Measurements
 

@@ -10,7 +10,7 @@ from bleak.uuids import normalize_uuid_str
 from bumble.core import UUID, AdvertisingData
 from bumble.device import Advertisement
 
-from firmware_sim.bleak_radio import Radio, address_text
+from firmware_sim.radio.bleak_radio import Radio, address_text
 
 _Type = AdvertisingData.Type
 _UUID_SIZES = {

@@ -29,8 +29,8 @@ from bumble.device import Connection, Peer
 from bumble.gatt import GATT_CHARACTERISTIC_ATTRIBUTE_TYPE
 from bumble.gatt_client import ServiceProxy
 
-from firmware_sim.bleak_radio import Radio
-from firmware_sim.bleak_scanner import uuid_text
+from firmware_sim.radio.bleak_radio import Radio
+from firmware_sim.radio.bleak_scanner import uuid_text
 
 log = logging.getLogger(__name__)
 

@@ -24,9 +24,9 @@ from bumble.gatt import (
 from bumble.profiles.device_information_service import DeviceInformationService
 
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.radio_device import Permission, Property, RadioDevice, notified, readable
+from firmware_sim.radio.device import Permission, Property, RadioDevice, notified, readable
+from firmware_sim.radio.virtual_radio import VirtualLink
 from firmware_sim.timeline import milliseconds, moment
-from firmware_sim.virtual_radio import VirtualLink
 from vitals.errors import MalformedRecord
 from vitals.gatt import current_time
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, SERVICE, STATUS, STORED_RECORD, BraceletRecord

@@ -7,7 +7,7 @@ import asyncio
 from bumble import hci
 from bumble.device import Connection
 
-from firmware_sim.virtual_radio import VirtualController, VirtualLink
+from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from tests.firmware_sim.air import until
 
 

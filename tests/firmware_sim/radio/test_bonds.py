@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bumble.keys import PairingKeys
 
-from firmware_sim.bonds import kept_bonds
+from firmware_sim.radio.bonds import kept_bonds
 
 
 async def test_keys_survive_and_only_their_owner_reads_them(tmp_path: Path) -> None:

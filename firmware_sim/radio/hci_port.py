@@ -17,7 +17,7 @@ from bumble.core import InvalidPacketError
 from bumble.transport.common import PacketParser, TransportSink
 
 from firmware_sim.errors import PortBusy, UnknownTransport
-from firmware_sim.virtual_radio import VirtualController, VirtualLink
+from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from random import Random
 from firmware_sim.firmware.bracelet import Bracelet, Clock
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
-from firmware_sim.mqtt_bracelet import MqttBracelet
+from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient, patients
 from firmware_sim.plan import FleetPlan
 from firmware_sim.radio.hci_port import gateway_radio

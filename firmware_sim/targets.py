@@ -14,7 +14,7 @@ import httpx
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from firmware_sim.errors import TargetAway, TargetRefused
-from firmware_sim.mqtt_bracelet import MqttBracelet
+from firmware_sim.mqtt.bracelet import MqttBracelet
 from vitals import rules, topics
 from vitals.quality import quality_score
 from vitals.reading import Reading

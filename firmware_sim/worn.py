@@ -7,7 +7,7 @@ from typing import Protocol
 
 from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.ledger import Ledger
-from firmware_sim.mqtt_bracelet import MqttBracelet
+from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient
 from firmware_sim.physiology.scenarios import Sample, simulate
 from firmware_sim.radio.peripheral import Peripheral

@@ -20,7 +20,7 @@ from firmware_sim.bleak_backend import open_radio
 from firmware_sim.cli import main
 from firmware_sim.options import parse
 from tests.firmware_sim.air import Notes, ask, until
-from tests.firmware_sim.test_mqtt_bracelet import subscriber
+from tests.firmware_sim.mqtt.test_bracelet import subscriber
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STORED_RECORD, BraceletRecord
 from vitals.gatt.record_access import Request
 from vitals.reading import derived_message_id

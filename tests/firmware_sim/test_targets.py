@@ -21,7 +21,7 @@ from firmware_sim.timeline import milliseconds
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.topic_reader import Seen, read_topic
 from tests.firmware_sim.air import until
-from tests.firmware_sim.test_mqtt_bracelet import subscriber
+from tests.firmware_sim.mqtt.test_bracelet import subscriber
 from vitals import topics
 from vitals.pseudonym import Pseudonymiser
 from vitals.reading import Reading

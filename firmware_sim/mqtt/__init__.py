@@ -1,0 +1,1 @@
+"""Bracelets that publish to an MQTT broker."""

@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import islice
 from random import Random
 
+from firmware_sim.device.simulated_device import Worn, WornBle, WornMqtt
+from firmware_sim.device.simulated_standard_device import WornStandard
 from firmware_sim.firmware.bracelet import Bracelet, Clock
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
@@ -21,8 +23,6 @@ from firmware_sim.radio.peripheral import Peripheral
 from firmware_sim.radio.standard_device import MADE
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.timeline import Timeline
-from firmware_sim.worn import Worn, WornBle, WornMqtt
-from firmware_sim.worn_standard import WornStandard
 
 log = logging.getLogger(__name__)
 

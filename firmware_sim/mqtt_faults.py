@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from firmware_sim.conditions import Conditions, at_once
+from firmware_sim.device.simulated_device import WornMqtt
 from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
-from firmware_sim.worn import WornMqtt
 
 _GARBAGE_BYTES = 24
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from deploy.local.mqtt import MqttBroker
+from firmware_sim.device.simulated_device import WornMqtt
 from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
@@ -16,7 +17,6 @@ from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import patients
 from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
-from firmware_sim.worn import WornMqtt
 from tests.firmware_sim.air import BOOT, now_ms, until
 from tests.firmware_sim.mqtt.test_bracelet import Subscriber, subscriber
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from deploy.local.ports import free_port
 from deploy.local.process import Service
+from firmware_sim.device.simulated_device import WornBle
 from firmware_sim.fleet import Fleet
 from firmware_sim.plan import Address, FleetPlan
 from firmware_sim.radio.peripheral import Peripheral
 from firmware_sim.scenario_file import Scenario
 from firmware_sim.timeline import Timeline
-from firmware_sim.worn import WornBle
 
 SEED, BOOT = 7, 1
 _NOWHERE = "http://127.0.0.1:9"

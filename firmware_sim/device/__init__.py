@@ -1,0 +1,1 @@
+"""Complete simulated devices: a child's values, the firmware and a transport."""

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_sim.errors import SimulatorError
+from firmware_sim.faults.scenario_file import HOW_TO_WRITE_ONE, load_scenario
 from firmware_sim.options import parse
 from firmware_sim.plan import FleetPlan
-from firmware_sim.scenario_file import HOW_TO_WRITE_ONE, load_scenario
 from firmware_sim.timeline import Timeline
 from vitals.errors import InvalidPseudonymKey
 from vitals.pseudonym import ClearIdentifiers, Pseudonymiser, parse_keys

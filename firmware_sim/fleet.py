@@ -12,8 +12,8 @@ from random import Random
 
 from firmware_sim.device.simulated_device import Worn, WornBle, WornMqtt
 from firmware_sim.device.simulated_standard_device import WornStandard
+from firmware_sim.faults.injector import Injector
 from firmware_sim.firmware.bracelet import Bracelet, Clock
-from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient, patients

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from firmware_sim.faults.scenario_file import HOW_TO_WRITE_ONE
 from firmware_sim.plan import Address
 from firmware_sim.radio.standard_device import Kind
-from firmware_sim.scenario_file import HOW_TO_WRITE_ONE
 
 _DEFAULT_BLE, _DEFAULT_MQTT = 3, 2
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from firmware_sim.faults.scenario_file import Scenario
 from firmware_sim.radio.standard_device import Kind
-from firmware_sim.scenario_file import Scenario
 
 
 @dataclass(frozen=True, slots=True)

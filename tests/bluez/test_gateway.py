@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_sim.scenario_file import Event, EventKind, Scenario
+from firmware_sim.faults.scenario_file import Event, EventKind, Scenario
 from tests.bluez.guest import guest, kernel_package
 from tests.edge_gateway.helpers import eventually
 from tests.link.rig import LinkRig, running

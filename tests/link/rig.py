@@ -14,10 +14,10 @@ from pathlib import Path
 from deploy.local.ports import free_port
 from deploy.local.process import Service
 from firmware_sim.device.simulated_device import WornBle
+from firmware_sim.faults.scenario_file import Scenario
 from firmware_sim.fleet import Fleet
 from firmware_sim.plan import Address, FleetPlan
 from firmware_sim.radio.peripheral import Peripheral
-from firmware_sim.scenario_file import Scenario
 from firmware_sim.timeline import Timeline
 
 SEED, BOOT = 7, 1

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from firmware_sim.scenario_file import Event, EventKind, Scenario
+from firmware_sim.faults.scenario_file import Event, EventKind, Scenario
 from tests.link.rig import LinkRig, running
 
 SECONDS = 16.0

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from firmware_sim.conditions import Conditions, at_once
 from firmware_sim.device.simulated_device import WornMqtt
-from firmware_sim.scenario_file import EventKind, Occurrence
+from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 
 _GARBAGE_BYTES = 24

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from firmware_sim.conditions import Conditions, at_once
 from firmware_sim.device.simulated_device import WornBle
+from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.radio.peripheral import Peripheral
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
-from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 
 _CLONE_NUMBERS = 60_000

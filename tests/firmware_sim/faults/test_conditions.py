@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firmware_sim.conditions import Conditions, at_once
+from firmware_sim.faults.conditions import Conditions, at_once
 
 
 async def test_first_reason_begins_and_last_ends() -> None:

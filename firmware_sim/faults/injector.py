@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from firmware_sim.ble_faults import BleFaults
-from firmware_sim.conditions import Conditions, at_once
 from firmware_sim.device.simulated_device import Worn, WornBle, WornMqtt
+from firmware_sim.faults.ble_faults import BleFaults
+from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.faults.mqtt_faults import MqttFaults
+from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.firmware.bracelet import Bracelet, Clock
-from firmware_sim.mqtt_faults import MqttFaults
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
-from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 
 log = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ import pytest
 
 from deploy.local.mqtt import MqttBroker
 from firmware_sim.device.simulated_device import WornMqtt
+from firmware_sim.faults.injector import Injector
+from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.injector import Injector
 from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import patients
-from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 from tests.firmware_sim.air import BOOT, now_ms, until
 from tests.firmware_sim.mqtt.test_bracelet import Subscriber, subscriber

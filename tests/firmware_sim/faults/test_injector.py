@@ -12,11 +12,11 @@ from bleak import BleakClient, BleakScanner
 from bleak.exc import BleakError
 
 from firmware_sim.device.simulated_device import WornBle
-from firmware_sim.injector import Injector
+from firmware_sim.faults.injector import Injector
+from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.ledger import Ledger
 from firmware_sim.physiology.body import patients
 from firmware_sim.radio.device import RadioState
-from firmware_sim.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 from tests.firmware_sim.air import BOOT, Air, Notes, calm, find, now_ms, until
 from vitals.errors import MalformedRecord

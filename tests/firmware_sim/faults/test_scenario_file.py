@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from firmware_sim.errors import InvalidScenario
-from firmware_sim.scenario_file import EventKind, Occurrence, Scenario, load_scenario
+from firmware_sim.faults.scenario_file import EventKind, Occurrence, Scenario, load_scenario
 
 DEVICES = ("ble-001", "ble-002", "mqtt-001")
 SHIPPED = Path(__file__).parents[2] / "docs" / "scenarios"

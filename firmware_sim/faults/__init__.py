@@ -1,0 +1,1 @@
+"""Faults of radio links, clocks, sensors and power, and the scenario files that describe them."""

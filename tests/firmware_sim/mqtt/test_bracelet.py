@@ -17,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
-from firmware_sim.mqtt import bracelet
+from firmware_sim.mqtt import bracelet as bracelet_module
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.timeline import moment
 from tests.firmware_sim.air import calm, until
@@ -165,7 +165,7 @@ async def test_nobody_subscribed_yet_is_waited_for(
     lonely_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker drops what nobody has subscribed to; the bracelet keeps it, in order."""
-    monkeypatch.setattr(bracelet, "RETRY_S", 0.1)
+    monkeypatch.setattr(bracelet_module, "RETRY_S", 0.1)
     async with bracelet("mqtt-t5", lonely_broker.port) as made:
         for seq in range(30):
             made.publish(reading(seq, "mqtt-t5"))

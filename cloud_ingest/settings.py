@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from cloud_ingest.errors import InvalidSettings
+from runtime.net import is_loopback
 
 SHORTEST_PASSWORD = 8
 DEFAULT_PASSWORDS = frozenset(
@@ -154,13 +155,3 @@ class Settings(BaseModel):
                 " which kidjamo-ingest pseudonym-key make makes"
             )
         return self
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address stays on this machine; a name other than localhost counts as outside."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,7 +7,6 @@ import ssl
 import tomllib
 from difflib import get_close_matches
 from importlib.resources import files
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from edge_gateway.errors import InvalidConfig
 from edge_gateway.toml_lines import line_of
+from runtime.net import is_loopback, is_loopback_url
 from vitals.reading import Identifier
 
 EXAMPLE = "gateway.example.toml"
@@ -46,18 +46,6 @@ def _address(value: str) -> str:
     return value.upper()
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _on_this_machine(url: str) -> bool:
-    return is_loopback(urlsplit(url).hostname or "")
-
-
 _SHORTEST_PIN = 4
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
@@ -81,7 +69,7 @@ class ApiConfig(_Section):
         if (self.client_id is None) != (self.client_secret_file is None):
             raise ValueError("client_id and client_secret_file go together: set both, or neither")
         for name, url in (("url", self.url), ("token_url", self.token_address)):
-            if self.client_id and url.startswith("http:") and not _on_this_machine(url):
+            if self.client_id and url.startswith("http:") and not is_loopback_url(url):
                 raise ValueError(f"{name} would send the secret or the token in the clear; use https://")
         return self
 
@@ -93,7 +81,7 @@ class ApiConfig(_Section):
     @property
     def loopback(self) -> bool:
         """Whether the API is on this machine."""
-        return _on_this_machine(self.url)
+        return is_loopback_url(self.url)
 
 
 class OutboxConfig(_Section):

@@ -7,7 +7,6 @@ serve, so a socket that a crash has left behind is simply replaced.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any
 
 from edge_gateway.errors import CommandFailed, GatewayError, NotRunning
 from edge_gateway.state import GatewayState
+from runtime.file_lock import is_locked
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answe
         try:
             reader, writer = await asyncio.open_unix_connection(name, limit=_LONGEST_ANSWER)
         except OSError as error:
-            if is_held(path.parent):
+            if is_locked(path.parent):
                 raise CommandFailed(
                     f"the gateway on {path.parent} takes no commands: it is just starting, or its disk fails;"
                     " see its page or its log"
@@ -106,18 +106,6 @@ async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answe
     if "error" in answer:
         raise CommandFailed(answer["error"])
     return answer
-
-
-def is_held(directory: Path) -> bool:
-    """Whether a gateway holds this data directory."""
-    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(held)
-    return False
 
 
 async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler]) -> Answer:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
-import os
-import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +31,8 @@ from edge_gateway.state import GatewayState
 from edge_gateway.systemd import Supervisor
 from edge_gateway.uplink.heartbeat import Pulse
 from edge_gateway.uplink.uplink import Api, Uplink
-from vitals.desk import Desk
+from runtime.file_lock import locked
+from runtime.notification_queue import Desk
 from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
@@ -42,7 +40,8 @@ log = logging.getLogger(__name__)
 _UPKEEP_EVERY_S, _AGAIN_S = 10.0, 1.0
 _DRAIN_S = 10.0
 _AGAIN_LATER_S = 10.0
-_LOCK_ATTEMPTS, _LOCK_AGAIN_S = 5, 0.05
+_LOCKED_WITHIN_S = 0.25
+"""A command that asks whether a gateway runs holds the lock for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,29 +267,17 @@ def only_one(directory: Path) -> Iterator[None]:
     Raises:
         DataDirUnavailable: it is not there and cannot be made, or another gateway holds it.
     """
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise DataDirUnavailable(
-            f"the data directory {directory} cannot be used: {error};"
-            f" make it (sudo install -d -o $USER {directory}), or choose another data_dir"
-        ) from error
-    try:
-        if not _locked(lock):
-            raise DataDirUnavailable(f"another gateway uses {directory}; stop it, or choose another data_dir")
-        yield
-    finally:
-        os.close(lock)
-
-
-def _locked(lock: int) -> bool:
-    """Whether the lock is ours; a command that looks whether a gateway runs holds it for a moment."""
-    for _ in range(_LOCK_ATTEMPTS):
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_AGAIN_S)
-        else:
-            return True
-    return False
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(directory, timeout_s=_LOCKED_WITHIN_S))
+        except BlockingIOError as error:
+            raise DataDirUnavailable(
+                f"another gateway uses {directory}; stop it, or choose another data_dir"
+            ) from error
+        except OSError as error:
+            raise DataDirUnavailable(
+                f"the data directory {directory} cannot be used: {error};"
+                f" make it (sudo install -d -o $USER {directory}), or choose another data_dir"
+            ) from error
+        yield

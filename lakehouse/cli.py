@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import logging
 import os
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from lakehouse.errors import LakeError, LakeInUse
 from lakehouse.flows import PATIENT_DAILY, FlowStatus, StatusBoard
 from lakehouse.settings import LakeSettings
+from runtime.file_lock import is_locked, locked
 
 if TYPE_CHECKING:
     from lakehouse.pipeline import Pipeline
@@ -105,20 +105,18 @@ def _only_writer(settings: LakeSettings) -> Iterator[None]:
         LakeInUse: somebody else holds it.
     """
     settings.status.mkdir(parents=True, exist_ok=True)
-    with (settings.status / "writer.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LakeInUse(f"another kidjamo-lake already runs on {settings.path}") from None
-        yield
+    lock = settings.status / "writer.lock"
+    lock.touch()
+    try:
+        with locked(lock):
+            yield
+    except BlockingIOError:
+        raise LakeInUse(f"another kidjamo-lake already runs on {settings.path}") from None
 
 
 def _is_running(settings: LakeSettings) -> bool:
-    try:
-        with _only_writer(settings):
-            return False
-    except LakeInUse:
-        return True
+    lock = settings.status / "writer.lock"
+    return lock.exists() and is_locked(lock)
 
 
 def _status(settings: LakeSettings, as_json: bool) -> int:

@@ -6,11 +6,9 @@ replace the file as a whole; the API reads it again when it has changed: a revoc
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import logging
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from cloud_ingest.access.permissions import Scope
 from cloud_ingest.errors import InvalidSettings, NotRegistered
 from cloud_ingest.secret_file import create_secret, read_secret, reason_of, replace_secret
+from runtime.file_lock import locked
 from vitals.reading import Identifier, UtcTime, plainly
 
 log = logging.getLogger(__name__)
@@ -199,17 +198,13 @@ class Registry:
             if not beside.exists():
                 with suppress(FileExistsError):
                     create_secret(beside, "")
-            lock = os.open(beside, os.O_RDWR)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(beside, timeout_s=None):
                 known = self._read()
                 yield known
                 document = _Document(gateways=tuple(known.values()))
                 text = document.model_dump_json(indent=1) + "\n"
                 self._parse(text)  # a file nobody can read again would lock every gateway out
                 replace_secret(self.path, text)
-            finally:
-                os.close(lock)
         except OSError as error:
             raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
 

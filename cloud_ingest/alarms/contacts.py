@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.secret_file import read_secret
+from runtime.notification_queue import THREADS
 from vitals.conditions import Priority
-from vitals.desk import THREADS
 from vitals.errors import NotNotified
 from vitals.message import Message
 

@@ -32,8 +32,8 @@ from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
+from runtime.notification_queue import THREADS, Desk
 from vitals.conditions import Condition, ConditionKind, Priority
-from vitals.desk import THREADS, Desk
 from vitals.topics import ALERTS
 
 log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import identities
 from cloud_ingest.privacy.identities import Identities, IdentitiesChanged
 from cloud_ingest.settings import Settings
-from vitals.desk import TRIED_FOR_S
+from runtime.notification_queue import TRIED_FOR_S
 from vitals.message import Message
 
 APPLICATION = "kidjamo-alarms"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_ingest.api.responses import refusal
-from cloud_ingest.settings import is_loopback
+from runtime.net import is_loopback_url
 
 MOST = 512
 """Requests under way; `/health` does not count, for it must answer when all else is busy."""
@@ -77,13 +76,6 @@ def _from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The header that names another machine; empty where none does."""
     prefixes = {b"host": "//", b"origin": ""}
     for name, value in headers:
-        if name in prefixes and not _is_here(prefixes[name] + value.decode("latin-1")):
+        if name in prefixes and not is_loopback_url(prefixes[name] + value.decode("latin-1")):
             return name.decode()
     return ""
-
-
-def _is_here(url: str) -> bool:
-    try:
-        return is_loopback(urlsplit(url).hostname or "")
-    except ValueError:
-        return False

@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
-import os
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cloud_ingest.errors import SpoolUnavailable
 from cloud_ingest.kafka.record import Lane, Record
+from runtime.file_lock import locked
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Spool:
             self.opening = _balance_books(self._connection)
             self._state = self._measure()
         except sqlite3.Error as error:
-            os.close(self._lock)
+            self._lock.close()
             raise SpoolUnavailable(f"{self.path}: {error}") from None
         self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
         self._thread.start()
@@ -195,7 +195,7 @@ class Spool:
         self._jobs.put(None)
         self._thread.join()
         self._connection.close()
-        os.close(self._lock)
+        self._lock.close()
 
     async def _run(self, job: Job) -> Any:
         future: Future[Any] = Future()
@@ -310,15 +310,16 @@ def _balance_books(connection: sqlite3.Connection) -> int:
     return int(appended - books[0])
 
 
-def _lock(directory: Path) -> int:
+def _lock(directory: Path) -> ExitStack:
+    """Make the directory and lock it until the returned stack is closed."""
+    held = ExitStack()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(directory / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        lock = directory / "lock"
+        lock.touch(0o600)
+        held.enter_context(locked(lock))
+    except BlockingIOError:
+        raise SpoolUnavailable(f"SPOOL_PATH {directory}: another process uses this spool") from None
     except OSError as error:
         raise SpoolUnavailable(f"SPOOL_PATH {directory}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise SpoolUnavailable(f"SPOOL_PATH {directory}: another process uses this spool") from None
-    return descriptor
+    return held

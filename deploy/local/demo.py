@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -26,6 +25,7 @@ from deploy.local import view
 from deploy.local.census import Census, Places
 from deploy.local.process import ServiceError
 from deploy.local.stack import Stack, worn_bracelets
+from runtime.file_lock import locked
 from vitals.pseudonym import ClearIdentifiers
 
 REPOSITORY = Path(__file__).parents[2]
@@ -181,14 +181,13 @@ def only_one(root: Path) -> Iterator[None]:
         ServiceError: somebody else holds it.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ServiceError(
-                f"a demo already runs on {root}; stop it, or choose another directory with DEMO_DIR"
-            ) from None
-        yield
+    try:
+        with locked(root):
+            yield
+    except BlockingIOError:
+        raise ServiceError(
+            f"a demo already runs on {root}; stop it, or choose another directory with DEMO_DIR"
+        ) from None
 
 
 def main() -> int:

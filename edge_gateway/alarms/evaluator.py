@@ -10,8 +10,8 @@ import logging
 from collections.abc import Callable, Sequence
 
 from edge_gateway.state import Counters
+from runtime.notification_queue import Desk
 from vitals import rules
-from vitals.desk import Desk
 from vitals.reading import Reading
 from vitals.rules import AlertRecord, Severity
 

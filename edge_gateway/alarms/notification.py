@@ -15,8 +15,8 @@ from edge_gateway.alarms.notifiers import Contact, MqttNotifier
 from edge_gateway.config import Config, GpioConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
+from runtime.notification_queue import THREADS, Desk
 from vitals.conditions import Condition
-from vitals.desk import THREADS, Desk
 from vitals.message import Message, self_test
 
 _FAILS_AFTER_S = 60.0

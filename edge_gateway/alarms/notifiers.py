@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_gateway.mqtt.session import MqttSession
+from runtime.notification_queue import THREADS
 from vitals.absence import Language
 from vitals.conditions import Priority
-from vitals.desk import THREADS
 from vitals.errors import NotNotified
 from vitals.message import Message
 from vitals.rules import AlertRecord

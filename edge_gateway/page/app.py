@@ -24,13 +24,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_gateway.alarms.monitor import Duty, Ward
-from edge_gateway.config import is_loopback
 from edge_gateway.outbox.reading_queries import Counts
 from edge_gateway.page import metrics, view
 from edge_gateway.page.access import COOKIE, LASTS_S, Access
 from edge_gateway.page.view import Card, ShownAlarm
 from edge_gateway.page.words import spoken, words
 from edge_gateway.state import GatewayState
+from runtime.net import is_loopback
 from vitals.absence import Language
 from vitals.conditions import Condition
 

@@ -5,7 +5,7 @@ import pytest
 
 import cloud_ingest
 from cloud_ingest.errors import InvalidSettings
-from cloud_ingest.settings import Settings, is_loopback
+from cloud_ingest.settings import Settings
 
 SAFE_OUTSIDE = {"API_HOST": "0.0.0.0", "API_AUTH": "on", "PSEUDONYM_KEY_FILE": "key"}
 
@@ -78,16 +78,6 @@ def test_settings_take_starting_offsets_in_any_case(value: str) -> None:
 
 def test_settings_never_show_the_password() -> None:
     assert "s3cret" not in repr(Settings.from_environment({"PGPASSWORD": "s3cret"}))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
-def test_is_loopback_this_machine(host: str) -> None:
-    assert is_loopback(host)
-
-
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.168.1.4", "localhost.example.org"])
-def test_is_loopback_anything_else(host: str) -> None:
-    assert not is_loopback(host)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.state import Counters
+from runtime.notification_queue import Desk
 from tests.edge_gateway.helpers import a_reading, eventually
-from vitals.desk import Desk
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
 

@@ -12,9 +12,9 @@ import pytest
 
 from edge_gateway.alarms.notifiers import Contact
 from edge_gateway.state import Counters
+from runtime.notification_queue import Desk
 from tests.web_service import Service, hanging_service
 from vitals.conditions import Priority
-from vitals.desk import Desk
 from vitals.errors import NotNotified
 from vitals.message import Message, self_test
 

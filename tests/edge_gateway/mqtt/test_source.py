@@ -26,8 +26,8 @@ from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will
 from edge_gateway.state import Counters, GatewayState
+from runtime.notification_queue import Desk
 from tests.edge_gateway.helpers import a_reading, eventually
-from vitals.desk import Desk
 from vitals.errors import InvalidReading, NotNotified
 from vitals.reading import NAMESPACE, Reading, Source
 from vitals.topics import measurements_of, status_of

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from edge_gateway.state import Counters
+from runtime import notification_queue as module
+from runtime.notification_queue import TRIED_FOR_S, Desk
 from tests.edge_gateway.helpers import eventually
-from vitals import desk as module
-from vitals.desk import TRIED_FOR_S, Desk
 from vitals.errors import NotNotified
 
 

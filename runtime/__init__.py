@@ -1,0 +1,1 @@
+"""What the daemons share and `vitals` may not hold, because it does I/O. Imports `vitals` only."""

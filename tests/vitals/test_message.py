@@ -22,7 +22,7 @@ def test_silent_gateway_is_told_in_both_languages() -> None:
     said = of_condition(silent, None, "gw-1", NIGHT, level=2)
     assert (said.level, said.title("fr"), said.title("en")) == (2, "ALARME gw-1", "ALARM gw-1")
     assert said.body == {
-        "en": "The gateway has fallen silent; nobody knows how its children are",
+        "en": "The gateway is not responding; the state of its children is unknown",
         "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
     }
 

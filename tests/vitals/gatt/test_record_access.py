@@ -70,7 +70,7 @@ def test_indication_cut_short_or_extended_is_refused_with_its_bytes(raw: str) ->
     ],
 )
 def test_request_that_means_nothing_is_refused(raw: str) -> None:
-    with pytest.raises(MalformedRecord, match="not a request this service knows"):
+    with pytest.raises(MalformedRecord, match="unknown request"):
         Request.from_bytes(bytes.fromhex(raw))
 
 

@@ -13,7 +13,7 @@ from vitals.absence import Language
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Episode, Phase, longest_silence
 from vitals.limits import BY_FIELD, HEART_RATE, SPO2, SPO2_CRITICAL_BELOW, VITALS, Vital, shown
-from vitals.notices import Group, worded
+from vitals.notices import Group, value_text
 
 _DRAWN = {SPO2.field: (75.0, 100.0, SPO2_CRITICAL_BELOW), HEART_RATE.field: (40.0, 190.0, None)}
 """Values at the lower and upper edge of a drawing, and where a line tells the threshold."""
@@ -126,7 +126,7 @@ def card(
 
 def alarm(episode: Episode, language: Language, now: datetime) -> ShownAlarm:
     """What there is to see of an open episode."""
-    worst = ", ".join(worded(field, value, language) for field, value in episode.worst_values.items())
+    worst = ", ".join(value_text(field, value, language) for field, value in episode.worst_values.items())
     silence = episode.silence if episode.is_silent(now) else None
     longest = int(longest_silence(episode.group).total_seconds() // 60)
     return ShownAlarm(

@@ -114,6 +114,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def test_fifth_vital_travels_from_mqtt_to_every_store(stack: Stack) -> None:
+    from_mqtt = "SELECT 1 FROM measurements WHERE source = 'mqtt' LIMIT 1"
+    assert _eventually(lambda: _rows(stack, from_mqtt)), "the gateway is not subscribed"
     message_id = str(uuid4())
     _publish(stack, message_id, {"spo2_pct": 97.0, "glucose_mmol": 5.6})
     assert "Glucose" in _eventually(lambda: _page_with(stack, PATIENT))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from vitals.notices import GROUP_OF, Group, lasting, worded
+from vitals.notices import GROUP_OF, Group, duration_text, value_text
 from vitals.rules import AlertType, Severity
 
 
@@ -40,12 +40,12 @@ def test_every_group_has_vitals_and_a_name() -> None:
     ],
 )
 def test_value_with_its_name_and_unit(field: str, value: float, english: str, french: str) -> None:
-    assert (worded(field, value, "en"), worded(field, value, "fr")) == (english, french)
+    assert (value_text(field, value, "en"), value_text(field, value, "fr")) == (english, french)
 
 
 def test_unknown_vital_has_no_words() -> None:
     with pytest.raises(KeyError):
-        worded("glucose", 5.6, "en")
+        value_text("glucose", 5.6, "en")
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_unknown_vital_has_no_words() -> None:
 )
 def test_duration_in_words(seconds: int, english: str, french: str) -> None:
     length = timedelta(seconds=seconds)
-    assert (lasting(length, "en"), lasting(length, "fr")) == (english, french)
+    assert (duration_text(length, "en"), duration_text(length, "fr")) == (english, french)

@@ -303,6 +303,12 @@ def test_state_survives_a_restart(scenario: EpisodeScenario) -> None:
     ]
 
 
+def test_state_from_before_a_group_existed_takes_its_first_alarm(scenario: EpisodeScenario) -> None:
+    scenario.episodes = Episodes.model_validate({"patient_id": "patient-001-ss", "episodes": {}})
+    scenario.measure(spo2=85.0)
+    assert scenario.timeline == [(0, "SPO2", "raised", 0)]
+
+
 def test_clock_that_jumps_back_neither_stops_repetition_nor_extends_a_silence(
     scenario: EpisodeScenario,
 ) -> None:

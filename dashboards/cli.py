@@ -104,13 +104,13 @@ def _connect() -> connection:
     return database
 
 
-def _answers(database: connection, board: dict[str, Any]) -> Iterator[probe.Answer]:
+def _answers(database: connection, board: dict[str, Any]) -> Iterator[probe.QueryResult]:
     view = View.last(RANGE, probe.everything(board), interval=INTERVAL)
     for query in probe.queries(board):
         yield probe.run(database, query, view)
 
 
-def _print_table(answers: Sequence[probe.Answer]) -> None:
+def _print_table(answers: Sequence[probe.QueryResult]) -> None:
     width = max(len(a.query.panel) for a in answers)
     print(f"{'dashboard':<16}  {'panel':<{width}}  {'rows':>7}  {'ms':>7}")
     for a in answers:

@@ -18,7 +18,7 @@ _Time = int | float | Decimal | datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PanelQuery:
     """One query of a dashboard.
 
     Attributes:
@@ -33,7 +33,7 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class QueryResult:
     """What the database made of it.
 
     Attributes:
@@ -41,21 +41,21 @@ class Answer:
         error: why it cannot be shown; empty where it can.
     """
 
-    query: Query
+    query: PanelQuery
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Any, ...], ...] = ()
     milliseconds: float = 0.0
     error: str = ""
 
 
-def queries(board: Mapping[str, Any]) -> Iterator[Query]:
+def queries(board: Mapping[str, Any]) -> Iterator[PanelQuery]:
     """All queries of decoded dashboard JSON: the variables' first, then the panels'."""
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            yield Query(board["uid"], f"${variable['name']}", variable["query"], "table")
+            yield PanelQuery(board["uid"], f"${variable['name']}", variable["query"], "table")
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
-            yield Query(board["uid"], panel.get("title", ""), target["rawSql"], target["format"])
+            yield PanelQuery(board["uid"], panel.get("title", ""), target["rawSql"], target["format"])
 
 
 def everything(board: Mapping[str, Any]) -> dict[str, str]:
@@ -67,7 +67,7 @@ def everything(board: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def run(database: connection, query: Query, view: View) -> Answer:
+def run(database: connection, query: PanelQuery, view: View) -> QueryResult:
     """Run one query; a failure is part of the answer, and the connection stays usable."""
     start = time.perf_counter()
     try:
@@ -81,12 +81,12 @@ def run(database: connection, query: Query, view: View) -> Answer:
             finally:
                 cursor.execute("ROLLBACK TO SAVEPOINT panel")
     except (psycopg2.Error, NotExpandable) as error:
-        return Answer(query, error=str(error).strip())
+        return QueryResult(query, error=str(error).strip())
     milliseconds = 1000 * (time.perf_counter() - start)
-    return Answer(query, columns, rows, milliseconds, _unfit(query, columns, rows))
+    return QueryResult(query, columns, rows, milliseconds, _unfit(query, columns, rows))
 
 
-def _unfit(query: Query, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> str:
+def _unfit(query: PanelQuery, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> str:
     """Why Grafana could not draw this as a time series."""
     if query.format != "time_series":
         return ""

@@ -73,15 +73,15 @@ async def use_device(device: Device) -> AsyncIterator[Radio]:
 def _installed(radio: Radio) -> Iterator[None]:
     """Substitute bleak's platform backends, and put them back."""
 
-    class Client(BumbleClient):
+    class BumbleBackendClient(BumbleClient):
         pass
 
-    class Scanner(BumbleScanner):
+    class BumbleBackendScanner(BumbleScanner):
         pass
 
-    Client.radio = Scanner.radio = radio
+    BumbleBackendClient.radio = BumbleBackendScanner.radio = radio
     before = [getattr(bleak, name) for name in _FACTORIES]
-    for name, backend in zip(_FACTORIES, (Client, Scanner), strict=True):
+    for name, backend in zip(_FACTORIES, (BumbleBackendClient, BumbleBackendScanner), strict=True):
         setattr(bleak, name, lambda backend=backend: (backend, "bumble"))
     try:
         yield

@@ -101,8 +101,8 @@ async def _bracelets(options: argparse.Namespace) -> None:
 
 
 async def _readings(options: argparse.Namespace) -> None:
-    from firmware_sim.feed import Feed, readings
-    from firmware_sim.ledger import Ledger
+    from firmware_sim.feed import ReadingFeed, readings
+    from firmware_sim.sent_readings import SentReadingsLog
 
     simulated_s = options.duration * options.speed if options.duration else None
     if options.count is not None:
@@ -113,8 +113,8 @@ async def _readings(options: argparse.Namespace) -> None:
     signals = _Stop()
     if options.duration:
         asyncio.get_running_loop().call_later(options.duration, signals.stop.set)
-    with Ledger(options.ledger) as ledger:
-        feed = Feed(islice(source, options.count), target, timeline, ledger)
+    with SentReadingsLog(options.ledger) as ledger:
+        feed = ReadingFeed(islice(source, options.count), target, timeline, ledger)
         work = asyncio.create_task(_with_progress(feed.run(signals.stop), feed.summary))
         limit = asyncio.create_task(signals.end_of_draining(options.drain_seconds))
         try:

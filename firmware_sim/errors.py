@@ -17,7 +17,7 @@ class SimulatorError(KidjamoError):
     """Root of the simulator's errors; the message is for a person to read."""
 
 
-class PortBusy(SimulatorError):
+class HciPortBusy(SimulatorError):
     """Somebody else listens where we should; says what to do."""
 
 

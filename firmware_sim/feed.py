@@ -7,9 +7,9 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 
-from firmware_sim.ledger import Ledger
 from firmware_sim.physiology.body import patients
 from firmware_sim.physiology.scenarios import simulate
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.targets import Target
 from firmware_sim.timeline import Timeline, moment
 from vitals.reading import Reading, derived_message_id
@@ -47,14 +47,16 @@ def readings(children: int, seed: int, boot: int, start_ms: int, period_s: float
         seq += 1
 
 
-class Feed:
+class ReadingFeed:
     """Sends readings when they are due, in batches where they come fast.
 
     Attributes:
         sent: readings delivered.
     """
 
-    def __init__(self, source: Iterator[Reading], target: Target, timeline: Timeline, ledger: Ledger) -> None:
+    def __init__(
+        self, source: Iterator[Reading], target: Target, timeline: Timeline, ledger: SentReadingsLog
+    ) -> None:
         self._source, self._target, self._timeline, self._ledger = source, target, timeline, ledger
         self.sent = 0
 

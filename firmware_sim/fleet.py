@@ -10,18 +10,18 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import islice
 from random import Random
 
-from firmware_sim.device.simulated_device import Worn, WornBle, WornMqtt
-from firmware_sim.device.simulated_standard_device import WornStandard
+from firmware_sim.device.simulated_device import SimulatedBleBracelet, SimulatedDevice, SimulatedMqttBracelet
+from firmware_sim.device.simulated_standard_device import SimulatedStandardDevice
 from firmware_sim.faults.injector import Injector
-from firmware_sim.firmware.bracelet import Bracelet, Clock
-from firmware_sim.ledger import Ledger
+from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient, patients
 from firmware_sim.plan import FleetPlan
 from firmware_sim.radio.hci_port import gateway_radio
-from firmware_sim.radio.peripheral import Peripheral
-from firmware_sim.radio.standard_device import MADE
+from firmware_sim.radio.peripheral import BraceletPeripheral
+from firmware_sim.radio.standard_device import DEVICE_CLASSES
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.timeline import Timeline
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ class Fleet:
 
     def __init__(self, plan: FleetPlan, timeline: Timeline) -> None:
         self._plan, self._timeline = plan, timeline
-        self._ledger = Ledger(plan.ledger)
-        self.worn: list[Worn] = []
+        self._ledger = SentReadingsLog(plan.ledger)
+        self.worn: list[SimulatedDevice] = []
         self._injector: Injector | None = None
 
     @property
@@ -93,7 +93,7 @@ class Fleet:
                     raise outcome
             await self._drain(hurry)
 
-    async def _measure(self, worn: Worn, phase: float) -> None:
+    async def _measure(self, worn: SimulatedDevice, phase: float) -> None:
         """One reading a period; after a pause of the machine it goes on, and does not catch up."""
         period_ms = self._plan.period_s * 1000
         tick = phase
@@ -137,22 +137,24 @@ class Fleet:
         radio = await stack.enter_async_context(gateway_radio(link, self._plan.hci))
         for number, patient in enumerate(wearers, start=1):
             state = self._state(f"ble-{number:03d}", clock_set=False)  # the gateway sets it
-            peripheral = Peripheral(link, number, state, self._timeline.now_ms, secure=self._plan.secure)
+            peripheral = BraceletPeripheral(
+                link, number, state, self._timeline.now_ms, secure=self._plan.secure
+            )
             peripheral.keep_bonds()
             await peripheral.start()
             stack.push_async_callback(peripheral.stop)
-            self.worn.append(WornBle(patient, self._plan.seed, peripheral, self._ledger))
+            self.worn.append(SimulatedBleBracelet(patient, self._plan.seed, peripheral, self._ledger))
         return link, radio
 
     async def _put_standard(
         self, stack: AsyncExitStack, link: VirtualLink, wearers: Sequence[Patient]
     ) -> None:
         for number, (kind, patient) in enumerate(zip(self._plan.standard, wearers, strict=True), start=1):
-            device = MADE[kind](link, _STANDARD_NUMBERS + number, f"{number:03d}")
+            device = DEVICE_CLASSES[kind](link, _STANDARD_NUMBERS + number, f"{number:03d}")
             await device.start()
             stack.push_async_callback(device.stop)
             log.info("%s is on the air at %s", device.name, device.address)
-            self.worn.append(WornStandard(patient, self._plan.seed, device))
+            self.worn.append(SimulatedStandardDevice(patient, self._plan.seed, device))
 
     def _put_mqtt(self, stack: AsyncExitStack, wearers: Sequence[Patient]) -> None:
         for number, patient in enumerate(wearers, start=1):
@@ -160,11 +162,13 @@ class Fleet:
             client = MqttBracelet(state.device_id, self._plan.broker.host, self._plan.broker.port)
             client.start()
             stack.push_async_callback(client.stop)
-            self.worn.append(WornMqtt(patient, self._plan.seed, state, client, self._ledger))
+            self.worn.append(SimulatedMqttBracelet(patient, self._plan.seed, state, client, self._ledger))
 
     def _state(self, device_id: str, *, clock_set: bool) -> Bracelet:
         drift_ppm = self._plan.drift_ppm
         if drift_ppm is None:
             drift_ppm = Random(f"{self._plan.seed}/{device_id}/clock").uniform(-_CRYSTAL_PPM, _CRYSTAL_PPM)
         start_ms = self._timeline.start_ms
-        return Bracelet(device_id, self._plan.boot, start_ms, clock=Clock(clock_set, drift_ppm=drift_ppm))
+        return Bracelet(
+            device_id, self._plan.boot, start_ms, clock=DeviceClock(clock_set, drift_ppm=drift_ppm)
+        )

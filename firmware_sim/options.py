@@ -10,7 +10,7 @@ from pathlib import Path
 
 from firmware_sim.faults.scenario_file import HOW_TO_WRITE_ONE
 from firmware_sim.plan import Address
-from firmware_sim.radio.standard_device import Kind
+from firmware_sim.radio.standard_device import StandardDeviceKind
 
 _DEFAULT_BLE, _DEFAULT_MQTT = 3, 2
 
@@ -78,7 +78,7 @@ def _add_bracelets(commands: argparse._SubParsersAction[argparse.ArgumentParser]
         type=_kinds,
         default=(),
         metavar="KIND,…",
-        help=f"bought devices beside them, of {', '.join(Kind)}; their addresses are logged",
+        help=f"bought devices beside them, of {', '.join(StandardDeviceKind)}; their addresses are logged",
     )
     parser.add_argument(
         "--secure",
@@ -188,11 +188,13 @@ def _address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def _kinds(text: str) -> tuple[Kind, ...]:
+def _kinds(text: str) -> tuple[StandardDeviceKind, ...]:
     try:
-        return tuple(Kind(name.strip()) for name in text.split(","))
+        return tuple(StandardDeviceKind(name.strip()) for name in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(Kind)}") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected some of {', '.join(StandardDeviceKind)}"
+        ) from None
 
 
 def _moment(text: str) -> datetime:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware_sim.faults.scenario_file import Scenario
-from firmware_sim.radio.standard_device import Kind
+from firmware_sim.faults.scenario_file import FaultScenario
+from firmware_sim.radio.standard_device import StandardDeviceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class FleetPlan:
     duration_s: float | None
     drain_s: float
     ledger: Path | None
-    scenario: Scenario | None = None
+    scenario: FaultScenario | None = None
     drift_ppm: float | None = None
     secure: bool = False
-    standard: tuple[Kind, ...] = ()
+    standard: tuple[StandardDeviceKind, ...] = ()

@@ -13,7 +13,7 @@ class LakeError(Exception):
     """Root of the lake's own errors."""
 
 
-class InvalidSettings(LakeError):
+class InvalidLakeSettings(LakeError):
     """A setting that cannot be; names it and what it may be."""
 
 

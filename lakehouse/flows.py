@@ -70,7 +70,7 @@ class StatusBoard:
         """How every flow is, in data order."""
         return [self.read(flow) for flow in FLOWS]
 
-    def committed(self, flow: str, batch: str, rows: int, newest_event: datetime | None) -> None:
+    def record_commit(self, flow: str, batch: str, rows: int, newest_event: datetime | None) -> None:
         """Note a commit; it also ends a failure."""
         now = datetime.now(UTC)
         freshness = round((now - newest_event).total_seconds(), 1) if newest_event else None
@@ -89,25 +89,25 @@ class StatusBoard:
                 )
             )
 
-    def holds(self, flow: str, rows: int) -> None:
+    def set_rows(self, flow: str, rows: int) -> None:
         """Correct the count of a flow to what its table holds."""
         with self._lock:
             if (old := self.read(flow)).rows != rows:
                 self._write(replace(old, rows=rows))
 
-    def lagging(self, flow: str, lag: int | None) -> None:
+    def set_lag(self, flow: str, lag: int | None) -> None:
         """Note how much waits for a flow."""
         with self._lock:
             if (old := self.read(flow)).lag != lag:
                 self._write(replace(old, lag=lag))
 
-    def failed(self, flow: str, error: str) -> None:
+    def record_failure(self, flow: str, error: str) -> None:
         """Note a failure."""
         with self._lock:
             now = datetime.now(UTC).isoformat()
             self._write(replace(self.read(flow), last_error=error, last_error_at=now))
 
-    def recovered(self, flow: str, error: str) -> None:
+    def clear_failure(self, flow: str, error: str) -> None:
         """Note that this failure is over; another one stays."""
         with self._lock:
             if (old := self.read(flow)).last_error == error:

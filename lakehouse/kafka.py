@@ -7,7 +7,7 @@ import socket
 TIMEOUT_S = 2.0
 
 
-def why_away(bootstrap_servers: str) -> str:
+def unreachable_reason(bootstrap_servers: str) -> str:
     """Why none of these servers can be reached; empty where one can."""
     for server in bootstrap_servers.split(","):
         host, _, port = server.strip().rpartition(":")

@@ -17,10 +17,10 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse import flows, kafka, raw, silver, sinks
 from lakehouse.flows import StatusBoard
-from lakehouse.recompute import Windows, from_micros, update_days
+from lakehouse.recompute import WindowRecomputer, from_micros, update_days
 from lakehouse.settings import LakeSettings
-from lakehouse.sinks import Batch, Tables
-from lakehouse.supervisor import Gate, Query, Supervisor
+from lakehouse.sinks import MicroBatch, Tables
+from lakehouse.supervisor import BatchGate, ManagedQuery, QuerySupervisor
 from vitals import topics
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ _TABLE_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class FlowRows:
     """What a micro-batch holds for one flow."""
 
     rows: int
@@ -68,7 +68,7 @@ class Pipeline:
         self.board = StatusBoard(settings.status)
         self._tables = Tables(spark, settings.path)
         self._stop = threading.Event()
-        self._ingest_gate, self._windows_gate = Gate(self._stop), Gate(self._stop)
+        self._ingest_gate, self._windows_gate = BatchGate(self._stop), BatchGate(self._stop)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="sink")
 
     def run(self) -> None:
@@ -78,7 +78,7 @@ class Pipeline:
         self._tables.create(self._settings.layout)
         self._count_rows()
         threads = [
-            threading.Thread(target=Supervisor(query, self.board, self._stop).run, name=query.name)
+            threading.Thread(target=QuerySupervisor(query, self.board, self._stop).run, name=query.name)
             for query in (self._ingest(), self._windows())
         ]
         threads.append(threading.Thread(target=self._days, name="days"))
@@ -94,18 +94,18 @@ class Pipeline:
 
     def _count_rows(self) -> None:
         for flow, table in _TABLE_OF.items():
-            self.board.holds(flow, self._tables.read(table).count())
+            self.board.set_rows(flow, self._tables.read(table).count())
 
     # --- Kafka -> raw, bronze alerts and status, silver ----------------------------------------------------
 
-    def _ingest(self) -> Query:
-        return Query(
+    def _ingest(self) -> ManagedQuery:
+        return ManagedQuery(
             "ingest",
             tuple(_TABLE_OF),
             self._start_ingest,
             self._ingest_gate,
             waiting_on_kafka,
-            lambda: kafka.why_away(self._settings.bootstrap_servers),
+            lambda: kafka.unreachable_reason(self._settings.bootstrap_servers),
         )
 
     def _start_ingest(self) -> StreamingQuery:
@@ -125,10 +125,10 @@ class Pipeline:
         stream = raw.from_kafka(messages)
         return self._started("ingest", stream, self._write_messages, self._ingest_gate, INGEST_EVERY)
 
-    def _write_messages(self, messages: DataFrame, batch: Batch) -> None:
-        messages = raw.judged(messages.coalesce(2)).persist()
+    def _write_messages(self, messages: DataFrame, batch: MicroBatch) -> None:
+        messages = raw.parsed(messages.coalesce(2)).persist()
         try:
-            held = what_is_held(raw.summary(messages).collect())
+            held = rows_by_flow(raw.summary(messages).collect())
             writes = [
                 self._pool.submit(self._write_flow, flow, messages, batch, held[flow])
                 for flow in self._writers()
@@ -139,7 +139,7 @@ class Pipeline:
         finally:
             messages.unpersist()
 
-    def _writers(self) -> dict[str, Callable[[DataFrame, Batch], int | None]]:
+    def _writers(self) -> dict[str, Callable[[DataFrame, MicroBatch], int | None]]:
         """What writes each flow, most urgent first; it tells how many rows were new, where not all are."""
         tables = self._tables
         return {
@@ -154,26 +154,26 @@ class Pipeline:
             flows.ERRORS: lambda m, b: tables.append(sinks.ERRORS, raw.errors(m), b),
         }
 
-    def _write_flow(self, flow: str, messages: DataFrame, batch: Batch, held: Held) -> None:
+    def _write_flow(self, flow: str, messages: DataFrame, batch: MicroBatch, held: FlowRows) -> None:
         if held.rows <= _ONE_FILE_UP_TO:
             messages = messages.coalesce(1)
         new = self._writers()[flow](messages, batch)
-        self.board.committed(flow, str(batch), held.rows if new is None else new, held.newest)
+        self.board.record_commit(flow, str(batch), held.rows if new is None else new, held.newest)
 
     # --- raw -> bronze windows, gold days ------------------------------------------------------------------
 
-    def _windows(self) -> Query:
-        return Query(
+    def _windows(self) -> ManagedQuery:
+        return ManagedQuery(
             "windows", (flows.AGGREGATIONS,), self._start_windows, self._windows_gate, self._waiting_in_raw
         )
 
     def _start_windows(self) -> StreamingQuery:
-        windows = Windows(self._tables)
+        windows = WindowRecomputer(self._tables)
 
-        def write(new: DataFrame, batch: Batch) -> None:
+        def write(new: DataFrame, batch: MicroBatch) -> None:
             done = windows.update(new)
             if done.readings:
-                self.board.committed(flows.AGGREGATIONS, str(batch), done.readings, done.newest)
+                self.board.record_commit(flows.AGGREGATIONS, str(batch), done.readings, done.newest)
 
         stream = (
             self._spark.readStream.format("delta")
@@ -195,24 +195,24 @@ class Pipeline:
         while not self._stop.wait(DAYS_EVERY_S):
             try:
                 if rows := update_days(self._tables):
-                    self.board.committed(flows.PATIENT_DAILY, str(uuid4()), rows, None)
+                    self.board.record_commit(flows.PATIENT_DAILY, str(uuid4()), rows, None)
             except Exception as error:  # noqa: BLE001 - the outermost edge of a pass: the next one does its work
                 log.error("days failed, trying again in %.0f s: %s", DAYS_EVERY_S, error)
-                self.board.failed(flows.PATIENT_DAILY, str(error)[:500])
+                self.board.record_failure(flows.PATIENT_DAILY, str(error)[:500])
 
     def _started(
         self,
         name: str,
         stream: DataFrame,
-        write: Callable[[DataFrame, Batch], None],
-        gate: Gate,
+        write: Callable[[DataFrame, MicroBatch], None],
+        gate: BatchGate,
         every: str,
     ) -> StreamingQuery:
         app = app_id(self._settings, name)
 
         def write_batch(rows: DataFrame, number: int) -> None:
             with gate.batch():
-                write(rows, Batch(app, number))
+                write(rows, MicroBatch(app, number))
 
         return (
             stream.writeStream.queryName(name)
@@ -246,15 +246,15 @@ def forget(settings: LakeSettings) -> None:
         shutil.rmtree(aside)
 
 
-def what_is_held(summary: list[Row]) -> dict[str, Held]:
+def rows_by_flow(summary: list[Row]) -> dict[str, FlowRows]:
     """Rows of `raw.summary` by flow; flows without rows are absent."""
-    held: dict[str, Held] = {}
+    held: dict[str, FlowRows] = {}
     for row in summary:
         newest = from_micros(row["newest"]) if row["newest"] is not None else None
         for flow in _flows_of(row):
-            before = held.get(flow, Held(0, None))
+            before = held.get(flow, FlowRows(0, None))
             both = [time for time in (before.newest, newest) if time]
-            held[flow] = Held(before.rows + row["count"], max(both, default=None))
+            held[flow] = FlowRows(before.rows + row["count"], max(both, default=None))
     return held
 
 

@@ -1,6 +1,6 @@
 """Kafka messages -> rows of the append tables. Pure: DataFrame -> DataFrame.
 
-A message is parsed once (`judged`); whatever the lake cannot use becomes a row of raw/errors with its bytes.
+A message is parsed once (`parsed`); whatever the lake cannot use becomes a row of raw/errors with its bytes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def from_kafka(messages: DataFrame) -> DataFrame:
     )
 
 
-def judged(messages: DataFrame) -> DataFrame:
+def parsed(messages: DataFrame) -> DataFrame:
     """Messages with their parsed value in a column of their topic's name, and `fault`.
 
     `fault` says why the lake cannot use a message; null where it can.
@@ -52,7 +52,7 @@ def judged(messages: DataFrame) -> DataFrame:
         messages: as `from_kafka` returns them.
     """
     parsed = messages.withColumns(
-        {topic: F.when(F.col("kafka_topic") == topic, _parsed(topic)) for topic in topics.KAFKA_TOPICS}
+        {topic: F.when(F.col("kafka_topic") == topic, _parsed_value(topic)) for topic in topics.KAFKA_TOPICS}
     )
     fault = F.when(F.col("value").isNull(), "no value")
     fault = fault.when(~F.is_valid_utf8(F.col("value").cast("string")), "not UTF-8")
@@ -65,7 +65,7 @@ def summary(messages: DataFrame) -> DataFrame:
     """What a micro-batch holds: `kafka_topic, readable, critical, count, newest` (µs since 1970).
 
     Args:
-        messages: as `judged` returns them.
+        messages: as `parsed` returns them.
     """
     times = F.coalesce(*(_moment(F.col(f"`{topic}`.timestamp")) for topic in topics.KAFKA_TOPICS))
     severity = F.coalesce(F.col(f"`{topics.ALERTS}`.severity"), F.lit(""))
@@ -79,7 +79,7 @@ def measurements(messages: DataFrame) -> DataFrame:
     """Readable readings as rows of raw/iot_measurements (`schemas.RAW`).
 
     Args:
-        messages: as `judged` returns them.
+        messages: as `parsed` returns them.
     """
     return _rows(messages, topics.MEASUREMENTS, schemas.RAW)
 
@@ -99,7 +99,7 @@ def errors(messages: DataFrame) -> DataFrame:
     return _rows(messages, topics.ERRORS, schemas.ERRORS).unionByName(_unreadable(messages))
 
 
-def _parsed(topic: str) -> Column:
+def _parsed_value(topic: str) -> Column:
     schema = StructType([*_VALUES[topic].fields, StructField(_CORRUPT, StringType())])
     options = {
         "mode": "PERMISSIVE",

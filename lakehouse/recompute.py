@@ -32,7 +32,7 @@ class Recomputed:
     newest: datetime | None
 
 
-class Windows:
+class WindowRecomputer:
     """Keeps bronze/iot_aggregations true to raw.
 
     The watermark lives in memory only: it is found again from the final windows after a restart.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from lakehouse.errors import InvalidSettings
+from lakehouse.errors import InvalidLakeSettings
 
 Layout = Literal["clustered", "partitioned"]
 
@@ -47,11 +47,11 @@ class LakeSettings:
         return cls(
             path=Path(given.get("DATA_LAKE_PATH", "data_lake")).resolve(),
             bootstrap_servers=given.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-            starting_offsets=_one_of(given, "KAFKA_STARTING_OFFSETS", ("earliest", "latest")),
-            fail_on_data_loss=_one_of(given, "KAFKA_FAIL_ON_DATA_LOSS", ("true", "false")) == "true",
-            reset_checkpoints=_one_of(given, "RESET_STREAMING_CHECKPOINTS", ("false", "true")) == "true",
+            starting_offsets=_choice(given, "KAFKA_STARTING_OFFSETS", ("earliest", "latest")),
+            fail_on_data_loss=_choice(given, "KAFKA_FAIL_ON_DATA_LOSS", ("true", "false")) == "true",
+            reset_checkpoints=_choice(given, "RESET_STREAMING_CHECKPOINTS", ("false", "true")) == "true",
             layout="partitioned"
-            if _one_of(given, "LAKE_LAYOUT", ("clustered", "partitioned")) == "partitioned"
+            if _choice(given, "LAKE_LAYOUT", ("clustered", "partitioned")) == "partitioned"
             else "clustered",
             memory_mb=_megabytes(given.get("LAKE_MEMORY_MB", "1536")),
         )
@@ -72,18 +72,18 @@ class LakeSettings:
         return self.path / "_status"
 
 
-_SAME = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+_BOOLEAN_WORDS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
-def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+def _choice(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
     value = given.get(name, allowed[0]).lower()
-    value = value if value in allowed else _SAME.get(value, value)
+    value = value if value in allowed else _BOOLEAN_WORDS.get(value, value)
     if value not in allowed:
-        raise InvalidSettings(f"{name}={given[name]}: must be {' or '.join(allowed)}")
+        raise InvalidLakeSettings(f"{name}={given[name]}: must be {' or '.join(allowed)}")
     return value
 
 
 def _megabytes(text: str) -> int:
     if not text.isdigit() or int(text) < 512:
-        raise InvalidSettings(f"LAKE_MEMORY_MB={text}: must be a whole number of at least 512")
+        raise InvalidLakeSettings(f"LAKE_MEMORY_MB={text}: must be a whole number of at least 512")
     return int(text)

@@ -38,7 +38,7 @@ _PROPERTIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MicroBatch:
     """Which micro-batch of which query a write belongs to; Delta takes each (app, number) once a table.
 
     Attributes:
@@ -85,7 +85,7 @@ class Tables:
         """A table to merge into."""
         return DeltaTable.forPath(self.spark, self.location(table))
 
-    def append(self, table: str, rows: DataFrame, batch: Batch) -> None:
+    def append(self, table: str, rows: DataFrame, batch: MicroBatch) -> None:
         """Append a micro-batch's rows; a second time the same batch changes nothing."""
         (
             rows.write.format("delta")
@@ -95,7 +95,7 @@ class Tables:
             .save(self.location(table))
         )
 
-    def insert_new(self, table: str, rows: DataFrame, key: str, batch: Batch) -> int:
+    def insert_new(self, table: str, rows: DataFrame, key: str, batch: MicroBatch) -> int:
         """Insert the rows whose key the table does not hold yet; tell how many those were.
 
         The lake is the table's only writer, so an anti-join and an append do what a merge would, and leave

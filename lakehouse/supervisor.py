@@ -23,11 +23,11 @@ FINISH_WITHIN_S = 12.0
 _LOOK_EVERY_S = 1
 
 
-class Stopping(Exception):
+class LakeStopping(Exception):
     """The lake is being stopped: this micro-batch is left for the next start."""
 
 
-class Gate:
+class BatchGate:
     """Lets one query write its micro-batches, until it is shut; then says when the last one is through."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -45,7 +45,7 @@ class Gate:
         self._idle.clear()
         try:
             if self._stop.is_set():
-                raise Stopping
+                raise LakeStopping
             yield
         finally:
             self._idle.set()
@@ -56,7 +56,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class ManagedQuery:
     """One streaming query.
 
     Attributes:
@@ -71,15 +71,15 @@ class Query:
     name: str
     flows: tuple[str, ...]
     start: Callable[[], StreamingQuery]
-    gate: Gate
+    gate: BatchGate
     lags: Callable[[StreamingQuery], Mapping[str, int | None]]
     why_not: Callable[[], str] = lambda: ""
 
 
-class Supervisor:
+class QuerySupervisor:
     """Runs one query until told to stop; a failure is noted, and the query starts again after a pause."""
 
-    def __init__(self, query: Query, board: StatusBoard, stop: threading.Event) -> None:
+    def __init__(self, query: ManagedQuery, board: StatusBoard, stop: threading.Event) -> None:
         self._query, self._board, self._stop = query, board, stop
         self._obstacle = ""
 
@@ -109,7 +109,7 @@ class Supervisor:
         reason = cause(error)
         log.error("%s failed, starting again in %.0f s: %s", self._query.name, backoff, reason)
         for flow in self._query.flows:
-            self._board.failed(flow, reason)
+            self._board.record_failure(flow, reason)
 
     def _look(self) -> str:
         """What stands in the way, said once when it comes and once when it goes."""
@@ -117,11 +117,11 @@ class Supervisor:
         if obstacle and not self._obstacle:
             log.warning("%s: waiting, %s", self._query.name, obstacle)
             for flow in self._query.flows:
-                self._board.failed(flow, obstacle)
+                self._board.record_failure(flow, obstacle)
         if self._obstacle and not obstacle:
             log.info("%s: going on, over is: %s", self._query.name, self._obstacle)
             for flow in self._query.flows:
-                self._board.recovered(flow, self._obstacle)
+                self._board.clear_failure(flow, self._obstacle)
         self._obstacle = obstacle
         return obstacle
 
@@ -133,7 +133,7 @@ class Supervisor:
                 return
             self._look()
             for flow, lag in self._query.lags(running).items():
-                self._board.lagging(flow, lag)
+                self._board.set_lag(flow, lag)
         if not self._query.gate.wait_idle(FINISH_WITHIN_S):
             log.warning("%s: a micro-batch was cut short; the next start repeats it", self._query.name)
         running.stop()

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 
-class Service:
+class NotificationWebService:
     """A web service that takes notifications, or refuses them."""
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Service:
         self.status = 200
         service = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class NotificationHandler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 service.received.append(json.loads(self.rfile.read(length)))
@@ -29,10 +29,10 @@ class Service:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HTTPServer(("127.0.0.1", 0), NotificationHandler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> NotificationWebService:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,6 +16,20 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.text import TextMode
 
 from dashboards.panels import children
+from dashboards.panels.components import (
+    CLEAR,
+    GREY,
+    ORANGE,
+    RED,
+    background,
+    background_cell,
+    coloured,
+    override_property,
+    plain_timeseries,
+    short_pseudonym,
+    steps,
+    vital_timeseries,
+)
 from dashboards.panels.critical_alerts import critical_alerts
 from dashboards.panels.latest_values import (
     HEARD_WITHIN_DAYS,
@@ -24,20 +38,6 @@ from dashboards.panels.latest_values import (
     NO_DATA_AFTER_S,
     OLD_AFTER_S,
     latest_values,
-)
-from dashboards.panels.parts import (
-    CLEAR,
-    GREY,
-    ORANGE,
-    RED,
-    background,
-    background_cell,
-    coloured,
-    plain_timeseries,
-    prop,
-    short_pseudonym,
-    steps,
-    vital_timeseries,
 )
 from dashboards.postgres_query import DATASOURCE, PostgresQuery
 from dashboards.sql import literal
@@ -115,19 +115,19 @@ def vitals_latest(words: Words) -> table.Panel:
         .description(words.latest_note.format(days=HEARD_WITHIN_DAYS, old_s=OLD_AFTER_S))
         .datasource(DATASOURCE)
         .with_target(PostgresQuery(latest_values(words)))
-        .override_by_name(words.child, [prop("mappings", [short_pseudonym()])])
+        .override_by_name(words.child, [override_property("mappings", [short_pseudonym()])])
         .override_by_name(
             words.state,
             [
-                prop("mappings", [coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
+                override_property("mappings", [coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
                 *background(),
             ],
         )
         .override_by_name(
             words.last_heard,
             [
-                prop("unit", "s"),
-                prop(
+                override_property("unit", "s"),
+                override_property(
                     "thresholds", steps((None, CLEAR), (OLD_AFTER_S, ORANGE), (NO_DATA_AFTER_S, RED)).build()
                 ),
                 background_cell(),
@@ -135,7 +135,7 @@ def vitals_latest(words: Words) -> table.Panel:
         )
     )
     for vital in VITALS:
-        panel.override_by_name(words.heading(vital), [prop("mappings", signs), *background()])
+        panel.override_by_name(words.heading(vital), [override_property("mappings", signs), *background()])
     return panel
 
 
@@ -148,10 +148,10 @@ def alerts_table(words: Words) -> table.Panel:
         .datasource(DATASOURCE)
         .with_target(PostgresQuery(critical_alerts(words)))
         .override_by_name(
-            words.state, [prop("mappings", [coloured(f"/^{words.open}$/", RED)]), *background()]
+            words.state, [override_property("mappings", [coloured(f"/^{words.open}$/", RED)]), *background()]
         )
-        .override_by_name(words.child, [prop("mappings", [short_pseudonym()])])
-        .override_by_name(words.since, [prop("unit", "s")])
+        .override_by_name(words.child, [override_property("mappings", [short_pseudonym()])])
+        .override_by_name(words.since, [override_property("unit", "s")])
     )
 
 

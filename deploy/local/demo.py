@@ -22,9 +22,9 @@ from rich.markup import escape
 
 from cloud_ingest.privacy.pseudonyms import load_key
 from deploy.local import view
-from deploy.local.census import Census, Places
 from deploy.local.process import ServiceError
-from deploy.local.stack import Stack, worn_bracelets
+from deploy.local.stack import Stack, assigned_bracelets
+from deploy.local.stage_counts import StageCounts, StageSources
 from runtime.file_lock import locked
 from vitals.pseudonym import ClearIdentifiers
 
@@ -50,7 +50,7 @@ class Demo:
         self._started = time.monotonic()
         self._silver_before = 0
         self._first_silver_s: float | None = None
-        self._census: Census | None = None
+        self._census: StageCounts | None = None
 
     def run(self, evidence: Path) -> int:
         """Run to the end.
@@ -66,11 +66,11 @@ class Demo:
         try:
             self._stack.start(self._say)
             self._name_children()
-            places = self._stack.places()
-            self._watch(places)
+            stage_sources = self._stack.stage_sources()
+            self._watch(stage_sources)
             if not self._stack.services["bracelets"].running:
                 self._say(f"the bracelets ended early:\n{self._stack.services['bracelets'].tail()}")
-            census = self._drain(places)
+            census = self._drain(stage_sources)
         except ServiceError as error:
             self._console.print(f"✗ {error}", style="bold red", markup=False)
             return 1
@@ -84,39 +84,39 @@ class Demo:
             f"[dim]{time.monotonic() - self._started:5.1f} s[/] {escape(message)}", soft_wrap=True
         )
 
-    def _revive(self) -> None:
-        for name in self._stack.revive():
+    def _restart_ended(self) -> None:
+        for name in self._stack.restart_ended():
             self._say(f"{name} had ended and is started again")
 
-    def _watch(self, places: Places) -> None:
+    def _watch(self, stage_sources: StageSources) -> None:
         """Show the running system until it is time to stop."""
-        self._silver_before = places.critical_rows()
+        self._silver_before = stage_sources.critical_rows()
         end = time.monotonic() + self._seconds if self._seconds else None
         self._say("running; the first critical alert reaches silver within a minute or so")
-        counting = threading.Thread(target=self._keep_counting, args=(places,), daemon=True)
+        counting = threading.Thread(target=self._keep_counting, args=(stage_sources,), daemon=True)
         counting.start()
         with self._screen() as draw:
             while not self._stop.wait(1 if self._console.is_terminal else 5):
                 if end and time.monotonic() >= end:
                     break
-                self._revive()
+                self._restart_ended()
                 draw(f"running, {end - time.monotonic():.0f} s to go" if end else "running")
         self._stop.set()
         counting.join()
 
-    def _keep_counting(self, places: Places) -> None:
+    def _keep_counting(self, stage_sources: StageSources) -> None:
         """Count again and again, but a tenth of the time at most: a count grows with what there is."""
         next_count = 0.0
         while not self._stop.wait(1):
-            self._look_for_silver(places)
+            self._look_for_silver(stage_sources)
             began = time.monotonic()
             if began >= next_count:
-                self._census = places.count()
+                self._census = stage_sources.count()
                 took = time.monotonic() - began
                 next_count = began + max(COUNT_EVERY_S, 10 * took)
 
-    def _look_for_silver(self, places: Places) -> None:
-        if self._first_silver_s is None and places.critical_rows() > self._silver_before:
+    def _look_for_silver(self, stage_sources: StageSources) -> None:
+        if self._first_silver_s is None and stage_sources.critical_rows() > self._silver_before:
             self._first_silver_s = time.monotonic() - self._started
             self._say(f"first row in silver after {self._first_silver_s:.1f} s")
 
@@ -128,21 +128,21 @@ class Demo:
         with Live(console=self._console, auto_refresh=False) as live:
             yield lambda headline: live.update(view.screen(self._stack, self._census, headline), refresh=True)
 
-    def _drain(self, places: Places) -> Census:
+    def _drain(self, stage_sources: StageSources) -> StageCounts:
         """Let the last readings arrive everywhere, then count."""
         self._say("draining: the bracelets have stopped measuring")
-        self._stack.quiesce()
+        self._stack.stop_measuring()
         deadline = time.monotonic() + DRAIN_LIMIT_S
-        census = places.count()
+        census = stage_sources.count()
         while census.lost() and time.monotonic() < deadline:
             time.sleep(2)
-            self._revive()
-            self._look_for_silver(places)
-            census = places.count()
-        self._look_for_silver(places)
+            self._restart_ended()
+            self._look_for_silver(stage_sources)
+            census = stage_sources.count()
+        self._look_for_silver(stage_sources)
         return census
 
-    def _report(self, census: Census, evidence: Path) -> int:
+    def _report(self, census: StageCounts, evidence: Path) -> int:
         lost = census.lost()
         figures = {
             "stages": census.stages(),
@@ -167,7 +167,7 @@ class Demo:
         pseudonyms = ClearIdentifiers() if clear else load_key(self._stack.pseudonym_key)
         rows = [
             (pseudonyms.pseudonym(worn["patient_id"]), name)
-            for worn, name in zip(worn_bracelets(), _CHILDREN, strict=True)
+            for worn, name in zip(assigned_bracelets(), _CHILDREN, strict=True)
         ]
         with closing(self._stack.dsn.connect()) as connection, connection, connection.cursor() as cursor:
             cursor.executemany("INSERT INTO identity.patients VALUES (%s, %s) ON CONFLICT DO NOTHING", rows)

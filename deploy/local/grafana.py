@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from deploy.local.ports import LOOPBACK, answers
+from deploy.local.ports import LOOPBACK, is_listening
 from deploy.local.postgres import Dsn
 from deploy.local.process import Service
 
@@ -68,7 +68,7 @@ class Grafana:
             env=environment,
         )
         self._service.start()
-        self._service.wait_until(lambda: answers(self.port), 60)
+        self._service.wait_until(lambda: is_listening(self.port), 60)
         return self._service
 
     def stop(self) -> None:

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from deploy.local.cache import cache_dir
-from deploy.local.ports import LOOPBACK, answers, free_port
+from deploy.local.ports import LOOPBACK, free_port, is_listening
 from deploy.local.process import Service, ServiceError
 
 VERSION = "4.4.0"
@@ -106,7 +106,7 @@ class KafkaBroker:
                 "-t", _cluster_id(), "-c", str(self._config),
             )  # fmt: skip
         self.service.start()
-        self.service.wait_until(lambda: answers(self.port), 60)
+        self.service.wait_until(lambda: is_listening(self.port), 60)
 
     def stop(self) -> None:
         """Stop cleanly."""

@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from deploy.local.ports import LOOPBACK, answers, free_port
+from deploy.local.ports import LOOPBACK, free_port, is_listening
 from deploy.local.process import Service
 
 
@@ -42,7 +42,7 @@ class MqttBroker:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
         self.service.start()
-        self.service.wait_until(lambda: answers(self.port), 20)
+        self.service.wait_until(lambda: is_listening(self.port), 20)
 
     def stop(self) -> None:
         """Stop."""

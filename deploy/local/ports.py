@@ -33,7 +33,7 @@ def choose_port(preferred: int, attempts: int = 20) -> int:
     )
 
 
-def answers(port: int) -> bool:
+def is_listening(port: int) -> bool:
     """Whether somebody listens on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)

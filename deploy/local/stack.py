@@ -16,13 +16,13 @@ from typing import Protocol
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.privacy.pseudonyms import make_key
 from cloud_ingest.settings import Settings
-from deploy.local.census import Places
 from deploy.local.grafana import Grafana
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import LOOPBACK, answers, choose_port
+from deploy.local.ports import LOOPBACK, choose_port, is_listening
 from deploy.local.postgres import Dsn, PostgresServer
 from deploy.local.process import Service
+from deploy.local.stage_counts import StageSources
 
 BLE_BRACELETS = 3
 MQTT_BRACELETS = 2
@@ -132,7 +132,7 @@ class Stack:
 
         say("starting the bracelets and the gateway")
         bracelets = self._run("bracelets", environment, "kidjamo-sim", "bracelets", *self._bracelet_options())
-        bracelets.wait_until(lambda: answers(self.hci_port), 30)
+        bracelets.wait_until(lambda: is_listening(self.hci_port), 30)
         self._run(
             "gateway", environment, "kidjamo-gateway", "run", "--config", str(self._write_gateway_config())
         )
@@ -143,7 +143,7 @@ class Stack:
                 self.postgres.login("grafana", "kidjamo_reader", DATABASE)
             )
 
-    def revive(self) -> list[str]:
+    def restart_ended(self) -> list[str]:
         """Start again what ended `RESTART_AFTER_S` ago, for whatever reason; tell what was started.
 
         The bracelets are left alone: nobody can bring back a bracelet's memory.
@@ -156,14 +156,14 @@ class Stack:
             self.services[name].start()
         return due
 
-    def quiesce(self, timeout_s: float = 60) -> None:
+    def stop_measuring(self, timeout_s: float = 60) -> None:
         """Let the bracelets stop measuring; they stay on the air until all they measured is taken."""
         self.services["bracelets"].signal(signal.SIGTERM)
         self.services["bracelets"].wait(timeout_s)
 
-    def places(self) -> Places:
+    def stage_sources(self) -> StageSources:
         """Where each stage's readings are counted."""
-        return Places(
+        return StageSources(
             self.ledger, self.gateway_dir / "outbox.sqlite3", self.kafka.bootstrap, self.lake, self.dsn
         )
 
@@ -220,11 +220,11 @@ class Stack:
             hci_port=self.hci_port,
             page_port=self.page_port,
         )
-        path.write_text(head + "".join(_BRACELET_TOML.format(**worn) for worn in worn_bracelets()))
+        path.write_text(head + "".join(_BRACELET_TOML.format(**worn) for worn in assigned_bracelets()))
         return path
 
 
-def worn_bracelets() -> list[dict[str, str]]:
+def assigned_bracelets() -> list[dict[str, str]]:
     """The demo's made-up children and the bracelets they wear."""
     devices = [f"ble-{n:03d}" for n in range(1, BLE_BRACELETS + 1)]
     devices += [f"mqtt-{n:03d}" for n in range(1, MQTT_BRACELETS + 1)]

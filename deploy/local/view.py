@@ -13,10 +13,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.census import Census
 from deploy.local.grafana import HOW_TO_GET_ONE
 from deploy.local.postgres import Dsn
 from deploy.local.stack import Stack
+from deploy.local.stage_counts import StageCounts
 from vitals.limits import VITALS, Vital
 
 Draw = Callable[[str], None]
@@ -44,7 +44,7 @@ _ALARMS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ChildRow:
     """A child's newest values."""
 
     name: str
@@ -55,7 +55,7 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class AlarmRow:
     """Critical alerts of one child and kind within the last two minutes."""
 
     name: str
@@ -65,20 +65,20 @@ class Alarm:
     message: str
 
 
-def ward(dsn: Dsn) -> tuple[list[Child], list[Alarm]]:
+def ward(dsn: Dsn) -> tuple[list[ChildRow], list[AlarmRow]]:
     """The children's newest values and open alarms; nothing where the database is not ready."""
     try:
         with closing(dsn.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(_LATEST)
-            latest = [Child(r[0], r[1], r[2], tuple(r[3:7]), tuple(r[7] or ())) for r in cursor.fetchall()]
+            latest = [ChildRow(r[0], r[1], r[2], tuple(r[3:7]), tuple(r[7] or ())) for r in cursor.fetchall()]
             children = sorted(latest, key=lambda child: child.device_id)
             cursor.execute(_ALARMS)
-            return children, [Alarm(*row) for row in cursor.fetchall()]
+            return children, [AlarmRow(*row) for row in cursor.fetchall()]
     except psycopg2.Error:
         return [], []
 
 
-def screen(stack: Stack, census: Census | None, headline: str) -> Group:
+def screen(stack: Stack, census: StageCounts | None, headline: str) -> Group:
     """One picture of the whole system."""
     children, alarms = ward(stack.dsn)
     return Group(
@@ -91,14 +91,14 @@ def screen(stack: Stack, census: Census | None, headline: str) -> Group:
     )
 
 
-def line(stack: Stack, census: Census | None) -> str:
+def line(stack: Stack, census: StageCounts | None) -> str:
     """The same for a terminal that cannot be redrawn, in one line."""
     counts = " ".join(f"{name}={count}" for name, count in census.stages().items()) if census else "counting"
     down = [name for name, service in stack.services.items() if not service.running]
     return f"{counts}{' · down: ' + ', '.join(down) if down else ''}"
 
 
-def _stages(stack: Stack, census: Census | None) -> Table:
+def _stages(stack: Stack, census: StageCounts | None) -> Table:
     table = Table(expand=True, box=None, header_style="bold")
     holders = {
         "bracelet": "bracelets",
@@ -124,7 +124,7 @@ def _stages(stack: Stack, census: Census | None) -> Table:
     return table
 
 
-def _children(children: list[Child]) -> Panel:
+def _children(children: list[ChildRow]) -> Panel:
     table = Table(expand=True, box=None, header_style="bold")
     for heading in (
         "child",
@@ -141,7 +141,7 @@ def _children(children: list[Child]) -> Panel:
     return Panel(table if children else Text("no reading yet", "dim"), title="children", border_style="cyan")
 
 
-def _value(vital: Vital, value: float | None, child: Child) -> Text:
+def _value(vital: Vital, value: float | None, child: ChildRow) -> Text:
     if value is None:
         return Text("not measured", "dim")
     if vital.field in child.invalid_fields:
@@ -153,7 +153,7 @@ def _age(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds <= STALE_AFTER_S else f"OLD: {seconds:.0f} s"
 
 
-def _alarms(alarms: list[Alarm]) -> Panel:
+def _alarms(alarms: list[AlarmRow]) -> Panel:
     table = Table(expand=True, box=None, show_header=False)
     for alarm in alarms:
         age = (datetime.now(UTC) - alarm.last).total_seconds()

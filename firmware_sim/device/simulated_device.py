@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient
 from firmware_sim.physiology.scenarios import Sample, simulate
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.timeline import moment
 from vitals.gatt.bracelet import BraceletRecord
 from vitals.reading import Reading, Signal, derived_message_id
@@ -18,7 +18,7 @@ from vitals.reading import Reading, Signal, derived_message_id
 _SITE = "wrist"
 
 
-class Worn(Protocol):
+class SimulatedDevice(Protocol):
     """A bracelet on a child.
 
     Attributes:
@@ -47,12 +47,12 @@ class Worn(Protocol):
 
 
 @dataclass(slots=True)
-class _Wearer:
+class _ChildWithBracelet:
     """The child, and the firmware that measures it."""
 
     patient: Patient
     bracelet: Bracelet
-    ledger: Ledger
+    ledger: SentReadingsLog
 
     def take(self, sample: Sample, now_ms: int, motion: bool, low_perfusion: bool) -> BraceletRecord:
         """One record; without values where the bracelet is not worn, and then it is no reading."""
@@ -67,16 +67,18 @@ class _Wearer:
         return reading
 
 
-class WornBle:
+class SimulatedBleBracelet:
     """A Bluetooth bracelet on a child.
 
     Attributes:
         reorder: so many of its next records each change places with the one behind.
     """
 
-    def __init__(self, patient: Patient, seed: int, peripheral: Peripheral, ledger: Ledger) -> None:
+    def __init__(
+        self, patient: Patient, seed: int, peripheral: BraceletPeripheral, ledger: SentReadingsLog
+    ) -> None:
         self.peripheral = peripheral
-        self._wearer = _Wearer(patient, peripheral.bracelet, ledger)
+        self._wearer = _ChildWithBracelet(patient, peripheral.bracelet, ledger)
         self._samples = simulate(patient, seed)
         self._held: BraceletRecord | None = None
         self.duplicate = self.reorder = self.motion = self.low_perfusion = 0
@@ -115,7 +117,7 @@ class WornBle:
             await self.peripheral.publish(record)
 
 
-class WornMqtt:
+class SimulatedMqttBracelet:
     """An MQTT bracelet on a child; the firmware's state numbers its readings and tells its charge.
 
     Attributes:
@@ -123,10 +125,10 @@ class WornMqtt:
     """
 
     def __init__(
-        self, patient: Patient, seed: int, state: Bracelet, client: MqttBracelet, ledger: Ledger
+        self, patient: Patient, seed: int, state: Bracelet, client: MqttBracelet, ledger: SentReadingsLog
     ) -> None:
         self.state, self.client = state, client
-        self._wearer = _Wearer(patient, state, ledger)
+        self._wearer = _ChildWithBracelet(patient, state, ledger)
         self._samples = simulate(patient, seed)
         self._held: Reading | None = None
         self.duplicate = self.reorder = self.motion = self.low_perfusion = 0

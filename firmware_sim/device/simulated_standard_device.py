@@ -10,7 +10,7 @@ _SELDOM = 10
 """A thermometer measures once in so many periods."""
 
 
-class WornStandard:
+class SimulatedStandardDevice:
     """One device on a child.
 
     Its measurements carry no number, so that nobody can count which of them arrived: they are in no ledger.

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from firmware_sim.device.simulated_device import WornBle
-from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.device.simulated_device import SimulatedBleBracelet
+from firmware_sim.faults.active_faults import ActiveFaults, at_once
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.timeline import Timeline
 
@@ -35,14 +35,14 @@ class BleFaults:
         link: VirtualLink,
         radio: VirtualController,
         timeline: Timeline,
-        conditions: Conditions,
+        conditions: ActiveFaults,
         random: Random,
     ) -> None:
         self._link, self._radio, self._timeline = link, radio, timeline
         self._conditions, self._random = conditions, random
         self._most_links, self._clones = radio.most_links, 0
 
-    async def befall(self, worn: WornBle, what: Occurrence) -> None:
+    async def inject(self, worn: SimulatedBleBracelet, what: Occurrence) -> None:
         """Carry out one event, and return when it is over."""
         peripheral = worn.peripheral
         match what.kind:
@@ -79,24 +79,24 @@ class BleFaults:
                 self._lose_link(peripheral)
                 peripheral.bracelet.restart(self._timeline.now_ms(), flash_kept=kept, clock_kept=kept)
 
-    def _lose_link(self, peripheral: Peripheral) -> None:
+    def _lose_link(self, peripheral: BraceletPeripheral) -> None:
         """Both ends notice, unless the bracelet is silent already: then no controller says a word."""
         if not self._link.swallows(peripheral.controller):
             peripheral.controller.lose_links()
 
     @asynccontextmanager
-    async def _hidden(self, peripheral: Peripheral) -> AsyncIterator[None]:
+    async def _hidden(self, peripheral: BraceletPeripheral) -> AsyncIterator[None]:
         async with self._conditions.hold(peripheral.name, "hidden", peripheral.hide, peripheral.advertise):
             yield
 
     @asynccontextmanager
-    async def _mute(self, peripheral: Peripheral) -> AsyncIterator[None]:
+    async def _mute(self, peripheral: BraceletPeripheral) -> AsyncIterator[None]:
         swallow = at_once(lambda: self._link.swallow(peripheral.controller))
         let_through = at_once(lambda: self._link.let_through(peripheral.controller))
         async with self._conditions.hold(peripheral.name, "mute", swallow, let_through):
             yield
 
-    async def _run_empty(self, peripheral: Peripheral, what: Occurrence) -> None:
+    async def _run_empty(self, peripheral: BraceletPeripheral, what: Occurrence) -> None:
         """Off without a word, then a restart; without power the clock has not gone on."""
         bracelet, timeline = peripheral.bracelet, self._timeline
         die = at_once(lambda: bracelet.die(timeline.now_ms()))
@@ -105,7 +105,9 @@ class BleFaults:
         async with self._hidden(peripheral), self._mute(peripheral), off:
             await timeline.pass_by(what.for_s)
 
-    async def _delay_connections(self, peripheral: Peripheral, what: Occurrence, seconds: float) -> None:
+    async def _delay_connections(
+        self, peripheral: BraceletPeripheral, what: Occurrence, seconds: float
+    ) -> None:
         def apply(delays: list[float]) -> None:
             self._link.connect_delay_s[peripheral.controller] = max(delays, default=0.0)
 
@@ -115,10 +117,10 @@ class BleFaults:
     def _limit_links(self, limits: list[float]) -> None:
         self._radio.most_links = round(min(limits, default=self._most_links))
 
-    async def _clone(self, peripheral: Peripheral, what: Occurrence) -> None:
+    async def _clone(self, peripheral: BraceletPeripheral, what: Occurrence) -> None:
         self._clones += 1
         state = Bracelet(peripheral.bracelet.device_id, 0, self._timeline.now_ms())
-        clone = Peripheral(self._link, _CLONE_NUMBERS + self._clones, state, self._timeline.now_ms)
+        clone = BraceletPeripheral(self._link, _CLONE_NUMBERS + self._clones, state, self._timeline.now_ms)
         await clone.start()
         try:
             await self._timeline.pass_by(what.for_s)

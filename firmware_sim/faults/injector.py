@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from firmware_sim.device.simulated_device import Worn, WornBle, WornMqtt
+from firmware_sim.device.simulated_device import SimulatedBleBracelet, SimulatedDevice, SimulatedMqttBracelet
+from firmware_sim.faults.active_faults import ActiveFaults, at_once
 from firmware_sim.faults.ble_faults import BleFaults
-from firmware_sim.faults.conditions import Conditions, at_once
 from firmware_sim.faults.mqtt_faults import MqttFaults
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
-from firmware_sim.firmware.bracelet import Bracelet, Clock
+from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.timeline import Timeline
 
@@ -39,14 +39,14 @@ class Injector:
     def __init__(
         self,
         occurrences: Iterator[Occurrence],
-        worn: Sequence[Worn],
+        worn: Sequence[SimulatedDevice],
         timeline: Timeline,
         air: tuple[VirtualLink, VirtualController] | None,
         seed: int,
     ) -> None:
         self._occurrences, self._timeline = occurrences, timeline
         self._worn = {each.device_id: each for each in worn}
-        self._conditions, random = Conditions(), Random(f"{seed}/faults")
+        self._conditions, random = ActiveFaults(), Random(f"{seed}/faults")
         self._ble = BleFaults(*air, timeline, self._conditions, random) if air else None
         self._mqtt = MqttFaults(timeline, self._conditions, random)
         self.done: Counter[str] = Counter()
@@ -58,30 +58,32 @@ class Injector:
                 for occurrence in self._occurrences:
                     due = self._timeline.start_ms + round(occurrence.at_s * 1000)
                     await asyncio.sleep(max(0.0, self._timeline.seconds_until(due)))
-                    lasting.create_task(self._befall(occurrence))
+                    lasting.create_task(self._inject(occurrence))
                 await asyncio.get_running_loop().create_future()
         finally:
             for worn in self._worn.values():
-                if isinstance(worn, WornMqtt):
+                if isinstance(worn, SimulatedMqttBracelet):
                     worn.send_held()
 
-    async def _befall(self, what: Occurrence) -> None:
+    async def _inject(self, what: Occurrence) -> None:
         worn = self._worn[what.device_id]
-        if not isinstance(worn, WornBle | WornMqtt):
+        if not isinstance(worn, SimulatedBleBracelet | SimulatedMqttBracelet):
             return
-        bracelet = worn.peripheral.bracelet if isinstance(worn, WornBle) else worn.state
+        bracelet = worn.peripheral.bracelet if isinstance(worn, SimulatedBleBracelet) else worn.state
         if what.kind in _RESTARTS and not bracelet.on:
             return  # it has no power to restart with
         log.info("%s: %s", what.device_id, what.kind.value)
         self.done[what.kind.value] += 1
         if await self._wear(worn, bracelet, what):
             return
-        if isinstance(worn, WornMqtt):
-            await self._mqtt.befall(worn, what)
+        if isinstance(worn, SimulatedMqttBracelet):
+            await self._mqtt.inject(worn, what)
         elif self._ble:
-            await self._ble.befall(worn, what)
+            await self._ble.inject(worn, what)
 
-    async def _wear(self, worn: WornBle | WornMqtt, bracelet: Bracelet, what: Occurrence) -> bool:
+    async def _wear(
+        self, worn: SimulatedBleBracelet | SimulatedMqttBracelet, bracelet: Bracelet, what: Occurrence
+    ) -> bool:
         """What befalls sensors, clock and records, whatever carries them; False where it is none of that."""
         match what.kind:
             case EventKind.DUPLICATE:
@@ -107,7 +109,7 @@ class Injector:
                 now = self._timeline.now_ms()
                 bracelet.clock.set_to(now + round(what.value * 1000), now)
             case EventKind.CLOCK_UNSET:
-                bracelet.clock = Clock(is_set=False, drift_ppm=bracelet.clock.drift_ppm)
+                bracelet.clock = DeviceClock(is_set=False, drift_ppm=bracelet.clock.drift_ppm)
             case EventKind.BATTERY if what.value > 0:
                 bracelet.charge(what.value, self._timeline.now_ms())
             case _:

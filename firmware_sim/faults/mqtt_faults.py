@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from firmware_sim.device.simulated_device import WornMqtt
-from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.device.simulated_device import SimulatedMqttBracelet
+from firmware_sim.faults.active_faults import ActiveFaults, at_once
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 
@@ -23,10 +23,10 @@ class MqttFaults:
         random: for what is random.
     """
 
-    def __init__(self, timeline: Timeline, conditions: Conditions, random: Random) -> None:
+    def __init__(self, timeline: Timeline, conditions: ActiveFaults, random: Random) -> None:
         self._timeline, self._conditions, self._random = timeline, conditions, random
 
-    async def befall(self, worn: WornMqtt, what: Occurrence) -> None:
+    async def inject(self, worn: SimulatedMqttBracelet, what: Occurrence) -> None:
         """Carry out one event, and return when it is over."""
         match what.kind:
             case EventKind.OUT_OF_RANGE:
@@ -45,12 +45,12 @@ class MqttFaults:
                     worn.state.restart(self._timeline.now_ms(), flash_kept=kept)
 
     @asynccontextmanager
-    async def _away(self, worn: WornMqtt) -> AsyncIterator[None]:
+    async def _away(self, worn: SimulatedMqttBracelet) -> AsyncIterator[None]:
         come_back = at_once(worn.client.come_back)
         async with self._conditions.hold(worn.device_id, "away", worn.client.leave, come_back):
             yield
 
-    async def _run_empty(self, worn: WornMqtt, what: Occurrence) -> None:
+    async def _run_empty(self, worn: SimulatedMqttBracelet, what: Occurrence) -> None:
         """Off without a word, then a restart; the network sets its clock."""
         timeline = self._timeline
         die = at_once(lambda: worn.state.die(timeline.now_ms()))

@@ -144,7 +144,7 @@ class Occurrence:
     value: float = 0.0
 
 
-class Event(BaseModel):
+class FaultEvent(BaseModel):
     """One `[[event]]` table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -205,12 +205,12 @@ class Event(BaseModel):
             yield Occurrence(at_s, device, self.kind, self.for_s or 0.0, self.value or 0.0)
 
 
-class Scenario(BaseModel):
+class FaultScenario(BaseModel):
     """A whole file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    event: Annotated[tuple[Event, ...], Field(min_length=1)]
+    event: Annotated[tuple[FaultEvent, ...], Field(min_length=1)]
 
     def occurrences(self, device_ids: Sequence[str]) -> Iterator[Occurrence]:
         """What befalls these bracelets, in order of time.
@@ -221,14 +221,14 @@ class Scenario(BaseModel):
         return merge(*(event.occurrences(device_ids) for event in self.event))
 
 
-def load_scenario(path: Path) -> Scenario:
+def load_scenario(path: Path) -> FaultScenario:
     """Read a scenario file.
 
     Raises:
         InvalidScenario: it is missing or wrong; says where and why.
     """
     try:
-        return Scenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return FaultScenario.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidScenario(f"scenario {path}: {error}") from error
     except tomllib.TOMLDecodeError as error:

@@ -18,7 +18,7 @@ BATTERY_LIFE_MS = 5 * 24 * 3600 * 1000
 
 
 @dataclass(slots=True)
-class Clock:
+class DeviceClock:
     """The bracelet's clock.
 
     Attributes:
@@ -72,10 +72,10 @@ class Bracelet:
         *,
         battery_pct: float = 100.0,
         flash_records: int = FLASH_RECORDS,
-        clock: Clock | None = None,
+        clock: DeviceClock | None = None,
     ) -> None:
         self.device_id, self.boot = device_id, boot
-        self.clock = clock or Clock()
+        self.clock = clock or DeviceClock()
         self.on, self.worn, self.charging = True, True, False
         self.overwritten = 0
         self._started_ms = self._charged_ms = now_ms
@@ -184,7 +184,7 @@ class Bracelet:
             self.charge(self._rested_pct, now_ms)
         self.on, self.boot = True, (self.boot + 1) % 256
         self._started_ms = now_ms
-        self.clock = self.clock if clock_kept else Clock(is_set=False, drift_ppm=self.clock.drift_ppm)
+        self.clock = self.clock if clock_kept else DeviceClock(is_set=False, drift_ppm=self.clock.drift_ppm)
         if not flash_kept:
             self._flash.clear()
             self._oldest = self._next = 0

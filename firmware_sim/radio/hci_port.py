@@ -16,7 +16,7 @@ from pathlib import Path
 from bumble.core import InvalidPacketError
 from bumble.transport.common import PacketParser, TransportSink
 
-from firmware_sim.errors import PortBusy, UnknownTransport
+from firmware_sim.errors import HciPortBusy, UnknownTransport
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ async def _listen(port: HciPort, spec: str) -> asyncio.Server:
                 return await loop.create_unix_server(lambda: _HostConnection(port), place)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise PortBusy(
+            raise HciPortBusy(
                 f"HCI port {place} is in use: another simulator may still run; stop it, or choose another "
                 "port with --hci and the same in the gateway's [ble] radio"
             ) from error

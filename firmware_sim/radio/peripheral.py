@@ -41,7 +41,7 @@ _DATA_FIELD_IGNORED = 0x80
 """Application error of the Current Time Service."""
 
 
-class Peripheral(RadioDevice):
+class BraceletPeripheral(RadioDevice):
     """One bracelet on the air.
 
     Args:

@@ -40,7 +40,7 @@ _NO_SENSOR = Condition(MeasurementStatus.INVALID, SensorStatus.NOT_ON_USER | Sen
 _STATUS_BITS, _SENSOR_BITS = sum(MeasurementStatus), sum(SensorStatus)
 
 
-class Kind(StrEnum):
+class StandardDeviceKind(StrEnum):
     """What can be bought."""
 
     OXIMETER = "oximeter"
@@ -162,10 +162,10 @@ class Thermometer(StandardDevice):
         await self.indicate(self._temperature, bytes(measured))
 
 
-MADE: dict[Kind, Callable[[VirtualLink, int, str], StandardDevice]] = {
-    Kind.OXIMETER: Oximeter,
-    Kind.STRAP: Strap,
-    Kind.THERMOMETER: Thermometer,
+DEVICE_CLASSES: dict[StandardDeviceKind, Callable[[VirtualLink, int, str], StandardDevice]] = {
+    StandardDeviceKind.OXIMETER: Oximeter,
+    StandardDeviceKind.STRAP: Strap,
+    StandardDeviceKind.THERMOMETER: Thermometer,
 }
 """How each kind is made."""
 

@@ -110,7 +110,7 @@ def _raw_appends(scratch: Path) -> float:
         return APPENDS / (time.perf_counter() - began)
 
 
-class _Bench:
+class _GatewayBench:
     """A broker, an upstream and a gateway."""
 
     def __init__(self, directory: Path, upstream: Upstream, broker: MqttBroker, more: str) -> None:
@@ -169,13 +169,13 @@ class _Bench:
 
 
 @asynccontextmanager
-async def _bench(directory: Path, more: str = "", *, start: bool = True) -> AsyncIterator[_Bench]:
+async def _bench(directory: Path, more: str = "", *, start: bool = True) -> AsyncIterator[_GatewayBench]:
     (directory / "broker").mkdir()
     broker = MqttBroker(directory / "broker")
     await asyncio.to_thread(broker.start)
     try:
         async with an_upstream() as upstream:
-            bench = _Bench(directory, upstream, broker, more)
+            bench = _GatewayBench(directory, upstream, broker, more)
             try:
                 if start:
                     await asyncio.to_thread(bench.gateway.start)
@@ -316,7 +316,7 @@ async def _night() -> dict[str, float]:
     }
 
 
-async def _shown(bench: _Bench) -> list[float]:
+async def _shown(bench: _GatewayBench) -> list[float]:
     """Seconds from publishing each of some values to its appearance on the page."""
     async with async_playwright() as playwright, launched(playwright) as browser:
         page = await browser.new_page()

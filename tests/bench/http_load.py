@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Connection:
+class LoadConnection:
     """One lasting connection to a server on loopback."""
 
     def __init__(self, port: int, path: str) -> None:
@@ -44,7 +44,7 @@ async def flood(port: int, path: str, bodies: Iterable[bytes], connections: int)
     began = time.monotonic()
 
     async def one() -> None:
-        async with Connection(port, path) as connection:
+        async with LoadConnection(port, path) as connection:
             for body in todo:
                 if (status := await connection.post(body)) != 200:
                     raise RuntimeError(f"answered {status}")
@@ -66,7 +66,7 @@ async def steady(
     waits: list[float] = []
 
     async def one() -> None:
-        async with Connection(port, path) as connection:
+        async with LoadConnection(port, path) as connection:
             while (item := await due.get()) is not None:
                 if (status := await connection.post(item[1])) != 200:
                     raise RuntimeError(f"answered {status}")

@@ -29,7 +29,7 @@ from pydantic_core import to_json
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.producer import producer_settings
 from deploy.local.kafka import KafkaBroker
-from tests.bench.http_load import Connection, flood, steady
+from tests.bench.http_load import LoadConnection, flood, steady
 from tests.cloud_ingest.running import environment, wait_until
 from vitals.topics import DEVICE_STATUS, MEASUREMENTS
 
@@ -55,7 +55,7 @@ def run() -> dict[str, float]:
             broker.stop()
 
 
-class Served(NamedTuple):
+class ServerUnderLoad(NamedTuple):
     """A server under load."""
 
     pid: int
@@ -119,7 +119,7 @@ async def _measure(scratch: Path, broker: KafkaBroker) -> dict[str, float]:
 
 
 @contextmanager
-def _api(scratch: Path, bootstrap: str) -> Iterator[Served]:
+def _api(scratch: Path, bootstrap: str) -> Iterator[ServerUnderLoad]:
     command = [sys.executable, "-m", "cloud_ingest.cli", "--log-level", "warning", "serve"]
     variables = environment(scratch, bootstrap)
     with subprocess.Popen(
@@ -127,24 +127,24 @@ def _api(scratch: Path, bootstrap: str) -> Iterator[Served]:
     ) as process:
         try:
             assert process.stdout is not None
-            yield Served(process.pid, int(process.stdout.readline().rpartition(":")[2]))
+            yield ServerUnderLoad(process.pid, int(process.stdout.readline().rpartition(":")[2]))
         finally:
             process.terminate()
 
 
 @contextmanager
-def _bare(bootstrap: str) -> Iterator[Served]:
+def _bare(bootstrap: str) -> Iterator[ServerUnderLoad]:
     command = [sys.executable, "-m", "tests.bench.bare_app", bootstrap]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield Served(process.pid, int(process.stdout.readline()))
+            yield ServerUnderLoad(process.pid, int(process.stdout.readline()))
         finally:
             process.terminate()
 
 
 async def _beside_bare(
-    api: Served, broker: KafkaBroker, readings: Readings, for_bare: Readings
+    api: ServerUnderLoad, broker: KafkaBroker, readings: Readings, for_bare: Readings
 ) -> dict[str, float]:
     """Batches of a hundred, eight at a time, in turns: the API, the bare app, the API, …"""
     api_us: list[float] = []
@@ -172,7 +172,7 @@ async def _beside_bare(
     }
 
 
-async def _memory(api: Served, readings: Readings) -> dict[str, float]:
+async def _memory(api: ServerUnderLoad, readings: Readings) -> dict[str, float]:
     """Memory after the first hundred thousand readings and after a million."""
     await flood(api.port, _API, readings.batches(max(0, EARLY - readings.made)), CONNECTIONS)
     early = api.rss_mb()
@@ -180,7 +180,7 @@ async def _memory(api: Served, readings: Readings) -> dict[str, float]:
     return {"rss_mb": round(api.rss_mb(), 1), "rss_growth_mb": round(api.rss_mb() - early, 1)}
 
 
-async def _singles(api: Served, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
+async def _singles(api: ServerUnderLoad, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
     """Single readings at a steady rate, while a producer of our own measures the broker."""
     stop, broker_s = Event(), list[float]()
     asker = Thread(target=_ask_broker, args=(broker.bootstrap, stop, broker_s))
@@ -206,10 +206,10 @@ def _ask_broker(bootstrap: str, stop: Event, seconds: list[float]) -> None:
         seconds.append(time.monotonic() - began)
 
 
-async def _outage(api: Served, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
+async def _outage(api: ServerUnderLoad, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
     """How long single readings wait while the broker is stopped and after."""
     waits: list[float] = []
-    async with Connection(api.port, _API) as connection:
+    async with LoadConnection(api.port, _API) as connection:
         for number, body in enumerate(readings.singles(OUTAGE_ANSWERS)):
             began = time.monotonic()
             if await connection.post(body) != 200:
@@ -223,7 +223,7 @@ async def _outage(api: Served, broker: KafkaBroker, readings: Readings) -> dict[
     return {"outage_answer_p99_s": round(statistics.quantiles(waits, n=100)[98], 3)}
 
 
-def _wait_for_replay(api: Served) -> None:
+def _wait_for_replay(api: ServerUnderLoad) -> None:
     url = f"http://127.0.0.1:{api.port}/health"
     wait_until(lambda: httpx.get(url).json()["components"]["spool"]["pending"] == 0, 60)
 

@@ -23,7 +23,7 @@ _PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Survived:
+class KilledGatewayResult:
     """What came of it.
 
     Attributes:
@@ -40,16 +40,16 @@ class Survived:
 def run() -> dict[str, object]:
     """Run it; the names are those of the contract."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
-        survived = asyncio.run(killed_again_and_again(Path(scratch), BRACELETS, KILLS))
+        result = asyncio.run(killed_again_and_again(Path(scratch), BRACELETS, KILLS))
     return {
-        "lost": survived.lost,
-        "duplicated": survived.duplicated,
-        "faults": survived.kills,
-        "measured": survived.measured,
+        "lost": result.lost,
+        "duplicated": result.duplicated,
+        "faults": result.kills,
+        "measured": result.measured,
     }
 
 
-async def killed_again_and_again(directory: Path, bracelets: int, kills: int) -> Survived:
+async def killed_again_and_again(directory: Path, bracelets: int, kills: int) -> KilledGatewayResult:
     """Kill the gateway at random moments: while it starts, connects, fetches, commits, delivers."""
     chance = random.Random(SEED)
     (directory / "broker").mkdir()
@@ -74,7 +74,7 @@ async def killed_again_and_again(directory: Path, bracelets: int, kills: int) ->
             await asyncio.to_thread(rig.gateway.start)
             missing = await _arrived(rig, upstream)
             await asyncio.to_thread(rig.gateway.stop)
-            return Survived(len(rig.measured), len(missing), upstream.duplicated, kills)
+            return KilledGatewayResult(len(rig.measured), len(missing), upstream.duplicated, kills)
     finally:
         await asyncio.to_thread(broker.stop)
 

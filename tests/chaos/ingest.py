@@ -42,7 +42,7 @@ def run() -> dict[str, object]:
 
 
 @dataclass
-class Survived:
+class OutageResult:
     """What came of it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Survived:
         }
 
 
-class System:
+class IngestStack:
     """Broker, database, API and recorder, each to be stopped on its own."""
 
     def __init__(self, directory: Path) -> None:
@@ -127,12 +127,12 @@ class System:
             service.stop()
 
 
-async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) -> Survived:
+async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) -> OutageResult:
     """Both servers away in turn, both processes killed in between and inside the outages."""
-    system = await asyncio.to_thread(System, directory)
-    survived = Survived()
+    system = await asyncio.to_thread(IngestStack, directory)
+    result = OutageResult()
     try:
-        async with _senders(system.url, rate, survived):
+        async with _senders(system.url, rate, result):
             steps: tuple[tuple[Callable[[], None], float], ...] = (
                 (system.kafka.stop, outage_s / 2),
                 (lambda: _kill(system.api), outage_s / 2),
@@ -147,11 +147,11 @@ async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) 
             for step, pause_s in steps:
                 await asyncio.to_thread(step)
                 await asyncio.sleep(pause_s)
-            survived.faults = 6  # two outages, four kills
-        await asyncio.to_thread(_drain, system, survived)
+            result.faults = 6  # two outages, four kills
+        await asyncio.to_thread(_drain, system, result)
     finally:
         await asyncio.to_thread(system.stop)
-    return survived
+    return result
 
 
 def _kill(service: Service) -> None:
@@ -160,7 +160,7 @@ def _kill(service: Service) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[None]:
+async def _senders(url: str, rate: float, result: OutageResult) -> AsyncIterator[None]:
     """Senders that go on until the block ends, and then until all they made was accepted."""
     waiting: deque[list[dict[str, object]]] = deque()
     stop = asyncio.Event()
@@ -179,7 +179,7 @@ async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[N
                 await asyncio.sleep(0.02)
                 continue
             batch = waiting.popleft()
-            if not await _accepted(client, url, batch, survived):
+            if not await _accepted(client, url, batch, result):
                 waiting.append(batch)  # the same identities, later
                 await asyncio.sleep(0.3)
 
@@ -192,7 +192,7 @@ async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[N
 
 
 async def _accepted(
-    client: httpx.AsyncClient, url: str, batch: list[dict[str, object]], survived: Survived
+    client: httpx.AsyncClient, url: str, batch: list[dict[str, object]], result: OutageResult
 ) -> bool:
     began = time.monotonic()
     try:
@@ -201,8 +201,8 @@ async def _accepted(
         return False
     if answer.status_code != 200:
         return False
-    survived.slowest_s = max(survived.slowest_s, time.monotonic() - began)
-    survived.accepted.update(
+    result.slowest_s = max(result.slowest_s, time.monotonic() - began)
+    result.accepted.update(
         result["message_id"] for result in answer.json()["results"] if result["status"] == "accepted"
     )
     return True
@@ -219,15 +219,15 @@ def _reading() -> dict[str, object]:
     }
 
 
-def _drain(system: System, survived: Survived) -> None:
+def _drain(system: IngestStack, result: OutageResult) -> None:
     """Wait until the spool is empty and the recorder has caught up, then look everywhere."""
 
     def settled() -> bool:
-        survived.books = system.books()
-        return survived.books.get("pending") == 0 and survived.accepted <= set(system.rows())
+        result.books = system.books()
+        return result.books.get("pending") == 0 and result.accepted <= set(system.rows())
 
     wait_until(settled, _PATIENCE_S)
-    survived.rows = system.rows()
-    survived.kafka = [
+    result.rows = system.rows()
+    result.kafka = [
         str(each.value["message_id"]) for each in read_topic(system.kafka.bootstrap, MEASUREMENTS)
     ]

@@ -31,7 +31,7 @@ _UPKEEP_EVERY_S = 60
 """Simulated seconds between two looks at the outbox's size: in real time it is looked at every ten."""
 
 
-class _Clock:
+class _SimulatedClock:
     now = 0.0
 
     def __call__(self) -> float:
@@ -46,7 +46,7 @@ def run() -> dict[str, object]:
 
 async def days_offline(directory: Path, hours: float, bound: int) -> dict[str, object]:
     """Let the time pass, then let the internet come back."""
-    clock, path = _Clock(), directory / "outbox.sqlite3"
+    clock, path = _SimulatedClock(), directory / "outbox.sqlite3"
     with Outbox(path, clock) as outbox:
         began = time.monotonic()
         committed, criticals = await _pass(outbox, clock, hours, bound)
@@ -69,7 +69,7 @@ async def days_offline(directory: Path, hours: float, bound: int) -> dict[str, o
     }
 
 
-async def _pass(outbox: Outbox, clock: _Clock, hours: float, bound: int) -> tuple[int, list[UUID]]:
+async def _pass(outbox: Outbox, clock: _SimulatedClock, hours: float, bound: int) -> tuple[int, list[UUID]]:
     chance = random.Random(_SEED)
     start = datetime.now(UTC) - timedelta(hours=hours)
     criticals, committed = [], 0
@@ -88,7 +88,7 @@ async def _pass(outbox: Outbox, clock: _Clock, hours: float, bound: int) -> tupl
     return committed, criticals
 
 
-async def _back_online(outbox: Outbox, clock: _Clock, upstream: Upstream) -> dict[str, object]:
+async def _back_online(outbox: Outbox, clock: _SimulatedClock, upstream: Upstream) -> dict[str, object]:
     """Twenty bracelets go on measuring while the backlog drains."""
     api, state = Api(ApiConfig(url=upstream.url)), GatewayState("gw")
     uplink = Uplink(api, outbox, state, 1000)

@@ -31,9 +31,9 @@ def run() -> dict[str, object]:
                 time.sleep(AWAY_S)
                 api.start()
                 api.wait_until(lambda: stack.serves(stack.api_url), 30)
-            stack.quiesce()
+            stack.stop_measuring()
             deadline = time.monotonic() + DRAIN_S
-            while (census := stack.places().count()).lost() and time.monotonic() < deadline:
+            while (census := stack.stage_sources().count()).lost() and time.monotonic() < deadline:
                 time.sleep(2)
         finally:
             stack.stop()

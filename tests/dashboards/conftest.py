@@ -32,7 +32,7 @@ def dsn(postgres: PostgresServer) -> Dsn:
 
 
 @dataclass
-class Ward:
+class WardDatabase:
     """One transaction: rows go in, panels are looked at with the rights of Grafana's role.
 
     Attributes:
@@ -117,13 +117,13 @@ class Ward:
 
 
 @pytest.fixture
-def ward(dsn: Dsn) -> Iterator[Ward]:
+def ward(dsn: Dsn) -> Iterator[WardDatabase]:
     """An empty ward; what a test puts in is gone after it."""
     database = dsn.connect()
     with database.cursor() as cursor:
         cursor.execute("SELECT now()")
         (now,) = cursor.fetchone() or (None,)
     assert isinstance(now, datetime)
-    yield Ward(database, now.astimezone(UTC))
+    yield WardDatabase(database, now.astimezone(UTC))
     database.rollback()
     database.close()

@@ -60,7 +60,7 @@ def test_grafana_takes_the_ward_and_answers_its_queries(grafana: httpx.Client) -
             assert names[:3] == ["Child", "State", "Last heard"]
 
 
-def _as_a_browser_sends(query: probe.Query, view: View) -> dict[str, Any]:
+def _as_a_browser_sends(query: probe.PanelQuery, view: View) -> dict[str, Any]:
     return {
         "from": "now-3h",
         "to": "now",

@@ -8,13 +8,13 @@ import pytest
 
 from dashboards import probe
 from dashboards.sql import View
-from tests.dashboards.conftest import Ward
+from tests.dashboards.conftest import WardDatabase
 
 VIEW = View.last(timedelta(hours=1), {"patient": "patient_id"})
 
 
-def ask(ward: Ward, sql: str, form: str = "time_series") -> probe.Answer:
-    return probe.run(ward.database, probe.Query("board", "panel", sql, form), VIEW)
+def ask(ward: WardDatabase, sql: str, form: str = "time_series") -> probe.QueryResult:
+    return probe.run(ward.database, probe.PanelQuery("board", "panel", sql, form), VIEW)
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def ask(ward: Ward, sql: str, form: str = "time_series") -> probe.Answer:
         ("SELECT now() AS time, 1 / 0 AS value", "division by zero"),
     ],
 )
-def test_run_names_what_is_wrong(ward: Ward, sql: str, error: str) -> None:
+def test_run_names_what_is_wrong(ward: WardDatabase, sql: str, error: str) -> None:
     assert ask(ward, sql).error == error
     assert ask(ward, "SELECT now() AS time, 1 AS value").error == ""
 
 
-def test_run_gives_rows_columns_and_time(ward: Ward) -> None:
+def test_run_gives_rows_columns_and_time(ward: WardDatabase) -> None:
     answer = ask(ward, "SELECT 1 AS one, pg_sleep(0.02)::text AS two", "table")
     assert (answer.columns, answer.rows) == (("one", "two"), ((1, ""),))
     assert 20 <= answer.milliseconds < 2000

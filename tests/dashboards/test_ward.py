@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import pytest
 
-from tests.dashboards.conftest import Ward
+from tests.dashboards.conftest import WardDatabase
 
 LATEST, LATEST_FR = "Latest values", "Dernières valeurs"
 ALERTS, ALERTS_FR = "Critical alerts, open and recent", "Alertes critiques, ouvertes et récentes"
 WELL = {"spo2_pct": 97.0, "freq_card": 92.0, "freq_resp": 18.0, "temp_corp": 36.8}
 
 
-def test_latest_values_fresh_reading_shows_numbers_and_age(ward: Ward) -> None:
+def test_latest_values_fresh_reading_shows_numbers_and_age(ward: WardDatabase) -> None:
     ward.measured("a", 4, **WELL)
     ward.measured("a", 9, **WELL | {"spo2_pct": 91.0})
     assert ward.look(LATEST) == [
@@ -29,7 +29,7 @@ def test_latest_values_fresh_reading_shows_numbers_and_age(ward: Ward) -> None:
     ]
 
 
-def test_latest_values_in_french_uses_its_words_and_comma(ward: Ward) -> None:
+def test_latest_values_in_french_uses_its_words_and_comma(ward: WardDatabase) -> None:
     ward.measured("a", 45, **WELL | {"spo2_pct": 87.6})
     assert ward.look(LATEST_FR, language="fr") == [
         {
@@ -54,7 +54,7 @@ def test_latest_values_in_french_uses_its_words_and_comma(ward: Ward) -> None:
         (3 * 3600 + 59, "old: 97 (3 h)"),
     ],
 )
-def test_latest_values_older_than_30_s_are_marked_old(ward: Ward, age_s: int, cell: str) -> None:
+def test_latest_values_older_than_30_s_are_marked_old(ward: WardDatabase, age_s: int, cell: str) -> None:
     ward.measured("a", age_s, **WELL)
     (row,) = ward.look(LATEST)
     assert row["Oxygen saturation (%)"] == cell
@@ -76,7 +76,7 @@ def test_latest_values_older_than_30_s_are_marked_old(ward: Ward, age_s: int, ce
     ],
 )
 def test_latest_values_beyond_a_threshold_carry_a_sign(
-    ward: Ward, vitals: dict[str, float], column: str, cell: str
+    ward: WardDatabase, vitals: dict[str, float], column: str, cell: str
 ) -> None:
     ward.measured("a", 1, **vitals)
     (row,) = ward.look(LATEST)
@@ -106,14 +106,14 @@ def test_latest_values_beyond_a_threshold_carry_a_sign(
     ],
 )
 def test_latest_values_without_a_number_say_why(
-    ward: Ward, age_s: int, columns: dict[str, object], state: str, cell: str
+    ward: WardDatabase, age_s: int, columns: dict[str, object], state: str, cell: str
 ) -> None:
     ward.measured("a", age_s, **columns)
     (row,) = ward.look(LATEST)
     assert (row["State"], row["Oxygen saturation (%)"]) == (state, cell)
 
 
-def test_latest_values_of_vitals_measured_at_different_moments(ward: Ward) -> None:
+def test_latest_values_of_vitals_measured_at_different_moments(ward: WardDatabase) -> None:
     ward.measured("a", 2, freq_card=90)
     ward.measured("a", 20, spo2_pct=96)
     ward.measured("a", 50, temp_corp=36.5)
@@ -122,13 +122,15 @@ def test_latest_values_of_vitals_measured_at_different_moments(ward: Ward) -> No
     assert list(row.values()) == ["a", "ok", 2, "96", "90", "not measured", "old: 36.5 (50 s)"]
 
 
-def test_latest_values_of_a_clock_ahead_grow_old_by_the_servers_clock(ward: Ward) -> None:
+def test_latest_values_of_a_clock_ahead_grow_old_by_the_servers_clock(ward: WardDatabase) -> None:
     ward.measured("a", -200, recorded_at=ward.ago(60), spo2_pct=97)
     (row,) = ward.look(LATEST)
     assert (row["Last heard"], row["Oxygen saturation (%)"]) == (60, "old: 97 (60 s)")
 
 
-def test_latest_values_list_children_silent_in_the_range_or_known_from_alerts_only(ward: Ward) -> None:
+def test_latest_values_list_children_silent_in_the_range_or_known_from_alerts_only(
+    ward: WardDatabase,
+) -> None:
     ward.measured("silent", 6 * 86400, **WELL)
     ward.measured("gone", 8 * 86400, **WELL)
     ward.alerted("clock ahead", -1000, "CRITICAL_SPO2", "SpO2 80 % is below 88 %")
@@ -140,13 +142,13 @@ def test_latest_values_list_children_silent_in_the_range_or_known_from_alerts_on
     assert rows[0]["Heart rate (/min)"] == "no data"
 
 
-def test_latest_values_of_chosen_children_only(ward: Ward) -> None:
+def test_latest_values_of_chosen_children_only(ward: WardDatabase) -> None:
     for child in ("a", "b", "o'neil"):
         ward.measured(child, 1, **WELL)
     assert [row["Child"] for row in ward.look(LATEST, "a", "o'neil")] == ["a", "o'neil"]
 
 
-def test_patient_variable_offers_every_child_once(ward: Ward) -> None:
+def test_patient_variable_offers_every_child_once(ward: WardDatabase) -> None:
     assert ward.look("$patient") == []
     for age_s in (1, 2, 3):
         ward.measured("b", age_s, **WELL)
@@ -155,7 +157,7 @@ def test_patient_variable_offers_every_child_once(ward: Ward) -> None:
     assert ward.look("$patient") == [{"patient_id": "a"}, {"patient_id": "b"}, {"patient_id": "c"}]
 
 
-def test_alerts_are_one_row_a_child_and_rule_newest_first(ward: Ward) -> None:
+def test_alerts_are_one_row_a_child_and_rule_newest_first(ward: WardDatabase) -> None:
     ward.alerted("a", 30, "CRITICAL_SPO2", "SpO2 85 % is below 88 %")
     ward.alerted("a", 20, "CRITICAL_SPO2", "SpO2 84 % is below 88 %")
     ward.alerted("b", 10, "CRITICAL_TEMPERATURE", "temperature 39 °C has reached 38 °C")
@@ -201,7 +203,7 @@ def test_alerts_are_one_row_a_child_and_rule_newest_first(ward: Ward) -> None:
     ],
 )
 def test_alert_is_over_once_values_are_back_within_clear_limits(
-    ward: Ward, kind: str, after: dict[str, object], state: str
+    ward: WardDatabase, kind: str, after: dict[str, object], state: str
 ) -> None:
     ward.alerted("a", 900, kind, "critical")
     for age_s in range(0, 800, 10):
@@ -220,7 +222,7 @@ def test_alert_is_over_once_values_are_back_within_clear_limits(
     ],
 )
 def test_spo2_alert_needs_three_readings_and_a_minute_to_be_over(
-    ward: Ward, ages_s: tuple[int, ...], state: str
+    ward: WardDatabase, ages_s: tuple[int, ...], state: str
 ) -> None:
     ward.alerted("a", 62, "CRITICAL_SPO2", "SpO2 85 % is below 88 %")
     ward.measured("a", 62, spo2_pct=85)
@@ -230,7 +232,7 @@ def test_spo2_alert_needs_three_readings_and_a_minute_to_be_over(
     assert row["State"] == state
 
 
-def test_alert_still_open_shows_though_its_records_are_older_than_the_range(ward: Ward) -> None:
+def test_alert_still_open_shows_though_its_records_are_older_than_the_range(ward: WardDatabase) -> None:
     ward.alerted("silent since", 7200, "CRITICAL_SPO2", "SpO2 80 % is below 88 %")
     ward.alerted("well again", 7200, "CRITICAL_SPO2", "SpO2 81 % is below 88 %")
     for age_s in range(0, 100, 10):
@@ -239,7 +241,7 @@ def test_alert_still_open_shows_though_its_records_are_older_than_the_range(ward
     assert [(row["Child"], row["State"], row["Records"]) for row in rows] == [("silent since", "open", 0)]
 
 
-def test_alert_of_a_clock_ahead_shows_at_once(ward: Ward) -> None:
+def test_alert_of_a_clock_ahead_shows_at_once(ward: WardDatabase) -> None:
     ward.alerted("a", -3600, "CRITICAL_SPO2", "SpO2 80 % is below 88 %", recorded_at=ward.ago(5))
     for age_s in range(0, 100, 10):
         ward.measured("a", age_s, spo2_pct=97)
@@ -247,7 +249,7 @@ def test_alert_of_a_clock_ahead_shows_at_once(ward: Ward) -> None:
     assert (row["State"], row["Ago"], row["Last record"]) == ("open", 5, ward.ago(5))
 
 
-def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: Ward) -> None:
+def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: WardDatabase) -> None:
     start = 60 * (int(ward.now.timestamp()) // 60) - 600
     then = ward.now.timestamp() - start
     for second, spo2, rate, breaths, temperature in [
@@ -273,7 +275,7 @@ def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: Ward) -
     assert graph("Body temperature (°C)") == [(0, "a", 38.2), (0, "b", 36.9), (60, "a", 36.6)]
 
 
-def test_flow_and_delay_count_readings_by_minute(ward: Ward) -> None:
+def test_flow_and_delay_count_readings_by_minute(ward: WardDatabase) -> None:
     start = 60 * (int(ward.now.timestamp()) // 60) - 600
     then = ward.now.timestamp() - start
     for second in range(21):
@@ -302,7 +304,7 @@ def test_flow_and_delay_count_readings_by_minute(ward: Ward) -> None:
     }
 
 
-def test_errors_are_counted_by_source(ward: Ward) -> None:
+def test_errors_are_counted_by_source(ward: WardDatabase) -> None:
     start = 60 * (int(ward.now.timestamp()) // 60) - 600
     then = ward.now.timestamp() - start
     for second, source in [(0, "api"), (1, "api"), (2, "gateway"), (60, "recorder")]:

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import answers
+from deploy.local.ports import is_listening
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import Service, ServiceError
 
@@ -22,7 +22,7 @@ def test_kafka_killed_keeps_what_it_acknowledged(fresh_kafka: KafkaBroker) -> No
     producer.send("kept", b"value").get(timeout=20)
     producer.close()
     fresh_kafka.kill()
-    assert not answers(fresh_kafka.port)
+    assert not is_listening(fresh_kafka.port)
     fresh_kafka.start()
     consumer = KafkaConsumer(
         "kept",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.census import Places
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import Service
 from deploy.local.stack import Stack, program
+from deploy.local.stage_counts import StageSources
 from tests.e2e.report import Check, write
 
 REPORTS = Path(__file__).parents[2] / "evidence" / "test_reports"
@@ -22,7 +22,7 @@ _mode = "full"
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class SystemUnderTest:
     """What the integration checks speak to.
 
     Attributes:
@@ -39,13 +39,13 @@ class System:
             pytest.skip("API-only mode: no Kafka and no PostgreSQL on this machine")
         return self.stack
 
-    def places(self) -> Places:
+    def stage_sources(self) -> StageSources:
         """Where each stage's readings are counted."""
-        return self.whole().places()
+        return self.whole().stage_sources()
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest]:
     """The demo's stack in a directory of its own, or the API alone where Kafka cannot run.
 
     The API alone runs with INTEGRATION_MODE=api-only, or without Java: readings end in its durable spool.
@@ -57,12 +57,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     stack = Stack(root / "data", root / "data_lake", period_s=0.5)
     try:
         stack.start(print)
-        yield System(stack.api_url, stack)
+        yield SystemUnderTest(stack.api_url, stack)
     finally:
         stack.stop()
 
 
-def _api_only(root: Path) -> Iterator[System]:
+def _api_only(root: Path) -> Iterator[SystemUnderTest]:
     global _mode
     _mode = "api-only"
     port = free_port()
@@ -76,7 +76,7 @@ def _api_only(root: Path) -> Iterator[System]:
     with Service("API", command, log=root / "api.log", env=environment, directory=root) as api:
         url = f"http://{LOOPBACK}:{port}"
         api.wait_until(lambda: Stack.serves(url), 30)
-        yield System(url, None)
+        yield SystemUnderTest(url, None)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ from bleak.backends.device import BLEDevice
 from bumble.device import Device
 
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from vitals.gatt.bracelet import RECORD_ACCESS, BraceletRecord
 from vitals.gatt.record_access import Count, Request, Response, parse_indication
@@ -39,15 +39,15 @@ class Air:
         self.gateway: Device
         self.controller: VirtualController
         self.gateway, self.controller = self.link.device("gateway", 0)
-        self.bracelets: list[Peripheral] = []
+        self.bracelets: list[BraceletPeripheral] = []
 
-    async def add(self, *, stored: int = 0, mtu: int = 247, secure: bool = False) -> Peripheral:
+    async def add(self, *, stored: int = 0, mtu: int = 247, secure: bool = False) -> BraceletPeripheral:
         """Put a bracelet on the air that has measured while nobody listened."""
         number = len(self.bracelets) + 1
         state = Bracelet(f"ble-{number:03d}", BOOT, now_ms())
         for index in range(stored):
             state.measure(calm(index), now_ms())
-        peripheral = Peripheral(self.link, number, state, now_ms, mtu=mtu, secure=secure)
+        peripheral = BraceletPeripheral(self.link, number, state, now_ms, mtu=mtu, secure=secure)
         await peripheral.start()
         self.bracelets.append(peripheral)
         return peripheral
@@ -58,7 +58,7 @@ class Air:
             await peripheral.stop()
 
 
-class Notes:
+class ReceivedValues:
     """What came in on one characteristic."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ async def find(name: str = "Kidjamo-ble-001") -> BLEDevice:
     return device
 
 
-async def ask(client: BleakClient, request: Request, answers: Notes) -> Count | Response:
+async def ask(client: BleakClient, request: Request, answers: ReceivedValues) -> Count | Response:
     """Write to the control point and wait for what it indicates."""
     before = len(answers.values)
     await client.write_gatt_char(RECORD_ACCESS, bytes(request), response=True)

@@ -19,11 +19,11 @@ from bumble.device import Peer
 
 from deploy.local.ports import free_port
 from firmware_sim.bleak_backend import open_radio, use_device
-from firmware_sim.errors import PortBusy, UnknownTransport
+from firmware_sim.errors import HciPortBusy, UnknownTransport
 from firmware_sim.radio import bleak_radio
 from firmware_sim.radio.hci_port import gateway_radio
 from firmware_sim.radio.virtual_radio import VirtualLink
-from tests.firmware_sim.air import Air, Notes, ask, calm, find, now_ms, until
+from tests.firmware_sim.air import Air, ReceivedValues, ask, calm, find, now_ms, until
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STATUS, STORED_RECORD
 from vitals.gatt.record_access import OpCode, Outcome, Request, Response
 
@@ -40,7 +40,7 @@ async def test_link_loss_calls_back_and_reconnects(air: Air) -> None:
     assert not client.is_connected
     with pytest.raises(BleakError):
         await client.read_gatt_char(STATUS)
-    live = Notes()
+    live = ReceivedValues()
     async with BleakClient(await find()) as again:
         await again.start_notify(LIVE_RECORD, live)
         await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
@@ -61,8 +61,8 @@ async def test_link_loss_during_requests_fails_all_of_them_at_once(air: Air) -> 
     bracelet = await air.add(stored=500)
     client = BleakClient(await find())
     await client.connect()
-    await client.start_notify(STORED_RECORD, Notes())
-    await client.start_notify(RECORD_ACCESS, Notes())
+    await client.start_notify(STORED_RECORD, ReceivedValues())
+    await client.start_notify(RECORD_ACCESS, ReceivedValues())
     await client.write_gatt_char(RECORD_ACCESS, bytes(Request.report_from(0)), response=True)
     reads = [asyncio.create_task(client.read_gatt_char(STATUS)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -125,7 +125,7 @@ async def test_four_bracelets_at_once(air: Air) -> None:
     all_connected = asyncio.Barrier(4)
 
     async def fetch(device: BLEDevice) -> list[int]:
-        stored, answers = Notes(), Notes()
+        stored, answers = ReceivedValues(), ReceivedValues()
         async with BleakClient(device) as client:
             await client.start_notify(STORED_RECORD, stored)
             await client.start_notify(RECORD_ACCESS, answers)
@@ -149,7 +149,7 @@ async def test_scanning_goes_on_while_connecting(air: Air) -> None:
 
 async def test_habits_of_bluez(air: Air) -> None:
     bracelet = await air.add()
-    first, second = Notes(), Notes()
+    first, second = ReceivedValues(), ReceivedValues()
     async with BleakClient(await find()) as client:
         assert client.mtu_size == 23
         record_access = client.services.get_characteristic(RECORD_ACCESS)
@@ -199,7 +199,7 @@ async def test_open_radio_across_a_socket(air: Air) -> None:
     """The gateway's side speaks HCI over TCP."""
     port = free_port()
     bracelet = await air.add(stored=50)
-    stored, answers, gone = Notes(), Notes(), asyncio.Event()
+    stored, answers, gone = ReceivedValues(), ReceivedValues(), asyncio.Event()
     async with (
         gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"),
         open_radio(f"tcp-client:127.0.0.1:{port}"),
@@ -235,7 +235,7 @@ async def test_simulator_that_restarts_is_found_again(air: Air) -> None:
         simulator = await stack.enter_async_context(AsyncExitStack())
         await simulator.enter_async_context(gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"))
         await stack.enter_async_context(open_radio(f"tcp-client:127.0.0.1:{port}"))
-        heard = Notes()
+        heard = ReceivedValues()
         scanner = BleakScanner(lambda device, _data: heard.values.append(device.address.encode()))
         await stack.enter_async_context(scanner)
         device = await find()
@@ -277,7 +277,7 @@ async def test_hci_port_takes_one_gateway_and_ignores_probes() -> None:
 async def test_hci_port_busy_says_what_to_do() -> None:
     spec = f"tcp-server:127.0.0.1:{free_port()}"
     async with gateway_radio(VirtualLink(), spec):
-        with pytest.raises(PortBusy, match="--hci"):
+        with pytest.raises(HciPortBusy, match="--hci"):
             async with gateway_radio(VirtualLink(), spec):
                 pass
 
@@ -293,7 +293,7 @@ async def test_secure_bracelet_takes_no_subscription_in_the_clear(air: Air) -> N
     bracelet = await air.add(secure=True)
     await find()
     connection = await air.gateway.connect_le(bracelet.address)
-    peer, heard = Peer(connection), Notes()
+    peer, heard = Peer(connection), ReceivedValues()
     await peer.discover_services()
     await peer.discover_characteristics()
     (live,) = peer.get_characteristics_by_uuid(UUID(LIVE_RECORD))
@@ -308,7 +308,7 @@ async def test_secure_bracelet_takes_no_subscription_in_the_clear(air: Air) -> N
 
 async def test_secure_bracelet_tells_who_has_paired(air: Air) -> None:
     bracelet = await air.add(secure=True)
-    live = Notes()
+    live = ReceivedValues()
     async with BleakClient(await find()) as client:
         assert not bracelet.secured
         await client.start_notify(LIVE_RECORD, live)  # BlueZ pairs by itself where a device insists, as we do

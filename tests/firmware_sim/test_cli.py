@@ -15,11 +15,11 @@ import pytest
 from bleak import BleakClient, BleakScanner
 
 from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import answers, free_port
+from deploy.local.ports import free_port, is_listening
 from firmware_sim.bleak_backend import open_radio
 from firmware_sim.cli import main
 from firmware_sim.options import parse
-from tests.firmware_sim.air import Notes, ask, until
+from tests.firmware_sim.air import ReceivedValues, ask, until
 from tests.firmware_sim.mqtt.test_bracelet import subscriber
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STORED_RECORD, BraceletRecord
 from vitals.gatt.record_access import Request
@@ -56,11 +56,11 @@ async def test_bracelets_all_that_was_measured_is_taken(tmp_path: Path, mqtt_bro
     ledger, port = tmp_path / "ledger.jsonl", free_port()
     arguments = ["--ble", "2", "--mqtt", "1", "--hci", f"tcp-server:127.0.0.1:{port}", "--period", "0.1"]
     arguments += ["--mqtt-broker", f"127.0.0.1:{mqtt_broker.port}", "--ledger", str(ledger)]
-    live, stored, indications = Notes(), Notes(), Notes()
+    live, stored, indications = ReceivedValues(), ReceivedValues(), ReceivedValues()
     with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-001/measurements") as heard:
         await until(lambda: heard.subscribed)
         async with simulator("bracelets", *arguments) as process:
-            await until(lambda: answers(port), 20)
+            await until(lambda: is_listening(port), 20)
             async with open_radio(f"tcp-client:127.0.0.1:{port}"):
                 devices = {device.name: device for device in await BleakScanner.discover(0.5)}
                 assert devices.keys() == {"Kidjamo-ble-001", "Kidjamo-ble-002"}
@@ -109,7 +109,7 @@ async def test_bracelets_second_signal_ends_at_once(tmp_path: Path) -> None:
     port = free_port()
     arguments = ["--ble", "1", "--mqtt", "0", "--hci", f"tcp-server:127.0.0.1:{port}"]
     async with simulator("bracelets", *arguments, "--drain-seconds", "600") as process:
-        await until(lambda: answers(port), 20)
+        await until(lambda: is_listening(port), 20)
         await asyncio.sleep(0.5)
         process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.3)
@@ -216,7 +216,7 @@ async def test_bracelets_standard_devices_are_on_the_air(tmp_path: Path) -> None
                 "Sim Thermometer 002": ["00001809-0000-1000-8000-00805f9b34fb"],
             }
             oximeter = next(device for device, _ in found.values() if device.name == "Sim Oximeter 001")
-            heard = Notes()
+            heard = ReceivedValues()
             async with BleakClient(oximeter) as client:
                 await client.start_notify("2a5f", heard)
                 await until(lambda: len(heard.values) >= 3)

@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 
 from firmware_sim.errors import TargetAway
-from firmware_sim.feed import LARGEST_BATCH, Feed, readings
-from firmware_sim.ledger import Ledger
+from firmware_sim.feed import LARGEST_BATCH, ReadingFeed, readings
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.targets import Persistent, Several
 from firmware_sim.timeline import Timeline, milliseconds
 from vitals.reading import Reading
@@ -18,7 +18,7 @@ from vitals.reading import Reading
 NOON = 1_756_036_800_000
 
 
-class Shelf:
+class RecordingTarget:
     """A target that keeps what it is sent, away for the first calls."""
 
     def __init__(self, away: int = 0) -> None:
@@ -51,11 +51,11 @@ def test_readings_follow_time_and_children() -> None:
 
 
 async def test_feed_in_the_past_sends_large_batches(tmp_path: Path) -> None:
-    shelf = Shelf()
+    shelf = RecordingTarget()
     timeline = Timeline.begin(1, None)
     source = islice(readings(3, 7, 0, NOON, 1.0), LARGEST_BATCH + 10)
-    with Ledger(tmp_path / "ledger.jsonl") as ledger:
-        feed = Feed(source, shelf, timeline, ledger)
+    with SentReadingsLog(tmp_path / "ledger.jsonl") as ledger:
+        feed = ReadingFeed(source, shelf, timeline, ledger)
         await feed.run(asyncio.Event())
     assert [len(batch) for batch in shelf.batches] == [LARGEST_BATCH, 10]
     lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
@@ -71,27 +71,27 @@ async def test_feed_in_the_past_sends_large_batches(tmp_path: Path) -> None:
 
 
 async def test_feed_live_sends_each_moment_when_it_is_due() -> None:
-    shelf = Shelf()
+    shelf = RecordingTarget()
     timeline = Timeline.begin(1, None)
     source = islice(readings(3, 7, 0, timeline.start_ms, 0.1), 9)
-    with Ledger(None) as ledger:
-        await Feed(source, shelf, timeline, ledger).run(asyncio.Event())
+    with SentReadingsLog(None) as ledger:
+        await ReadingFeed(source, shelf, timeline, ledger).run(asyncio.Event())
     assert [len(batch) for batch in shelf.batches] == [3, 3, 3]
     assert timeline.now_ms() - timeline.start_ms >= 200
 
 
 async def test_feed_stops_and_delivers_what_it_measured() -> None:
-    shelf, stop = Shelf(), asyncio.Event()
+    shelf, stop = RecordingTarget(), asyncio.Event()
     timeline = Timeline.begin(1, None)
-    with Ledger(None) as ledger:
-        feed = Feed(readings(3, 7, 0, timeline.start_ms, 10.0), shelf, timeline, ledger)
+    with SentReadingsLog(None) as ledger:
+        feed = ReadingFeed(readings(3, 7, 0, timeline.start_ms, 10.0), shelf, timeline, ledger)
         asyncio.get_running_loop().call_later(0.1, stop.set)
         await asyncio.wait_for(feed.run(stop), 1)
         assert feed.sent == ledger.count == 3
 
 
 async def test_several_targets_get_the_same_though_one_was_away() -> None:
-    there, late = Shelf(), Shelf(away=1)
+    there, late = RecordingTarget(), RecordingTarget(away=1)
     several = Several([Persistent(there), Persistent(late)])
     sent = list(islice(readings(1, 7, 0, NOON, 1.0), 5))
     await several.send(sent)

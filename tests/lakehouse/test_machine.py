@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse import cli, session
-from lakehouse.errors import InvalidSettings, UnsuitableMachine
+from lakehouse.errors import InvalidLakeSettings, UnsuitableMachine
 from lakehouse.flows import MEASUREMENTS, StatusBoard
 from lakehouse.settings import LakeSettings
 
@@ -58,7 +58,7 @@ def test_package_of_another_version_names_both() -> None:
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_name(name: str, value: str) -> None:
-    with pytest.raises(InvalidSettings, match=f"{name}={value}: must be"):
+    with pytest.raises(InvalidLakeSettings, match=f"{name}={value}: must be"):
         LakeSettings.from_environment({name: value})
 
 
@@ -80,9 +80,9 @@ def test_status_tells_of_each_flow(
     assert cli.main(["status"]) == 1
     assert "no lake at" in capsys.readouterr().err
     board = StatusBoard(tmp_path / "lake" / "_status")
-    board.committed(MEASUREMENTS, "a/1", 5, None)
-    board.committed(MEASUREMENTS, "a/1", 5, None)  # a replayed micro-batch
-    board.failed(MEASUREMENTS, "Kafka does not answer")
+    board.record_commit(MEASUREMENTS, "a/1", 5, None)
+    board.record_commit(MEASUREMENTS, "a/1", 5, None)  # a replayed micro-batch
+    board.record_failure(MEASUREMENTS, "Kafka does not answer")
     assert cli.main(["status", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["running"] is False

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from deploy.local.ports import free_port
 from deploy.local.process import Service
-from firmware_sim.device.simulated_device import WornBle
-from firmware_sim.faults.scenario_file import Scenario
+from firmware_sim.device.simulated_device import SimulatedBleBracelet
+from firmware_sim.faults.scenario_file import FaultScenario
 from firmware_sim.fleet import Fleet
 from firmware_sim.plan import Address, FleetPlan
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.timeline import Timeline
 
 SEED, BOOT = 7, 1
@@ -110,7 +110,7 @@ class LinkRig:
         directory: Path,
         bracelets: int,
         notes: Path | None = None,
-        scenario: Scenario | None = None,
+        scenario: FaultScenario | None = None,
         radio: str | None = None,
         mqtt: int = 0,
         broker: Address = _NO_BROKER,
@@ -152,9 +152,9 @@ class LinkRig:
         self.gateway = Service("gateway", command, log=directory / "gateway.log")
 
     @property
-    def peripherals(self) -> list[Peripheral]:
+    def peripherals(self) -> list[BraceletPeripheral]:
         """The bracelets' Bluetooth sides."""
-        return [worn.peripheral for worn in self.fleet.worn if isinstance(worn, WornBle)]
+        return [worn.peripheral for worn in self.fleet.worn if isinstance(worn, SimulatedBleBracelet)]
 
     async def on_the_air(self) -> None:
         """Wait until every bracelet is switched on."""
@@ -215,7 +215,7 @@ async def running(
         await asyncio.gather(fleet, return_exceptions=True)
 
 
-async def absence(peripheral: Peripheral, seconds: float) -> None:
+async def absence(peripheral: BraceletPeripheral, seconds: float) -> None:
     """Out of range: the link is lost without a word, and nothing advertises until it is over."""
     await peripheral.hide()
     peripheral.controller.lose_links()

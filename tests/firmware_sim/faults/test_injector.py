@@ -11,14 +11,14 @@ import pytest
 from bleak import BleakClient, BleakScanner
 from bleak.exc import BleakError
 
-from firmware_sim.device.simulated_device import WornBle
+from firmware_sim.device.simulated_device import SimulatedBleBracelet
 from firmware_sim.faults.injector import Injector
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
-from firmware_sim.ledger import Ledger
 from firmware_sim.physiology.body import patients
 from firmware_sim.radio.device import RadioState
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.timeline import Timeline
-from tests.firmware_sim.air import BOOT, Air, Notes, calm, find, now_ms, until
+from tests.firmware_sim.air import BOOT, Air, ReceivedValues, calm, find, now_ms, until
 from vitals.errors import MalformedRecord
 from vitals.gatt.bracelet import LIVE_RECORD, STATUS, BraceletRecord, BraceletStatus, RecordFlag
 
@@ -29,12 +29,14 @@ def happening(kind: EventKind, at_s: float = 0.0, for_s: float = 0.0, value: flo
     return Occurrence(at_s, DEVICE, kind, for_s, value)
 
 
-async def a_worn(air: Air, *, stored: int = 0, secure: bool = False) -> WornBle:
-    return WornBle(next(patients()), 7, await air.add(stored=stored, secure=secure), Ledger(None))
+async def a_worn(air: Air, *, stored: int = 0, secure: bool = False) -> SimulatedBleBracelet:
+    return SimulatedBleBracelet(
+        next(patients()), 7, await air.add(stored=stored, secure=secure), SentReadingsLog(None)
+    )
 
 
 @asynccontextmanager
-async def befallen(air: Air, worn: WornBle, *what: Occurrence) -> AsyncIterator[Injector]:
+async def befallen(air: Air, worn: SimulatedBleBracelet, *what: Occurrence) -> AsyncIterator[Injector]:
     """Inside, it happens; outside, it is over."""
     timeline = Timeline.begin(1.0, None)
     injector = Injector(iter(what), [worn], timeline, (air.link, air.controller), 7)
@@ -178,7 +180,7 @@ async def test_restarts(
 async def test_garbage_cannot_be_understood(
     air: Air, kind: EventKind, characteristic: str, parse: Callable[[bytes], object]
 ) -> None:
-    worn, notes = await a_worn(air), Notes()
+    worn, notes = await a_worn(air), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(characteristic, notes)
         async with befallen(air, worn, happening(kind, value=3)):
@@ -197,7 +199,7 @@ async def test_garbage_cannot_be_understood(
     ],
 )
 async def test_order_of_live_records(air: Air, kind: EventKind, value: int, expected: list[int]) -> None:
-    worn, live = await a_worn(air), Notes()
+    worn, live = await a_worn(air), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(LIVE_RECORD, live)
         async with befallen(air, worn, happening(kind, value=value)):
@@ -216,7 +218,7 @@ async def test_order_of_live_records(air: Air, kind: EventKind, value: int, expe
     ],
 )
 async def test_circumstances_overlap_and_end(air: Air, kind: EventKind, flag: RecordFlag) -> None:
-    worn, live = await a_worn(air), Notes()
+    worn, live = await a_worn(air), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(LIVE_RECORD, live)
         async with befallen(air, worn, happening(kind, for_s=0.2), happening(kind, for_s=0.8)):

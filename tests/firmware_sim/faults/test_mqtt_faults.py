@@ -9,20 +9,22 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from deploy.local.mqtt import MqttBroker
-from firmware_sim.device.simulated_device import WornMqtt
+from firmware_sim.device.simulated_device import SimulatedMqttBracelet
 from firmware_sim.faults.injector import Injector
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import patients
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.timeline import Timeline
 from tests.firmware_sim.air import BOOT, now_ms, until
-from tests.firmware_sim.mqtt.test_bracelet import Subscriber, subscriber
+from tests.firmware_sim.mqtt.test_bracelet import TopicSubscriber, subscriber
 
 
 @asynccontextmanager
-async def worn_by(device_id: str, broker: MqttBroker) -> AsyncIterator[tuple[WornMqtt, Subscriber]]:
+async def worn_by(
+    device_id: str, broker: MqttBroker
+) -> AsyncIterator[tuple[SimulatedMqttBracelet, TopicSubscriber]]:
     """A bracelet on the broker, and somebody who listens."""
     client = MqttBracelet(device_id, "127.0.0.1", broker.port)
     with subscriber(broker.port, f"kidjamo/bracelets/{device_id}/#") as heard:
@@ -31,7 +33,9 @@ async def worn_by(device_id: str, broker: MqttBroker) -> AsyncIterator[tuple[Wor
         try:
             await until(lambda: client.connected)
             yield (
-                WornMqtt(next(patients()), 7, Bracelet(device_id, BOOT, now_ms()), client, Ledger(None)),
+                SimulatedMqttBracelet(
+                    next(patients()), 7, Bracelet(device_id, BOOT, now_ms()), client, SentReadingsLog(None)
+                ),
                 heard,
             )
         finally:
@@ -40,7 +44,7 @@ async def worn_by(device_id: str, broker: MqttBroker) -> AsyncIterator[tuple[Wor
 
 @asynccontextmanager
 async def befallen(
-    worn: WornMqtt, kind: EventKind, for_s: float = 0, value: float = 0
+    worn: SimulatedMqttBracelet, kind: EventKind, for_s: float = 0, value: float = 0
 ) -> AsyncIterator[None]:
     """Inside, it happens; outside, it is over."""
     what = Occurrence(0.0, worn.device_id, kind, for_s, value)

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from firmware_sim.errors import InvalidScenario
-from firmware_sim.faults.scenario_file import EventKind, Occurrence, Scenario, load_scenario
+from firmware_sim.faults.scenario_file import EventKind, FaultScenario, Occurrence, load_scenario
 
 DEVICES = ("ble-001", "ble-002", "mqtt-001")
 SHIPPED = Path(__file__).parents[2] / "docs" / "scenarios"
 
 
-def a_scenario(path: Path, text: str) -> Scenario:
+def a_scenario(path: Path, text: str) -> FaultScenario:
     file = path / "scenario.toml"
     file.write_text(text)
     return load_scenario(file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from firmware_sim.firmware.bracelet import FLASH_RECORDS, Bracelet, Clock
+from firmware_sim.firmware.bracelet import FLASH_RECORDS, Bracelet, DeviceClock
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag, StatusFlag
 from vitals.reading import Measurements
 
@@ -88,9 +88,9 @@ def test_status_battery_falls_to_empty_in_five_days() -> None:
 
 
 def test_clock_drifting_and_unset() -> None:
-    ahead = Bracelet("ble-001", 0, NOON, clock=Clock(ahead_ms=1500))
+    ahead = Bracelet("ble-001", 0, NOON, clock=DeviceClock(ahead_ms=1500))
     assert ahead.measure(CALM, NOON).device_time_ms == NOON + 1500
-    unset = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False))
+    unset = Bracelet("ble-001", 0, NOON, clock=DeviceClock(is_set=False))
     record = unset.measure(CALM, NOON + 2500)
     assert record.device_time_ms == 2500
     assert not record.flags & RecordFlag.CLOCK_SET
@@ -99,13 +99,13 @@ def test_clock_drifting_and_unset() -> None:
 
 @pytest.mark.parametrize(("ppm", "gained_ms"), [(50.0, 4320), (-50.0, -4320), (0.0, 0)])
 def test_clock_drifts_by_its_crystal(ppm: float, gained_ms: int) -> None:
-    made = Bracelet("ble-001", 0, NOON, clock=Clock(drift_ppm=ppm))
+    made = Bracelet("ble-001", 0, NOON, clock=DeviceClock(drift_ppm=ppm))
     a_day = NOON + 24 * 3600 * 1000
     assert made.clock_ms(a_day) - a_day == gained_ms
 
 
 def test_clock_set_drifts_anew_from_there() -> None:
-    made = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False, drift_ppm=50.0))
+    made = Bracelet("ble-001", 0, NOON, clock=DeviceClock(is_set=False, drift_ppm=50.0))
     hour = 3600 * 1000
     made.clock.set_to(NOON + hour, NOON + hour)
     assert made.clock_ms(NOON + hour) == NOON + hour

@@ -39,7 +39,7 @@ def reading(seq: int, device_id: str) -> Reading:
     )
 
 
-class Subscriber:
+class TopicSubscriber:
     """An independent client."""
 
     def __init__(self, port: int, topic: str) -> None:
@@ -60,8 +60,8 @@ class Subscriber:
 
 
 @contextmanager
-def subscriber(port: int, topic: str) -> Iterator[Subscriber]:
-    made = Subscriber(port, topic)
+def subscriber(port: int, topic: str) -> Iterator[TopicSubscriber]:
+    made = TopicSubscriber(port, topic)
     try:
         yield made
     finally:
@@ -79,7 +79,7 @@ async def bracelet(device_id: str, port: int, in_flight: int = 20) -> AsyncItera
         await made.stop()
 
 
-class Wire:
+class LossyProxy:
     """A connection to the broker that can lose its answers, and be cut."""
 
     def __init__(self, broker_port: int) -> None:
@@ -88,7 +88,7 @@ class Wire:
         self._ends: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Wire:
+    async def __aenter__(self) -> LossyProxy:
         self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
         return self
 
@@ -213,7 +213,7 @@ async def test_acknowledgements_lost_with_the_connection_nothing_is_lost(mqtt_br
     """The broker's answers get lost, then the connection: all unacknowledged readings come again."""
     with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-t3/measurements") as heard:
         await until(lambda: heard.subscribed)
-        async with Wire(mqtt_broker.port) as wire, bracelet("mqtt-t3", wire.port, in_flight=5) as made:
+        async with LossyProxy(mqtt_broker.port) as wire, bracelet("mqtt-t3", wire.port, in_flight=5) as made:
             for seq in range(10):
                 made.publish(reading(seq, "mqtt-t3"))
             await until(lambda: made.unacknowledged == 0)

@@ -10,7 +10,7 @@ from bleak import BleakClient, BleakScanner
 
 from firmware_sim.radio.standard_device import Oximeter, StandardDevice, Strap, Thermometer
 from firmware_sim.radio.virtual_radio import VirtualLink
-from tests.firmware_sim.air import Air, Notes, find, until
+from tests.firmware_sim.air import Air, ReceivedValues, find, until
 from vitals.reading import Measurements
 
 
@@ -38,7 +38,7 @@ async def test_device_advertises_its_service_and_sends_what_it_measures(
     await device.start()
     seen = await BleakScanner.discover(timeout=0.5, return_adv=True)
     assert seen[device.address][1].service_uuids == [uuid(service)]
-    notes = Notes()
+    notes = ReceivedValues()
     async with BleakClient(await find(name)) as client:
         assert await client.read_gatt_char(uuid("2a19")) == b"\x50"
         assert await client.read_gatt_char(uuid("2a25")) == b"001"
@@ -53,7 +53,7 @@ async def test_device_advertises_its_service_and_sends_what_it_measures(
 async def test_oximeter_tells_its_features_and_a_probe_that_is_off(air: Air) -> None:
     oximeter = Oximeter(air.link, 41, "001")
     await oximeter.start()
-    continuous, spot = Notes(), Notes()
+    continuous, spot = ReceivedValues(), ReceivedValues()
     async with BleakClient(await find("Sim Oximeter 001")) as client:
         # status, sensor and time stamps; all bits of both
         assert await client.read_gatt_char(uuid("2a60")) == bytes.fromhex("0B 00 E0 FF FF FF 00")
@@ -76,7 +76,7 @@ async def test_oximeter_tells_its_features_and_a_probe_that_is_off(air: Air) -> 
 async def test_strap_is_worn_on_the_chest_and_tells_lost_contact(air: Air) -> None:
     strap = Strap(air.link, 41, "001")
     await strap.start()
-    notes = Notes()
+    notes = ReceivedValues()
     async with BleakClient(await find("Sim Strap 001")) as client:
         assert await client.read_gatt_char(uuid("2a38")) == b"\x01"
         await client.start_notify(uuid("2a37"), notes)
@@ -99,7 +99,7 @@ async def test_thermometer_sends_its_time_and_says_once_where_it_measures(
     at = datetime(2025, 8, 24, 10, 30, 5, tzinfo=UTC)
     thermometer = Thermometer(air.link, 41, "001", fahrenheit=fahrenheit, now=lambda: at)
     await thermometer.start()
-    notes = Notes()
+    notes = ReceivedValues()
     async with BleakClient(await find("Sim Thermometer 001")) as client:
         assert await client.read_gatt_char(uuid("2a1d")) == b"\x03"
         await client.start_notify(uuid("2a1c"), notes)

@@ -11,7 +11,7 @@ from typing import Self, TextIO
 from vitals.reading import Reading
 
 
-class Ledger:
+class SentReadingsLog:
     """JSON Lines file, one object a reading, flushed line by line.
 
     `noted_at` is the real time of the note, seconds since 1970, whatever the simulated time is.

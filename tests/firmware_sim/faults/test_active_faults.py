@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.faults.active_faults import ActiveFaults, at_once
 
 
 async def test_first_reason_begins_and_last_ends() -> None:
-    conditions, log = Conditions(), list[str]()
+    conditions, log = ActiveFaults(), list[str]()
     begin, end = at_once(lambda: log.append("begin")), at_once(lambda: log.append("end"))
     first = conditions.hold("a", "off", begin, end)
     second = conditions.hold("a", "off", begin, end)
@@ -21,7 +21,7 @@ async def test_first_reason_begins_and_last_ends() -> None:
 
 
 async def test_others_are_not_concerned() -> None:
-    conditions, log = Conditions(), list[str]()
+    conditions, log = ActiveFaults(), list[str]()
     begin = at_once(lambda: log.append("begin"))
     async with (
         conditions.hold("a", "off", begin, at_once(lambda: None)),
@@ -31,7 +31,7 @@ async def test_others_are_not_concerned() -> None:
 
 
 async def test_end_is_carried_out_when_the_block_fails() -> None:
-    conditions, log = Conditions(), list[str]()
+    conditions, log = ActiveFaults(), list[str]()
     with pytest.raises(ValueError, match="broken"):
         async with conditions.hold("a", "off", at_once(lambda: None), at_once(lambda: log.append("end"))):
             raise ValueError("broken")
@@ -39,7 +39,7 @@ async def test_end_is_carried_out_when_the_block_fails() -> None:
 
 
 def test_levels_are_told_at_each_change() -> None:
-    conditions, told = Conditions(), list[list[float]]()
+    conditions, told = ActiveFaults(), list[list[float]]()
     apply = lambda levels: told.append(list(levels))  # noqa: E731
     with conditions.level("a", "slow", 2, apply), conditions.level("a", "slow", 5, apply):
         pass

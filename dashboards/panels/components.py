@@ -93,16 +93,16 @@ def short_pseudonym() -> model.RegexMap:
 
 def background() -> list[model.DynamicConfigValue]:
     """Cells take the colour of their mapping, and none where no mapping is met."""
-    return [prop("thresholds", steps((None, CLEAR)).build()), background_cell()]
+    return [override_property("thresholds", steps((None, CLEAR)).build()), background_cell()]
 
 
 def background_cell() -> model.DynamicConfigValue:
     """Colours fill the cell."""
-    return prop(
+    return override_property(
         "custom.cellOptions", TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.BASIC)
     )
 
 
-def prop(name: str, value: object) -> model.DynamicConfigValue:
+def override_property(name: str, value: object) -> model.DynamicConfigValue:
     """One property of an override, by Grafana's name of it."""
     return model.DynamicConfigValue(id_val=name, value=value)

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 Step = Callable[[], Awaitable[None]]
 
 
-class Conditions:
+class ActiveFaults:
     """Who is in which condition, and for how many reasons."""
 
     def __init__(self) -> None:

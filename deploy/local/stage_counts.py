@@ -28,7 +28,7 @@ WINDOWS = "bronze/iot_aggregations"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StageReadings:
     """One stage's readings: identity -> how many copies it holds."""
 
     copies: Counter[str]
@@ -48,7 +48,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class StageCounts:
     """Readings of all stages at one moment.
 
     Attributes:
@@ -56,13 +56,13 @@ class Census:
         erased: readings of children whose erasure was asked for, which PostgreSQL must not hold.
     """
 
-    bracelet: Stage
-    gateway: Stage
-    api: Stage
-    kafka: Stage
-    raw: Stage
-    postgresql: Stage
-    silver: Stage
+    bracelet: StageReadings
+    gateway: StageReadings
+    api: StageReadings
+    kafka: StageReadings
+    raw: StageReadings
+    postgresql: StageReadings
+    silver: StageReadings
     critical: set[str] = field(repr=False)
     erased: set[str] = field(default_factory=set, repr=False)
     windows: int = 0
@@ -102,7 +102,7 @@ class Census:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class StageSources:
     """Where to count."""
 
     ledger: Path
@@ -111,19 +111,19 @@ class Places:
     lake: Path
     dsn: Dsn
 
-    def count(self) -> Census:
+    def count(self) -> StageCounts:
         """Read every stage; a stage that is not there yet holds nothing."""
         committed, delivered, critical_at_gateway = self._outbox()
         measured, critical = self._ledger()
         produced, erased = list(self._kafka()), self._erased()
-        return Census(
-            bracelet=Stage(Counter(measured)),
-            gateway=Stage(Counter(committed)),
-            api=Stage(Counter(delivered)),
-            kafka=Stage(Counter(identity for identity, _ in produced)),
-            raw=Stage(Counter(self._column(RAW, "message_id"))),
-            postgresql=Stage(Counter(self._postgresql())),
-            silver=Stage(Counter(self._column(SILVER, "alert_id"))),
+        return StageCounts(
+            bracelet=StageReadings(Counter(measured)),
+            gateway=StageReadings(Counter(committed)),
+            api=StageReadings(Counter(delivered)),
+            kafka=StageReadings(Counter(identity for identity, _ in produced)),
+            raw=StageReadings(Counter(self._column(RAW, "message_id"))),
+            postgresql=StageReadings(Counter(self._postgresql())),
+            silver=StageReadings(Counter(self._column(SILVER, "alert_id"))),
             critical=critical | critical_at_gateway,
             erased={identity for identity, patient in produced if patient in erased},
             windows=self._number(WINDOWS, "count(*)"),

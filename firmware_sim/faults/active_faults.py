@@ -1,4 +1,4 @@
-"""Conditions that last and may overlap: the first reason sets one in, the last to go ends it."""
+"""Faults that last and may overlap: the first one starts the effect, the last one ends it."""
 
 from __future__ import annotations
 
@@ -10,41 +10,46 @@ Step = Callable[[], Awaitable[None]]
 
 
 class ActiveFaults:
-    """Who is in which condition, and for how many reasons."""
+    """Counts the active faults of each device, by effect."""
 
     def __init__(self) -> None:
-        self._reasons: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
         self._levels: dict[tuple[str, str], list[float]] = {}
 
     @asynccontextmanager
-    async def hold(self, who: str, condition: str, begin: Step, end: Step) -> AsyncIterator[None]:
-        """Be in a condition inside the block.
+    async def active(self, device: str, effect: str, start: Step, end: Step) -> AsyncIterator[None]:
+        """Keep an effect active inside the block.
 
         Args:
-            begin: carried out where there was no other reason.
-            end: carried out where no other reason is left.
+            device: name of the device.
+            effect: name of the effect.
+            start: called if no other fault has this effect on the device.
+            end: called if no other fault with this effect is left.
         """
-        key = (who, condition)
-        self._reasons[key] += 1
+        key = (device, effect)
+        self._counts[key] += 1
         try:
-            if self._reasons[key] == 1:
-                await begin()
+            if self._counts[key] == 1:
+                await start()
             yield
         finally:
-            self._reasons[key] -= 1
-            if not self._reasons[key]:
+            self._counts[key] -= 1
+            if not self._counts[key]:
                 await end()
 
     @contextmanager
     def level(
-        self, who: str, condition: str, value: float, apply: Callable[[list[float]], object]
+        self, device: str, effect: str, value: float, apply: Callable[[list[float]], object]
     ) -> Iterator[None]:
-        """Add a level inside the block.
+        """Add a level of an effect inside the block.
 
         Args:
-            apply: given all levels at each change; none where the last has gone.
+            device: name of the device.
+            effect: name of the effect.
+            value: the level.
+            apply: called with all active levels after each change; with an empty list after the last.
         """
-        levels = self._levels.setdefault((who, condition), [])
+        levels = self._levels.setdefault((device, effect), [])
         levels.append(value)
         apply(levels)
         try:
@@ -54,10 +59,10 @@ class ActiveFaults:
             apply(levels)
 
 
-def at_once(do: Callable[[], object]) -> Step:
-    """A step that takes no time."""
+def as_step(function: Callable[[], object]) -> Step:
+    """Wrap a plain function as an asynchronous step."""
 
-    async def doing() -> None:
-        do()
+    async def step() -> None:
+        function()
 
-    return doing
+    return step

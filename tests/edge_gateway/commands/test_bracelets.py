@@ -155,7 +155,7 @@ async def test_links_bracelet_that_dies_silently(
     async with a_gateway(config):
         await until_link(shell, state="live")
         await bracelet.hide()
-        air.link.swallow(bracelet.controller)
+        air.link.mute(bracelet.controller)
         link = await until_link(shell, reason="silent for 1 s", absence="out_of_range")
         assert link["state"] in ("searching", "backing off")
         assert "silent for 1 s" in await shell.row()

@@ -1,17 +1,17 @@
-"""Conditions that overlap."""
+"""Faults that overlap."""
 
 from __future__ import annotations
 
 import pytest
 
-from firmware_sim.faults.active_faults import ActiveFaults, at_once
+from firmware_sim.faults.active_faults import ActiveFaults, as_step
 
 
-async def test_first_reason_begins_and_last_ends() -> None:
-    conditions, log = ActiveFaults(), list[str]()
-    begin, end = at_once(lambda: log.append("begin")), at_once(lambda: log.append("end"))
-    first = conditions.hold("a", "off", begin, end)
-    second = conditions.hold("a", "off", begin, end)
+async def test_active_overlapping_starts_once_and_ends_once() -> None:
+    faults, log = ActiveFaults(), list[str]()
+    begin, end = as_step(lambda: log.append("begin")), as_step(lambda: log.append("end"))
+    first = faults.active("a", "off", begin, end)
+    second = faults.active("a", "off", begin, end)
     await first.__aenter__()
     await second.__aenter__()
     await first.__aexit__(None, None, None)
@@ -20,27 +20,27 @@ async def test_first_reason_begins_and_last_ends() -> None:
     assert log == ["begin", "end"]
 
 
-async def test_others_are_not_concerned() -> None:
-    conditions, log = ActiveFaults(), list[str]()
-    begin = at_once(lambda: log.append("begin"))
+async def test_active_devices_are_independent() -> None:
+    faults, log = ActiveFaults(), list[str]()
+    begin = as_step(lambda: log.append("begin"))
     async with (
-        conditions.hold("a", "off", begin, at_once(lambda: None)),
-        conditions.hold("b", "off", begin, at_once(lambda: None)),
+        faults.active("a", "off", begin, as_step(lambda: None)),
+        faults.active("b", "off", begin, as_step(lambda: None)),
     ):
         assert log == ["begin", "begin"]
 
 
-async def test_end_is_carried_out_when_the_block_fails() -> None:
-    conditions, log = ActiveFaults(), list[str]()
+async def test_active_ends_when_the_block_fails() -> None:
+    faults, log = ActiveFaults(), list[str]()
     with pytest.raises(ValueError, match="broken"):
-        async with conditions.hold("a", "off", at_once(lambda: None), at_once(lambda: log.append("end"))):
+        async with faults.active("a", "off", as_step(lambda: None), as_step(lambda: log.append("end"))):
             raise ValueError("broken")
     assert log == ["end"]
 
 
-def test_levels_are_told_at_each_change() -> None:
-    conditions, told = ActiveFaults(), list[list[float]]()
-    apply = lambda levels: told.append(list(levels))  # noqa: E731
-    with conditions.level("a", "slow", 2, apply), conditions.level("a", "slow", 5, apply):
+def test_level_applies_all_levels_at_each_change() -> None:
+    faults, applied = ActiveFaults(), list[list[float]]()
+    apply = lambda levels: applied.append(list(levels))  # noqa: E731
+    with faults.level("a", "slow", 2, apply), faults.level("a", "slow", 5, apply):
         pass
-    assert told == [[2], [2, 5], [2], []]
+    assert applied == [[2], [2, 5], [2], []]

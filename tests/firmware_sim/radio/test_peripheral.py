@@ -1,4 +1,4 @@
-"""What a gateway sees of a bracelet, through plain bleak calls."""
+"""The bracelet's GATT server, used through plain bleak calls."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def test_advertises_its_name_and_service(air: Air) -> None:
 
 async def test_reads_status_battery_and_serial_number(air: Air) -> None:
     bracelet = await air.add(stored=3)
-    bracelet.bracelet.charge(64, now_ms())
+    bracelet.bracelet.set_charge(64, now_ms())
     async with BleakClient(await find()) as client:
         status = BraceletStatus.from_bytes(bytes(await client.read_gatt_char(STATUS)))
         assert (status.boot, status.battery_pct, status.oldest_seq, status.newest_seq) == (BOOT, 64, 0, 2)
@@ -75,8 +75,8 @@ async def test_status_is_notified_when_it_changes(air: Air) -> None:
     assert worn == [True, False]
 
 
-async def test_record_access_fills_the_gap_of_an_absence(air: Air) -> None:
-    """Live, away, back: what was missed comes from flash, and together nothing lacks."""
+async def test_record_access_reports_records_missed_while_disconnected(air: Air) -> None:
+    """Records taken while disconnected come from flash; with the live ones, none is missing."""
     bracelet = await air.add()
     live, stored, answers = ReceivedValues(), ReceivedValues(), ReceivedValues()
 
@@ -101,7 +101,7 @@ async def test_record_access_fills_the_gap_of_an_absence(air: Air) -> None:
     assert live.seqs == [0, 1, 2, 3, 4, 25, 26]
 
 
-async def test_record_access_reports_none_from_an_empty_flash(air: Air) -> None:
+async def test_record_access_empty_flash_has_no_records(air: Air) -> None:
     await air.add()
     answers = ReceivedValues()
     async with BleakClient(await find()) as client:
@@ -110,7 +110,7 @@ async def test_record_access_reports_none_from_an_empty_flash(air: Air) -> None:
     assert outcome == Response(OpCode.REPORT, Outcome.NO_RECORDS)
 
 
-async def test_record_access_releases_flash(air: Air) -> None:
+async def test_record_access_delete_releases_flash(air: Air) -> None:
     bracelet = await air.add(stored=10)
     answers = ReceivedValues()
     async with BleakClient(await find()) as client:
@@ -139,7 +139,7 @@ async def test_record_access_abort_stops_a_report(air: Air) -> None:
         assert len(stored.values) == seen < 2000
 
 
-async def test_record_access_pace_is_that_of_a_real_link(air: Air) -> None:
+async def test_record_access_report_has_the_rate_of_a_real_link(air: Air) -> None:
     await air.add(stored=200)
     stored, answers = ReceivedValues(), ReceivedValues()
     async with BleakClient(await find()) as client:
@@ -177,4 +177,4 @@ async def test_record_access_known_op_code_with_other_operator_is_not_supported(
         await client.start_notify(RECORD_ACCESS, answers)
         await client.write_gatt_char(RECORD_ACCESS, b"\x01\x01", response=True)  # report all
         await until(lambda: answers.values)
-    assert answers.answers == [Response(OpCode.REPORT, Outcome.NOT_SUPPORTED)]
+    assert answers.responses == [Response(OpCode.REPORT, Outcome.NOT_SUPPORTED)]

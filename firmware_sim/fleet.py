@@ -17,6 +17,7 @@ from firmware_sim.device.simulated_device import (
 )
 from firmware_sim.device.simulated_standard_device import SimulatedStandardDevice
 from firmware_sim.faults.injector import Injector
+from firmware_sim.faults.scenario_file import Transport
 from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient, patients
@@ -126,7 +127,7 @@ class Fleet:
                     radio = await self._start_ble(stack, list(islice(children, self._plan.ble)))
                 if self._plan.mqtt:
                     self._start_mqtt(stack, list(islice(children, self._plan.mqtt)))
-                bracelets = [device.device_id for device in self.devices]
+                bracelets = {device.device_id: _transport(device) for device in self.devices}
                 if radio:
                     wearers = list(islice(children, len(self._plan.standard)))
                     await self._start_standard(stack, radio[0], wearers)
@@ -179,3 +180,7 @@ class Fleet:
             drift_ppm = Random(f"{self._plan.seed}/{device_id}/clock").uniform(-_CRYSTAL_PPM, _CRYSTAL_PPM)
         clock = DeviceClock(clock_set, drift_ppm=drift_ppm)
         return Bracelet(device_id, self._plan.boot, self._timeline.start_ms, clock=clock)
+
+
+def _transport(bracelet: SimulatedDevice) -> Transport:
+    return Transport.BLE if isinstance(bracelet, SimulatedBleBracelet) else Transport.MQTT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -15,6 +15,13 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from firmware_sim.errors import InvalidScenario
+
+
+class Transport(StrEnum):
+    """How a bracelet sends its readings."""
+
+    BLE = "ble"
+    MQTT = "mqtt"
 
 
 class EventKind(StrEnum):
@@ -158,7 +165,7 @@ class FaultEvent(BaseModel):
     for_s: Interval | None = None
     stagger_s: Seconds = 0.0
     value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    bracelets: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    bracelets: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -180,26 +187,31 @@ class FaultEvent(BaseModel):
         if self.value == 0 and self.for_s is None:
             raise ValueError("battery at 0 needs for_s: how long the bracelet is off")
 
-    def occurrences(self, device_ids: Sequence[str]) -> Iterator[Occurrence]:
+    def occurrences(self, bracelets: Mapping[str, Transport]) -> Iterator[Occurrence]:
         """Return its occurrences in order of time; without end if it repeats without `until_s`.
+
+        Args:
+            bracelets: transport of each bracelet, by device id.
 
         Raises:
             InvalidScenario: no bracelet matches, or the event cannot be injected into one it names.
         """
-        chosen = [
-            device for device in device_ids if any(fnmatchcase(device, name) for name in self.bracelets)
-        ]
+        chosen = [device for pattern in self.bracelets or ("*",) for device in _matching(bracelets, pattern)]
         if not chosen:
-            raise InvalidScenario(f"{self.kind}: no bracelet matches {', '.join(self.bracelets)}")
-        if self.kind not in MQTT_KINDS:
-            if over_mqtt := [device for device in self.bracelets if device.startswith("mqtt-")]:
+            raise InvalidScenario(f"{self.kind}: no bracelet matches {', '.join(self.bracelets or ())}")
+        suitable = [device for device in bracelets if device in chosen and self._suits(bracelets[device])]
+        for pattern in self.bracelets or ():
+            named = _matching(bracelets, pattern)
+            if named and not any(self._suits(bracelets[device]) for device in named):
                 raise InvalidScenario(
-                    f"{self.kind} cannot be injected into MQTT bracelets: {', '.join(over_mqtt)}"
+                    f"{self.kind} cannot be injected into MQTT bracelets: {', '.join(named)}"
                 )
-            chosen = [device for device in chosen if not device.startswith("mqtt-")]
         if self.kind is EventKind.SLOTS_TAKEN:
-            chosen = chosen[:1]  # it affects the adapter, not a bracelet
-        return merge(*(self._of(device, place) for place, device in enumerate(chosen)))
+            suitable = suitable[:1]  # it affects the adapter, not a bracelet
+        return merge(*(self._of(device, place) for place, device in enumerate(suitable)))
+
+    def _suits(self, transport: Transport) -> bool:
+        return transport is Transport.BLE or self.kind in MQTT_KINDS
 
     def _of(self, device: str, place: int) -> Iterator[Occurrence]:
         first = self.at_s + place * self.stagger_s
@@ -216,13 +228,16 @@ class FaultScenario(BaseModel):
 
     event: Annotated[tuple[FaultEvent, ...], Field(min_length=1)]
 
-    def occurrences(self, device_ids: Sequence[str]) -> Iterator[Occurrence]:
+    def occurrences(self, bracelets: Mapping[str, Transport]) -> Iterator[Occurrence]:
         """Return the occurrences of all events in order of time.
+
+        Args:
+            bracelets: transport of each bracelet, by device id.
 
         Raises:
             InvalidScenario: an event matches no bracelet, or cannot be injected into one it names.
         """
-        return merge(*(event.occurrences(device_ids) for event in self.event))
+        return merge(*(event.occurrences(bracelets) for event in self.event))
 
 
 def load_scenario(path: Path) -> FaultScenario:
@@ -239,6 +254,10 @@ def load_scenario(path: Path) -> FaultScenario:
         raise InvalidScenario(f"scenario {path} is not TOML: {error}") from error
     except ValidationError as error:
         raise InvalidScenario(f"scenario {path}: {_first(error)}") from error
+
+
+def _matching(device_ids: Iterable[str], pattern: str) -> list[str]:
+    return [device for device in device_ids if fnmatchcase(device, pattern)]
 
 
 def _first(error: ValidationError) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from firmware_sim.errors import InvalidScenario
-from firmware_sim.faults.scenario_file import EventKind, FaultScenario, Occurrence, load_scenario
+from firmware_sim.faults.scenario_file import EventKind, FaultScenario, Occurrence, Transport, load_scenario
 
-DEVICES = ("ble-001", "ble-002", "mqtt-001")
-SHIPPED = Path(__file__).parents[2] / "docs" / "scenarios"
+DEVICES = {"ble-001": Transport.BLE, "ble-002": Transport.BLE, "mqtt-001": Transport.MQTT}
+SHIPPED = Path(__file__).parents[3] / "docs" / "scenarios"
 
 
 def scenario(path: Path, text: str) -> FaultScenario:
@@ -54,6 +54,12 @@ def test_endless_events_are_merged_by_time(tmp_path: Path) -> None:
 def test_radio_events_skip_mqtt_bracelets(tmp_path: Path) -> None:
     found = scenario(tmp_path, '[[event]]\nkind = "link_loss"').occurrences(DEVICES)
     assert [each.device_id for each in found] == ["ble-001", "ble-002"]
+
+
+def test_transport_does_not_depend_on_the_name(tmp_path: Path) -> None:
+    devices = {"mqtt-lookalike": Transport.BLE, "wrist-1": Transport.MQTT}
+    found = scenario(tmp_path, '[[event]]\nkind = "link_loss"').occurrences(devices)
+    assert [each.device_id for each in found] == ["mqtt-lookalike"]
 
 
 @pytest.mark.parametrize("kind", ["reboot", "reset", "reorder", "clock_wrong", "clock_unset", "battery"])
@@ -120,5 +126,5 @@ def test_event_without_a_matching_bracelet_is_refused(tmp_path: Path, text: str,
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.name)
 def test_shipped_scenarios_fit_bracelets_of_both_kinds(path: Path) -> None:
-    devices = [f"{kind}-{number:03d}" for kind in ("ble", "mqtt") for number in range(1, 7)]
+    devices = {f"{kind}-{number:03d}": kind for kind in Transport for number in range(1, 7)}
     assert next(load_scenario(path).occurrences(devices)).at_s >= 0

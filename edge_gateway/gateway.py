@@ -32,7 +32,7 @@ from edge_gateway.systemd import Supervisor
 from edge_gateway.uplink.heartbeat import Pulse
 from edge_gateway.uplink.uplink import Api, Uplink
 from runtime.file_lock import locked
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
 
 def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: str | None) -> _Parts:
     sources: list[Source] = []
-    records: list[Desk[AlertRecord]] = []
+    records: list[NotificationQueue[AlertRecord]] = []
     session = notifier = None
     if config.mqtt:
         session = MqttSession(
@@ -118,7 +118,7 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: s
         )
         sources.append(MqttSource(session, config.patients, config.accept_unknown_mqtt, state))
         notifier = MqttNotifier(session, config.gateway_id)
-        records.append(Desk("mqtt", notifier.publish_alert, state.counters))
+        records.append(NotificationQueue("mqtt", notifier.publish_alert, state.counters))
     handlers: dict[str, Handler] = {"links": state.show_links}
     if config.ble:
         from edge_gateway.ble.pairing import Pairing  # bleak is heavy: only where there is Bluetooth

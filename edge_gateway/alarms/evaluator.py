@@ -1,6 +1,6 @@
 """Every reading is judged the moment it arrives; what the rules find is logged, recorded and passed on.
 
-Judging never waits: each recipient of alert records has a desk of its own.
+Judging never waits: each recipient of alert records has its own queue.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from edge_gateway.state import Counters
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from vitals import rules
 from vitals.reading import Reading
 from vitals.rules import AlertRecord, Severity
@@ -28,14 +28,14 @@ class Alarms:
     """Rules on every reading.
 
     Args:
-        desks: recipients of every alert record.
+        queues: recipients of every alert record.
         observe: told of each reading and its records, to decide what reaches a person.
     """
 
     def __init__(
-        self, desks: Sequence[Desk[AlertRecord]], counters: Counters, observe: Observe = _nobody
+        self, queues: Sequence[NotificationQueue[AlertRecord]], counters: Counters, observe: Observe = _nobody
     ) -> None:
-        self._desks, self._counters, self._observe = desks, counters, observe
+        self._queues, self._counters, self._observe = queues, counters, observe
 
     def judge(self, reading: Reading) -> tuple[AlertRecord, ...]:
         """Raise the alerts of one reading, which must have a `message_id`; returns at once."""
@@ -46,13 +46,13 @@ class Alarms:
             level = logging.WARNING if alert.severity is Severity.CRITICAL else logging.INFO
             log.log(level, "alert %s from %s", alert.type.value, alert.device_id)
             self._counters.alerts[alert.type.value] += 1
-            for desk in self._desks:
-                desk.add(alert)
+            for queue in self._queues:
+                queue.add(alert)
         self._observe(reading, found)
         return found
 
     async def run(self) -> None:
-        """Serve the desks until cancelled."""
+        """Run the queues until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for desk in self._desks:
-                tasks.create_task(desk.run(), name=f"notifier {desk.name}")
+            for queue in self._queues:
+                tasks.create_task(queue.run(), name=f"notifier {queue.name}")

@@ -1,7 +1,7 @@
 """The children this gateway watches: what each one's latest values are, which alarms stand, who is told.
 
 Decides with `vitals.episodes` and `vitals.conditions`; this is where their state lives, survives a restart
-and meets the clock. Nothing here waits for a disk or a network: messages go to desks.
+and meets the clock. Nothing here waits for a disk or a network: messages go to queues.
 """
 
 from __future__ import annotations

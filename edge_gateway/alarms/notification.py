@@ -15,7 +15,7 @@ from edge_gateway.alarms.notifiers import Contact, MqttNotifier
 from edge_gateway.config import Config, GpioConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from runtime.notification_queue import THREADS, Desk
+from runtime.notification_queue import THREADS_PER_CONTACT, NotificationQueue
 from vitals.conditions import Condition
 from vitals.message import Message, self_test
 
@@ -28,37 +28,37 @@ class People:
     """The children, and who is told.
 
     Attributes:
-        contacts: a desk for each contact of the configuration.
-        first: desks of those who are told at once.
-        desks: all desks of messages, those of the contacts included.
+        contacts: a queue for each contact of the configuration.
+        first: queues of those who are told at once.
+        queues: all queues of messages, those of the contacts included.
     """
 
     ward: Ward
-    contacts: tuple[Desk[Message], ...]
-    first: tuple[Desk[Message], ...]
-    desks: tuple[Desk[Message], ...]
+    contacts: tuple[NotificationQueue[Message], ...]
+    first: tuple[NotificationQueue[Message], ...]
+    queues: tuple[NotificationQueue[Message], ...]
     gpio: GpioConfig | None = None
 
     def reachable(self) -> bool:
         """Whether somebody can be told at once, as far as the latest attempts say."""
-        return any(not desk.failing for desk in self.first)
+        return any(not queue.failing for queue in self.first)
 
     async def prove(self) -> Mapping[str, str]:
         """Send each contact a test message at once; says why it failed, by name, empty where it arrived."""
         said = self_test(self.ward.gateway_id, datetime.now(UTC))
-        failed = await asyncio.gather(*(desk.try_now(said) for desk in self.contacts))
-        return {desk.name: why for desk, why in zip(self.contacts, failed, strict=True)}
+        failed = await asyncio.gather(*(queue.try_now(said) for queue in self.contacts))
+        return {queue.name: why for queue, why in zip(self.contacts, failed, strict=True)}
 
     async def run(self) -> None:
-        """Watch, and serve all desks, until cancelled."""
+        """Watch, and run all queues, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.ward.run(), name="ward")
             if self.gpio:
                 from edge_gateway.alarms.gpio import sound  # only where pins are configured
 
                 tasks.create_task(sound(self.gpio, self.ward.urgency), name="gpio")
-            for desk in self.desks:
-                tasks.create_task(desk.run(), name=f"notifier {desk.name}")
+            for queue in self.queues:
+                tasks.create_task(queue.run(), name=f"notifier {queue.name}")
 
 
 def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifier | None) -> People:
@@ -67,7 +67,10 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
         (Contact(each.name, each.url_file, each.level, each.language or config.language))
         for each in config.contact
     ]
-    contacts = tuple(Desk(contact.name, contact.tell, state.counters, at_once=THREADS) for contact in reached)
+    contacts = tuple(
+        NotificationQueue(contact.name, contact.tell, state.counters, max_concurrency=THREADS_PER_CONTACT)
+        for contact in reached
+    )
 
     def conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
         parts = technical_conditions.Parts(
@@ -75,7 +78,7 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
             outbox_filled=state.outbox_filled,
             outbox_trouble=outbox.trouble,
             clock_synchronised=system_clock.is_synchronised(),
-            failing=tuple(desk.name for desk in contacts if desk.failing_s >= _FAILS_AFTER_S),
+            failing=tuple(queue.name for queue in contacts if queue.failing_s >= _FAILS_AFTER_S),
         )
         yield from technical_conditions.of_gateway(parts, now)
         for child in ward.children.values():
@@ -84,15 +87,15 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
 
     ward = Ward(config.gateway_id, config.names, config.patients, outbox, conditions)
     ward.callers += [partial(_call, *pair) for pair in zip(reached, contacts, strict=True)]
-    desks = contacts
+    queues = contacts
     if mqtt:
-        published = Desk("mqtt", mqtt.publish_message, state.counters)
+        published = NotificationQueue("mqtt", mqtt.publish_message, state.counters)
         ward.callers.append(published.add)
-        desks = (*contacts, published)
-    first = tuple(desk for contact, desk in zip(reached, contacts, strict=True) if contact.level == 0)
-    return People(ward, contacts, first, desks, config.gpio)
+        queues = (*contacts, published)
+    first = tuple(queue for contact, queue in zip(reached, contacts, strict=True) if contact.level == 0)
+    return People(ward, contacts, first, queues, config.gpio)
 
 
-def _call(contact: Contact, desk: Desk[Message], said: Message) -> None:
+def _call(contact: Contact, queue: NotificationQueue[Message], said: Message) -> None:
     if said.is_for(contact.level):
-        desk.add(said)
+        queue.add(said)

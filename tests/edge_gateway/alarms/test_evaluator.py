@@ -1,4 +1,4 @@
-"""Every reading is judged at once, its records reach every desk, and the log names no child."""
+"""Every reading is judged at once, its records reach every queue, and the log names no child."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.state import Counters
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
@@ -23,7 +23,7 @@ async def test_reading_that_meets_two_rules_tells_of_all_in_order() -> None:
         told.append(alert)
 
     counters = Counters()
-    alarms = Alarms([Desk("test", deliver, counters)], counters)
+    alarms = Alarms([NotificationQueue("test", deliver, counters)], counters)
     task = asyncio.create_task(alarms.run())
     found = alarms.judge(a_reading(spo2_pct=85.0, temp_corp=38.5))
     await eventually(lambda: len(told) == 3)

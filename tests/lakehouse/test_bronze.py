@@ -1,4 +1,4 @@
-"""Windows against figures worked out by hand."""
+"""Windows, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vitals.reading import parse_reading
 from vitals.rules import AlertType, evaluate
 
 
-def test_windows_worked_out_by_hand(parse_messages: ParseMessages) -> None:
+def test_windows_have_the_values_computed_by_hand(parse_messages: ParseMessages) -> None:
     sent = [
         reading(0, MORNING, measurements={"spo2_pct": 97.0, "freq_card": 90.0}),
         reading(1, MORNING + timedelta(seconds=60), measurements={"spo2_pct": 87.9, "freq_card": 100.0}),
@@ -41,12 +41,12 @@ def test_windows_worked_out_by_hand(parse_messages: ParseMessages) -> None:
         True,
         False,
     )
-    # The implausible 0 raises no SpO2 alert, nor the combined one.
+    # The implausible 0 raises neither the SpO2 alert nor the combined one.
     assert (first["critical_spo2_alerts"], first["critical_temperature_alerts"], first["alerts"]) == (1, 1, 2)
     assert first["critical_fever_spo2_alerts"] == 0
     minutes = ("minutes_with_data", "minutes_spo2_below_threshold", "minutes_with_fever")
     assert [first[name] for name in minutes] == [3, 1, 1]
-    # One reading tells no pace, and no temperature is no number.
+    # One reading gives no rate, and a window without temperatures has null.
     assert (second["count"], second["expected"], second["coverage_pct"]) == (1, 1, 100.0)
     assert (second["temp_corp_min"], second["temp_corp_mean"], second["temp_corp_max"]) == (None, None, None)
 
@@ -91,9 +91,7 @@ def test_rule_agrees_with_the_shared_rules_at_every_boundary(parse_messages: Par
     }
 
 
-def test_touched_believes_no_clock_that_runs_ahead(
-    spark: SparkSession, parse_messages: ParseMessages
-) -> None:
+def test_touched_does_not_trust_a_fast_clock(spark: SparkSession, parse_messages: ParseMessages) -> None:
     far = datetime(2031, 1, 1, tzinfo=UTC)
     fast = reading(1, far, ingestion_timestamp="2025-08-24T10:31:00Z")
     faster = reading(2, far, ingestion_timestamp=None, patient_id="p1_2")

@@ -1,4 +1,4 @@
-"""Days against figures worked out by hand."""
+"""Days, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.lakehouse.conftest import AppendReadings
 from tests.lakehouse.samples import MORNING, reading
 
 
-def test_daily_worked_out_by_hand_and_again_when_late_readings_come(
+def test_daily_is_recomputed_when_late_readings_arrive(
     tables: Tables, append_readings: AppendReadings
 ) -> None:
     spo2 = {0: 96.0, 6: 86.0, 12: 95.0}

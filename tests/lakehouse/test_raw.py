@@ -1,4 +1,4 @@
-"""What becomes of Kafka's values: good ones keep every field, bad ones keep their bytes."""
+"""Kafka's values: valid ones keep every field, invalid ones keep their bytes."""
 
 from __future__ import annotations
 
@@ -90,14 +90,14 @@ FAULTY: list[tuple[object, str]] = [
 ]
 
 
-def test_errors_hold_what_cannot_be_read(parse_messages: ParseMessages) -> None:
+def test_errors_have_the_bytes_of_unreadable_messages(parse_messages: ParseMessages) -> None:
     messages = parse_messages(topics.MEASUREMENTS, *(value for value, _ in FAULTY)).persist()
     assert raw.measurements(messages).count() == 0
     rows = raw.errors(messages).orderBy("kafka_offset").collect()
     for offset, (row, (value, fault)) in enumerate(zip(rows, FAULTY, strict=True)):
-        place = f"kidjamo-iot-measurements/0/{offset}"
-        assert row["reason"].startswith(f"{place}: {fault}")
-        assert UUID(row["error_id"]) == uuid5(NAMESPACE, place)
+        position = f"kidjamo-iot-measurements/0/{offset}"
+        assert row["reason"].startswith(f"{position}: {fault}")
+        assert UUID(row["error_id"]) == uuid5(NAMESPACE, position)
         assert row["source"] == "lake"
         assert row["original"] == (value if value is None or isinstance(value, bytes) else encode(value))
 
@@ -136,7 +136,7 @@ def test_alerts_and_device_status_keep_their_fields(parse_messages: ParseMessage
     assert (state["battery_pct"], state["contact"], state["motion"]) == (80, True, None)
 
 
-def test_heartbeat_of_a_gateway_is_the_state_of_a_device(parse_messages: ParseMessages) -> None:
+def test_heartbeat_becomes_a_device_status(parse_messages: ParseMessages) -> None:
     beat = {
         "kind": "heartbeat",
         "status_id": message_id(3),
@@ -157,7 +157,7 @@ def test_heartbeat_of_a_gateway_is_the_state_of_a_device(parse_messages: ParseMe
     assert (row["device_id"], row["patient_id"], row["battery_pct"]) == ("gw-1", None, None)
 
 
-def test_summary_counts_by_topic_and_use(parse_messages: ParseMessages) -> None:
+def test_summary_counts_readable_and_critical_messages(parse_messages: ParseMessages) -> None:
     values = [alert(1), alert(2, severity="TECHNICAL"), alert(3), b"junk"]
     rows = raw.summary(parse_messages(topics.ALERTS, *values)).collect()
     morning = 1_756_031_400_000_000

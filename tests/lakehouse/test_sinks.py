@@ -1,4 +1,4 @@
-"""Tables: replayed batches, copies, late readings, fast clocks."""
+"""Tables: replayed micro-batches, duplicates, late readings, fast clocks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vitals import topics
 OTHER = "p1_00000000000000000000000000000002"
 
 
-def test_create_makes_tables_other_readers_can_open(tables: Tables) -> None:
+def test_create_makes_tables_readable_without_spark(tables: Tables) -> None:
     for table, schema in TABLES.items():
         opened = DeltaTable(tables.location(table))
         assert [field.name for field in opened.schema().fields] == schema.fieldNames()
@@ -28,7 +28,7 @@ def test_create_makes_tables_other_readers_can_open(tables: Tables) -> None:
 
 
 @pytest.mark.parametrize(("layout", "partitions"), [("clustered", []), ("partitioned", ["patient_id"])])
-def test_create_lays_raw_out_as_told(
+def test_create_uses_the_configured_layout(
     spark: SparkSession, tmp_path: Path, parse_messages: ParseMessages, layout: str, partitions: list[str]
 ) -> None:
     tables = Tables(spark, tmp_path)
@@ -49,7 +49,7 @@ def test_append_replayed_batch_adds_nothing(tables: Tables, parse_messages: Pars
     assert tables.read(RAW).count() == 6
 
 
-def test_insert_new_keeps_each_alert_once(tables: Tables, parse_messages: ParseMessages) -> None:
+def test_insert_new_stores_each_alert_once(tables: Tables, parse_messages: ParseMessages) -> None:
     batches = count()
 
     def critical(*numbers: int) -> int:
@@ -64,7 +64,7 @@ def test_insert_new_keeps_each_alert_once(tables: Tables, parse_messages: ParseM
     assert len(ids) == len(set(ids)) == 3
 
 
-def test_windows_count_a_copy_once_and_revise_only_what_changed(
+def test_windows_ignore_duplicates_and_revise_only_changes(
     tables: Tables, append_readings: AppendReadings
 ) -> None:
     windows = WindowRecomputer(tables)
@@ -92,10 +92,12 @@ def test_windows_of_a_backlog_three_days_old(tables: Tables, append_readings: Ap
     assert [utc(row, "window_start") for row in rows] == [start + timedelta(minutes=5 * n) for n in range(6)]
     assert [row["count"] for row in rows] == [6, 5, 5, 5, 5, 5]
     assert [row["is_final"] for row in rows] == [True] * 6
-    assert rows[0]["revision"] == 2  # live, then the backlog; its copy changed nothing
+    assert rows[0]["revision"] == 2  # live, then the backlog; its duplicates changed nothing
 
 
-def test_windows_future_timestamp_finalises_nobody(tables: Tables, append_readings: AppendReadings) -> None:
+def test_windows_future_timestamp_finalises_no_window(
+    tables: Tables, append_readings: AppendReadings
+) -> None:
     windows = WindowRecomputer(tables)
     windows.update(append_readings(0, [reading(1), reading(2, MORNING + timedelta(minutes=5))]))
     ahead = reading(3, MORNING + timedelta(days=400), patient_id=OTHER)
@@ -106,13 +108,13 @@ def test_windows_future_timestamp_finalises_nobody(tables: Tables, append_readin
     windows.update(append_readings(2, [reading(4, MORNING + timedelta(minutes=15), patient_id=OTHER)]))
     finals = tables.read(WINDOWS).where("is_final").collect()
     assert [utc(row, "window_end") for row in finals] == [MORNING + timedelta(minutes=5)]
-    # A restart remembers; what comes late to a final window still counts.
+    # The watermark survives a restart; readings late for a final window still count.
     WindowRecomputer(tables).update(append_readings(3, [reading(5, MORNING + timedelta(seconds=9))]))
     (final,) = tables.read(WINDOWS).where("is_final").collect()
     assert (final["count"], final["revision"]) == (2, 2)
 
 
-def test_ranges_join_neighbours_then_the_shortest_gaps() -> None:
+def test_ranges_merge_neighbours_then_the_shortest_gaps() -> None:
     starts = [0, 5, 10, 30, 100, 105]
     assert ranges(starts, 5, 16) == [(0, 15), (30, 35), (100, 110)]
     assert ranges(starts, 5, 2) == [(0, 35), (100, 110)]

@@ -140,7 +140,7 @@ class Pipeline:
             messages.unpersist()
 
     def _writers(self) -> dict[str, Callable[[DataFrame, MicroBatch], int | None]]:
-        """Return the writer of each flow, most urgent first; it returns the number of new rows, None for all."""
+        """Return each flow's writer, most urgent first; writers return the number of new rows, or None."""
         tables = self._tables
         return {
             flows.CRITICAL_ALERTS: lambda m, b: tables.insert_new(

@@ -1,4 +1,4 @@
-"""Every query of the ward dashboards on a real PostgreSQL with a day of 20 children, a reading every 5 s."""
+"""Every query of the ward dashboards on PostgreSQL, with a day of 20 children and a reading every 5 s."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ ANALYZE;
 
 
 def run() -> dict[str, float]:
-    """Measure.
+    """Run the benchmark.
 
     Returns:
-        Milliseconds over all queries of all dashboards, each run several times after one to warm up.
+        Milliseconds over all queries of all dashboards, each run several times after a warm-up.
     """
     with tempfile.TemporaryDirectory(prefix="kidjamo-bench-") as scratch:
         server = PostgresServer(Path(scratch) / "postgres")

@@ -1,4 +1,4 @@
-"""A web service that contacts are told through, on loopback."""
+"""A web service on loopback that receives notifications to contacts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class NotificationWebService:
-    """A web service that takes notifications, or refuses them."""
+    """A web service that accepts notifications, or answers with the status it is set to."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
@@ -46,6 +46,6 @@ class NotificationWebService:
 
 @contextmanager
 def hanging_service() -> Iterator[str]:
-    """The address of a web service that takes connections and never answers."""
+    """Yield the address of a web service that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
         yield f"json://127.0.0.1:{listener.getsockname()[1]}"

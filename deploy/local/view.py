@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: stages, children, open alarms, and where to click."""
+"""The terminal view of the demo: stages, children, open alarms, and addresses."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.grafana import HOW_TO_GET_ONE
+from deploy.local.grafana import INSTALL_HINT
 from deploy.local.postgres import Dsn
 from deploy.local.stack import Stack
 from deploy.local.stage_counts import StageCounts
+from vitals.conditions import OLD_AFTER
 from vitals.limits import VITALS, Vital
 
 Draw = Callable[[str], None]
-"""Shows the present state under a headline."""
+"""Draws the current state under a headline."""
 
-STALE_AFTER_S = 30
+OLD_AFTER_S = OLD_AFTER.total_seconds()
 _DISCLAIMER = (
     "Research and education software, not a medical device · Logiciel de recherche, pas un dispositif médical"
 )
@@ -45,7 +46,7 @@ _ALARMS = """
 
 @dataclass(frozen=True, slots=True)
 class ChildRow:
-    """A child's newest values."""
+    """Newest values of one child."""
 
     name: str
     device_id: str
@@ -56,7 +57,7 @@ class ChildRow:
 
 @dataclass(frozen=True, slots=True)
 class AlarmRow:
-    """Critical alerts of one child and kind within the last two minutes."""
+    """Critical alerts of one child and type within the last two minutes."""
 
     name: str
     kind: str
@@ -66,7 +67,7 @@ class AlarmRow:
 
 
 def ward(dsn: Dsn) -> tuple[list[ChildRow], list[AlarmRow]]:
-    """The children's newest values and open alarms; nothing where the database is not ready."""
+    """Return the children's newest values and open alarms; empty while the database is not ready."""
     try:
         with closing(dsn.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(_LATEST)
@@ -78,27 +79,29 @@ def ward(dsn: Dsn) -> tuple[list[ChildRow], list[AlarmRow]]:
         return [], []
 
 
-def screen(stack: Stack, census: StageCounts | None, headline: str) -> Group:
-    """One picture of the whole system."""
+def screen(stack: Stack, counts: StageCounts | None, headline: str) -> Group:
+    """Return the full-screen view of the system."""
     children, alarms = ward(stack.dsn)
     return Group(
         Text(f" Kidjamo · {headline}", style="bold white on dark_green"),
-        _stages(stack, census),
+        _stages(stack, counts),
         _children(children),
         _alarms(alarms),
-        _places(stack),
+        _addresses(stack),
         Text(_DISCLAIMER, style="dim italic"),
     )
 
 
-def line(stack: Stack, census: StageCounts | None) -> str:
-    """The same for a terminal that cannot be redrawn, in one line."""
-    counts = " ".join(f"{name}={count}" for name, count in census.stages().items()) if census else "counting"
+def line(stack: Stack, counts: StageCounts | None) -> str:
+    """Return the state in one line, for output that cannot be redrawn."""
+    by_stage = (
+        " ".join(f"{name}={count}" for name, count in counts.stages().items()) if counts else "counting"
+    )
     down = [name for name, service in stack.services.items() if not service.running]
-    return f"{counts}{' · down: ' + ', '.join(down) if down else ''}"
+    return f"{by_stage}{' · down: ' + ', '.join(down) if down else ''}"
 
 
-def _stages(stack: Stack, census: StageCounts | None) -> Table:
+def _stages(stack: Stack, counts: StageCounts | None) -> Table:
     table = Table(expand=True, box=None, header_style="bold")
     holders = {
         "bracelet": "bracelets",
@@ -119,8 +122,8 @@ def _stages(stack: Stack, census: StageCounts | None) -> Table:
             for service in running
         )
     )
-    counts = census.stages() if census else dict.fromkeys(holders, 0)
-    table.add_row(*(Text(f"{counts[stage]:,}", "bold") for stage in holders))
+    by_stage = counts.stages() if counts else dict.fromkeys(holders, 0)
+    table.add_row(*(Text(f"{by_stage[stage]:,}", "bold") for stage in holders))
     return table
 
 
@@ -135,7 +138,7 @@ def _children(children: list[ChildRow]) -> Panel:
         table.add_column(heading)
     for child in children:
         age = (datetime.now(UTC) - child.timestamp).total_seconds()
-        style = "dim" if age > STALE_AFTER_S else ""
+        style = "dim" if age > OLD_AFTER_S else ""
         cells = [_value(vital, value, child) for vital, value in zip(VITALS, child.values, strict=True)]
         table.add_row(child.name, child.device_id, *cells, _age(age), style=style)
     return Panel(table if children else Text("no reading yet", "dim"), title="children", border_style="cyan")
@@ -150,7 +153,7 @@ def _value(vital: Vital, value: float | None, child: ChildRow) -> Text:
 
 
 def _age(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds <= STALE_AFTER_S else f"OLD: {seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds <= OLD_AFTER_S else f"OLD: {seconds:.0f} s"
 
 
 def _alarms(alarms: list[AlarmRow]) -> Panel:
@@ -164,7 +167,7 @@ def _alarms(alarms: list[AlarmRow]) -> Panel:
     return Panel(body, title="critical alarms", border_style="red" if alarms else "green")
 
 
-def _places(stack: Stack) -> Panel:
+def _addresses(stack: Stack) -> Panel:
     table = Table(expand=True, box=None, show_header=False)
     example = """{"patient_id":"demo","measurements":{"spo2_pct":85},"timestamp":"'$(date -u +%FT%TZ)'"}"""
     table.add_row("API", f"{stack.api_url}/docs  ·  {stack.api_url}/health")
@@ -177,6 +180,6 @@ def _places(stack: Stack) -> Panel:
         "PostgreSQL", f"127.0.0.1:{stack.postgres.port}/{stack.dsn.dbname}, password in {stack.root}/postgres"
     )
     table.add_row("lake", str(stack.lake))
-    table.add_row("Grafana", stack.grafana.url if stack.grafana.installed else HOW_TO_GET_ONE)
+    table.add_row("Grafana", stack.grafana.url if stack.grafana.installed else INSTALL_HINT)
     table.add_row("logs", str(stack.root / "logs"))
-    return Panel(table, title="where to look (Ctrl-C stops everything)", border_style="blue")
+    return Panel(table, title="addresses (Ctrl-C stops everything)", border_style="blue")

@@ -66,14 +66,14 @@ def run() -> dict[str, float]:
 
 
 def _times(database: connection) -> list[float]:
-    found = []
+    times = []
     for document in render.rendered().values():
         board = json.loads(document)
         for query in probe.queries(board):
             for repeat in range(REPEATS + 1):
-                answer = probe.run(database, query, View.last(SHOWN, probe.everything(board)))
-                if answer.error:
-                    raise RuntimeError(f"{query.dashboard}, {query.panel}: {answer.error}")
+                result = probe.run(database, query, View.last(SHOWN, probe.everything(board)))
+                if result.error:
+                    raise RuntimeError(f"{query.dashboard}, {query.panel}: {result.error}")
                 if repeat:
-                    found.append(answer.milliseconds)
-    return found
+                    times.append(result.milliseconds)
+    return times

@@ -1,6 +1,6 @@
-"""Readings at a steady rate while Kafka, PostgreSQL, the API and the recorder fall: accepted is what arrives.
+"""Readings at a steady rate while Kafka, PostgreSQL, API and recorder fail: no accepted one may be lost.
 
-The senders do as gateways do: a reading without an answer of 200 is sent again under the same identity.
+Senders behave like gateways: a reading that was not answered with 200 is sent again under the same identity.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ _PATIENCE_S = 120.0
 
 
 def run() -> dict[str, object]:
-    """Run it; the names are those of the contract."""
+    """Run the test; the contract defines the names of the figures."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
         return asyncio.run(outages(Path(scratch), RATE, OUTAGE_S, CALM_S)).figures()
 
 
 @dataclass
 class OutageResult:
-    """What came of it.
+    """Result of the run.
 
     Attributes:
-        accepted: identities of readings answered with 200.
-        kafka, rows: identities found on the topic (each as often as it stands there) and in the table.
-        books: what `GET /reconciliation` says in the end.
-        slowest_s: the longest any answer of 200 took.
+        accepted: ids of readings answered with 200.
+        kafka, rows: ids on the topic (including duplicates) and in the table.
+        faults: number of injected faults.
+        slowest_s: duration of the slowest response with 200.
+        reconciliation: response of `GET /reconciliation` at the end.
     """
 
     accepted: set[str] = field(default_factory=set)
@@ -57,10 +58,10 @@ class OutageResult:
     rows: list[str] = field(default_factory=list)
     faults: int = 0
     slowest_s: float = 0.0
-    books: dict[str, object] = field(default_factory=dict)
+    reconciliation: dict[str, object] = field(default_factory=dict)
 
     def figures(self) -> dict[str, object]:
-        """The contract's names, and what each place holds."""
+        """Return the contract's figures, and the counts of each stage."""
         kafka, rows = set(self.kafka), set(self.rows)
         return {
             "lost": len(self.accepted - kafka) + len(self.accepted - rows),
@@ -70,13 +71,13 @@ class OutageResult:
             "kafka_distinct": len(kafka),
             "kafka_copies": len(self.kafka) - len(kafka),
             "postgresql_rows": len(self.rows),
-            "difference": self.books.get("difference"),
+            "difference": self.reconciliation.get("difference"),
             "slowest_answer_s": round(self.slowest_s, 2),
         }
 
 
 class IngestStack:
-    """Broker, database, API and recorder, each to be stopped on its own."""
+    """Broker, database, API and recorder, which can be stopped separately."""
 
     def __init__(self, directory: Path) -> None:
         self.kafka = KafkaBroker(directory / "kafka")
@@ -97,21 +98,21 @@ class IngestStack:
         self.api.wait_until(lambda: self.health().get("status") == "healthy", 60)
 
     def health(self) -> dict[str, object]:
-        """What the API says of itself; nothing while it is away."""
+        """Return the API's health; empty while it is down."""
         with contextlib.suppress(httpx.HTTPError):
             found: dict[str, object] = httpx.get(f"{self.url}/health", timeout=2).json()
             return found
         return {}
 
-    def books(self) -> dict[str, object]:
-        """The reconciliation; nothing while the API is away."""
+    def reconciliation(self) -> dict[str, object]:
+        """Return the reconciliation; empty while the API is down."""
         with contextlib.suppress(httpx.HTTPError):
             found: dict[str, object] = httpx.get(f"{self.url}/reconciliation", timeout=10).json()
             return found
         return {}
 
     def rows(self) -> list[str]:
-        """Identities in the table; none while the database is away."""
+        """Return the ids in the table; empty while the database is down."""
         with (
             contextlib.suppress(psycopg2.Error),
             closing(self.dsn.connect()) as database,
@@ -122,13 +123,13 @@ class IngestStack:
         return []
 
     def stop(self) -> None:
-        """Stop all of it."""
+        """Stop all processes."""
         for service in (self.recorder, self.api, self.kafka, self.postgres):
             service.stop()
 
 
 async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) -> OutageResult:
-    """Both servers away in turn, both processes killed in between and inside the outages."""
+    """Stop both servers in turn; kill both processes during the outages and between them."""
     system = await asyncio.to_thread(IngestStack, directory)
     result = OutageResult()
     try:
@@ -161,7 +162,7 @@ def _kill(service: Service) -> None:
 
 @contextlib.asynccontextmanager
 async def _senders(url: str, rate: float, result: OutageResult) -> AsyncIterator[None]:
-    """Senders that go on until the block ends, and then until all they made was accepted."""
+    """Send readings until the block ends, then until all of them are accepted."""
     waiting: deque[list[dict[str, object]]] = deque()
     stop = asyncio.Event()
 
@@ -203,7 +204,7 @@ async def _accepted(
         return False
     result.slowest_s = max(result.slowest_s, time.monotonic() - began)
     result.accepted.update(
-        result["message_id"] for result in answer.json()["results"] if result["status"] == "accepted"
+        each["message_id"] for each in answer.json()["results"] if each["status"] == "accepted"
     )
     return True
 
@@ -220,11 +221,11 @@ def _reading() -> dict[str, object]:
 
 
 def _drain(system: IngestStack, result: OutageResult) -> None:
-    """Wait until the spool is empty and the recorder has caught up, then look everywhere."""
+    """Wait until the spool is empty and the recorder has caught up, then read every stage."""
 
     def settled() -> bool:
-        result.books = system.books()
-        return result.books.get("pending") == 0 and result.accepted <= set(system.rows())
+        result.reconciliation = system.reconciliation()
+        return result.reconciliation.get("pending") == 0 and result.accepted <= set(system.rows())
 
     wait_until(settled, _PATIENCE_S)
     result.rows = system.rows()

@@ -1,4 +1,4 @@
-"""The whole system, once for all end-to-end tests, and the report they write."""
+"""The whole system, shared by all end-to-end tests, and the report they write."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _mode = "full"
 
 @dataclass(frozen=True, slots=True)
 class SystemUnderTest:
-    """What the integration checks speak to.
+    """The system that the integration checks run against.
 
     Attributes:
-        api_url: base address of the API.
-        stack: all parts; None in API-only mode.
+        api_url: base URL of the API.
+        stack: all processes; None in API-only mode.
     """
 
     api_url: str
     stack: Stack | None
 
     def whole(self) -> Stack:
-        """All parts, or skip the test where there is only the API."""
+        """Return all processes; skip the test in API-only mode."""
         if self.stack is None:
             pytest.skip("API-only mode: no Kafka and no PostgreSQL on this machine")
         return self.stack
 
     def stage_sources(self) -> StageSources:
-        """Where each stage's readings are counted."""
+        """Return where each stage's readings are counted."""
         return self.whole().stage_sources()
 
 
 @pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest]:
-    """The demo's stack in a directory of its own, or the API alone where Kafka cannot run.
+    """Run the demo's stack in a separate directory, or the API alone if Kafka cannot run.
 
-    The API alone runs with INTEGRATION_MODE=api-only, or without Java: readings end in its durable spool.
+    The API runs alone with INTEGRATION_MODE=api-only or without Java: readings stay in its durable spool.
     """
     root = tmp_path_factory.mktemp("stack")
     if os.environ.get("INTEGRATION_MODE") == "api-only" or shutil.which("java") is None:
@@ -83,7 +83,7 @@ def _api_only(root: Path) -> Iterator[SystemUnderTest]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note how each integration check went."""
+    """Record the result of each integration check."""
     report = yield
     marker = item.get_closest_marker("integration_check")
     if marker and (report.when == "call" or report.outcome != "passed"):
@@ -94,7 +94,7 @@ def pytest_runtest_makereport(
 
 
 def _reason(report: pytest.TestReport) -> str:
-    """Why a check failed or was skipped, in one line; empty when it passed."""
+    """Return why a check failed or was skipped, in one line; empty if it passed."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return "" if report.passed else str(report.longrepr).strip().splitlines()[-1]

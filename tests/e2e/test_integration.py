@@ -1,4 +1,4 @@
-"""The nine integration checks, each named in the report, against the running system."""
+"""The nine integration checks of the report, against the running system."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KAFKA_TOPICS = {
 
 
 def reading(**measurements: float) -> dict[str, Any]:
-    """A reading of now, with an identity of its own."""
+    """Return a reading of now with a new message id."""
     return {
         "patient_id": "patient-check",
         "device_id": "device-check",
@@ -42,7 +42,7 @@ def post(system: SystemUnderTest, document: Any, route: str = "/iot/measurements
 
 
 def eventually(found: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """What `found` returns, once it is true."""
+    """Wait until `found` returns a true value; return it."""
     deadline = time.monotonic() + timeout_s
     while not (result := found()):
         assert time.monotonic() < deadline, f"nothing after {timeout_s:g} s"
@@ -51,7 +51,7 @@ def eventually(found: Callable[[], Any], timeout_s: float = 30) -> Any:
 
 
 def on_topic(system: SystemUnderTest, topic: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The first message of a topic that is wanted, read with an independent client."""
+    """Return the first matching message of a topic, read with an independent client."""
     consumer = KafkaConsumer(bootstrap_servers=system.whole().kafka.bootstrap, enable_auto_commit=False)
     deadline = time.monotonic() + 20
     try:
@@ -99,7 +99,7 @@ def test_normal_reading_is_accepted_without_alerts(system: SystemUnderTest) -> N
 
 
 @pytest.mark.integration_check("critical")
-def test_critical_reading_names_every_rule_it_meets(system: SystemUnderTest) -> None:
+def test_critical_reading_returns_every_rule_it_meets(system: SystemUnderTest) -> None:
     body = post(system, reading(spo2_pct=85.0, freq_card=190, freq_resp=30, temp_corp=38.5)).json()
     found = {(alert["type"], alert["severity"], alert["threshold"]) for alert in body["alerts"]}
     assert found == {
@@ -112,7 +112,7 @@ def test_critical_reading_names_every_rule_it_meets(system: SystemUnderTest) -> 
 
 
 @pytest.mark.integration_check("ingest")
-def test_ingest_takes_the_older_flat_form(system: SystemUnderTest) -> None:
+def test_ingest_accepts_the_older_flat_form(system: SystemUnderTest) -> None:
     flat = {
         "patient_id": "patient-check",
         "spo2_pct": 96,
@@ -168,7 +168,7 @@ def test_critical_reading_becomes_one_alert_in_database_and_silver(system: Syste
 
 
 @pytest.mark.integration_check("metrics")
-def test_metrics_speak_json_and_prometheus(system: SystemUnderTest) -> None:
+def test_metrics_are_available_as_json_and_prometheus(system: SystemUnderTest) -> None:
     post(system, reading(spo2_pct=97)).raise_for_status()
     body = httpx.get(f"{system.api_url}/metrics", timeout=5).json()
     assert body.keys() >= METRICS_KEYS
@@ -181,7 +181,7 @@ def test_metrics_speak_json_and_prometheus(system: SystemUnderTest) -> None:
 
 
 @pytest.mark.integration_check("error handling")
-def test_malformed_body_is_refused_kept_and_harms_nobody(system: SystemUnderTest) -> None:
+def test_malformed_body_is_refused_and_stored_and_does_not_affect_others(system: SystemUnderTest) -> None:
     mark = uuid4().hex
     refused = httpx.post(f"{system.api_url}/iot/measurements", content=f'{{"broken": "{mark}"', timeout=10)
     assert refused.status_code == 422

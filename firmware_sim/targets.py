@@ -1,4 +1,4 @@
-"""Where simulated readings can be sent directly: the API, an MQTT broker, Kafka, or several at once."""
+"""Targets that simulated readings can be sent to: the API, an MQTT broker, Kafka, or several of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from firmware_sim.errors import TargetAway, TargetRefused
+from firmware_sim.errors import TargetRefused, TargetUnavailable
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from vitals import rules, topics
 from vitals.quality import quality_score
@@ -26,22 +26,22 @@ _API_TIMEOUT_S = 10.0
 _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
-class Pseudonyms(Protocol):
+class PatientPseudonyms(Protocol):
     """Turns patient identifiers into pseudonyms."""
 
     def pseudonym(self, patient_id: str) -> str:
-        """Pseudonym of one patient."""
+        """Return the pseudonym of one patient."""
 
 
 class Target(Protocol):
-    """Somewhere readings go."""
+    """A destination of readings."""
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver all of them durably; safe to repeat, each carries its `message_id`.
+        """Deliver all readings durably; safe to repeat because each carries its `message_id`.
 
         Raises:
-            TargetAway: not there now, try again.
-            TargetRefused: there, and will not take them.
+            TargetUnavailable: the target cannot be reached now; retry.
+            TargetRefused: the target rejects the readings.
         """
 
     async def close(self) -> None:
@@ -94,9 +94,9 @@ class ApiTarget:
         try:
             answer = await self._client.post("/iot/measurements", json=body)
         except httpx.TransportError as error:
-            raise TargetAway(f"API at {self._url}: {error or type(error).__name__}") from error
+            raise TargetUnavailable(f"API at {self._url}: {error or type(error).__name__}") from error
         if answer.status_code in (429, 502, 503, 504):
-            raise TargetAway(f"API at {self._url}: status {answer.status_code}")
+            raise TargetUnavailable(f"API at {self._url}: status {answer.status_code}")
         if answer.status_code != 200:
             raise TargetRefused(f"API at {self._url}: status {answer.status_code}: {answer.text[:300]}")
         document: dict[str, Any] = answer.json()
@@ -117,10 +117,10 @@ class MqttTarget:
         self._client.start()
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Publish and wait until all are acknowledged."""
+        """Publish and wait until all readings are acknowledged."""
         for reading in readings:
             self._client.publish(reading)
-        while self._client.unacknowledged:  # noqa: ASYNC110 - a deadline is the caller's affair
+        while self._client.unacknowledged:  # noqa: ASYNC110 - the caller sets the deadline
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
@@ -129,15 +129,15 @@ class MqttTarget:
 
 
 class KafkaTarget:
-    """Kafka, past the API: publishes what the API would have published, alerts included.
+    """Kafka without the API: publishes what the API would publish, including alerts.
 
     Args:
         bootstrap: brokers, `host:port,…`.
-        pseudonyms: no clear patient identifier may reach Kafka.
-        timeout_s: longest wait for its acknowledgements.
+        pseudonyms: replaces patient identifiers, which must not reach Kafka.
+        timeout_s: longest wait for acknowledgements.
     """
 
-    def __init__(self, bootstrap: str, pseudonyms: Pseudonyms, timeout_s: float = 15.0) -> None:
+    def __init__(self, bootstrap: str, pseudonyms: PatientPseudonyms, timeout_s: float = 15.0) -> None:
         self._bootstrap, self._pseudonyms, self._timeout_s = bootstrap, pseudonyms, timeout_s
         self._producer = Producer(
             {
@@ -162,14 +162,16 @@ class KafkaTarget:
                 for topic, key, value in self._messages(reading):
                     self._producer.produce(topic, value, key, on_delivery=delivered)
         except (BufferError, KafkaException) as error:
-            raise TargetAway(f"Kafka at {self._bootstrap}: {error}") from error
+            raise TargetUnavailable(f"Kafka at {self._bootstrap}: {error}") from error
         remaining = await asyncio.to_thread(self._producer.flush, self._timeout_s + 5)
         if failures or remaining:
-            reason = failures[0].str() if failures else "no answer"
-            raise TargetAway(f"Kafka at {self._bootstrap}: {reason} (kidjamo-ingest topics makes the topics)")
+            reason = failures[0].str() if failures else "no response"
+            raise TargetUnavailable(
+                f"Kafka at {self._bootstrap}: {reason} (kidjamo-ingest topics creates the topics)"
+            )
 
     async def close(self) -> None:
-        """Nothing is left to send after `send`."""
+        """Do nothing: `send` leaves nothing unsent."""
 
     def _messages(self, reading: Reading) -> list[tuple[str, bytes, bytes]]:
         identity = reading.message_id or uuid4()
@@ -193,21 +195,21 @@ class KafkaTarget:
         ]
 
 
-class Persistent:
-    """Sends until it succeeds: a target that is away is a state, not an end."""
+class RetryingTarget:
+    """Retries a target with back-off while it is unavailable."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver, however long it takes."""
+        """Deliver, retrying for as long as the target is unavailable."""
         attempt = 0
         while True:
             try:
                 await self._target.send(readings)
                 return
-            except TargetAway as error:
-                log.log(logging.DEBUG if attempt else logging.WARNING, "%s; trying again", error)
+            except TargetUnavailable as error:
+                log.log(logging.DEBUG if attempt else logging.WARNING, "%s; retrying", error)
                 await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
                 attempt += 1
 
@@ -216,18 +218,18 @@ class Persistent:
         await self._target.close()
 
 
-class Several:
-    """Targets fed with the same readings at once."""
+class CombinedTarget:
+    """Sends the same readings to several targets at the same time."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver to all."""
+        """Deliver to all targets."""
         await asyncio.gather(*(target.send(readings) for target in self._targets))
 
     async def close(self) -> None:
-        """Close all."""
+        """Close all targets."""
         for target in self._targets:
             await target.close()
 

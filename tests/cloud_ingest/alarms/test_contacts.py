@@ -14,7 +14,7 @@ from cloud_ingest.alarms.process import Alarms
 from cloud_ingest.cli import main
 from cloud_ingest.errors import InvalidSettings
 from tests.cloud_ingest.running import NOWHERE, environment
-from tests.web_service import Service, hanging_service
+from tests.web_service import NotificationWebService, hanging_service
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
 from vitals.message import Message
@@ -114,14 +114,14 @@ async def test_address_is_read_anew_for_each_message(tmp_path: Path) -> None:
     (tmp_path / "contacts.toml").write_text(NURSE)
     an_address(tmp_path / "nurse.url", "json://127.0.0.1:1")
     (nurse,) = load_contacts(tmp_path / "contacts.toml")
-    with Service() as service:
+    with NotificationWebService() as service:
         an_address(tmp_path / "nurse.url", service.url)
         await nurse.tell(a_message())
         assert len(service.received) == 1
 
 
 async def test_contact_is_told_in_its_language(tmp_path: Path) -> None:
-    with Service() as service:
+    with NotificationWebService() as service:
         (tmp_path / "url").write_text(service.url + "\n")
         await Contact(name="n", url_file=tmp_path / "url", language="fr").tell(a_message())
         (received,) = service.received
@@ -139,7 +139,7 @@ async def test_failure_names_the_file_and_no_address(tmp_path: Path) -> None:
 
 
 async def test_contact_whose_service_hangs_holds_up_no_other(tmp_path: Path) -> None:
-    with Service() as service, hanging_service() as hanging:
+    with NotificationWebService() as service, hanging_service() as hanging:
         (tmp_path / "url").write_text(service.url)
         (tmp_path / "hanging").write_text(hanging)
         hung = Contact(name="hung", url_file=tmp_path / "hanging")

@@ -13,7 +13,7 @@ import pytest
 from edge_gateway.alarms.notifiers import Contact
 from edge_gateway.state import Counters
 from runtime.notification_queue import NotificationQueue
-from tests.web_service import Service, hanging_service
+from tests.web_service import NotificationWebService, hanging_service
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
 from vitals.message import Message, self_test
@@ -27,8 +27,8 @@ def a_message(priority: Priority = Priority.HIGH, level: int = 0) -> Message:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as made:
+def service() -> Iterator[NotificationWebService]:
+    with NotificationWebService() as made:
         yield made
 
 
@@ -46,14 +46,14 @@ def a_contact(path: Path, url: str, language: Any = "fr", level: int = 0) -> Con
     ],
 )
 async def test_contact_is_told_in_its_language(
-    service: Service, tmp_path: Path, language: str, title: str, body: str
+    service: NotificationWebService, tmp_path: Path, language: str, title: str, body: str
 ) -> None:
     await a_contact(tmp_path, service.url, language).tell(a_message())
     (received,) = service.received
     assert (received["title"], received["message"], received["type"]) == (title, body, "failure")
 
 
-async def test_service_that_refuses_is_a_failure(service: Service, tmp_path: Path) -> None:
+async def test_service_that_refuses_is_a_failure(service: NotificationWebService, tmp_path: Path) -> None:
     service.status = 500
     with pytest.raises(NotNotified, match="did not take"):
         await a_contact(tmp_path, service.url).tell(a_message())
@@ -69,7 +69,7 @@ async def test_address_nobody_knows_is_named_by_its_file_and_not_told(tmp_path: 
 
 
 async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
-    service: Service, tmp_path: Path
+    service: NotificationWebService, tmp_path: Path
 ) -> None:
     queue = NotificationQueue("mother", a_contact(tmp_path, service.url).tell, Counters())
     assert await queue.try_now(self_test("gw-test", AT)) == ""
@@ -81,7 +81,9 @@ async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
     assert await queue.try_now(self_test("gw-test", AT)) == "the service did not take the message"
 
 
-async def test_contact_whose_service_hangs_holds_up_no_other(service: Service, tmp_path: Path) -> None:
+async def test_contact_whose_service_hangs_holds_up_no_other(
+    service: NotificationWebService, tmp_path: Path
+) -> None:
     (tmp_path / "other").mkdir()
     with hanging_service() as hanging:
         hung = a_contact(tmp_path / "other", hanging)

@@ -19,7 +19,10 @@ import paho.mqtt.publish as mqtt
 import pytest
 from deltalake import DeltaTable, QueryBuilder
 
+from cloud_ingest.postgres.migrations import migrate
+from cloud_ingest.settings import Settings
 from deploy.local.ports import LOOPBACK
+from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack, program
 from tests.house.glucose import python_path
 
@@ -97,6 +100,22 @@ def test_fifth_vital_is_on_the_dashboards(
 
 def test_bracelet_record_refuses_a_vital_it_has_no_field_for(stations: dict[str, Any]) -> None:
     assert stations["bracelet"] == "bracelet record: no field for glucose_mmol"
+
+
+def test_existing_database_gains_the_column(postgres: PostgresServer, tmp_path: Path) -> None:
+    dsn = postgres.database("fifth_vital")
+    migrate(Settings.from_environment(dsn.env()))
+    environment = os.environ | {"PYTHONPATH": python_path(tmp_path), **dsn.env()}
+    for _ in range(2):  # the second run changes nothing
+        subprocess.run([program("kidjamo-ingest"), "migrate"], env=environment, check=True, timeout=60)
+    with closing(dsn.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, data_type FROM information_schema.columns WHERE column_name = 'glucose_mmol'"
+            " ORDER BY 1"
+        )
+        columns = cursor.fetchall()
+    assert ("measurements", "double precision") in columns
+    assert ("measurements_default", "double precision") in columns
 
 
 @pytest.fixture(scope="module")

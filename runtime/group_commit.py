@@ -116,7 +116,7 @@ class GroupCommit(Generic[W]):
         """Wait for work and return what is queued; empty at the end."""
         group: list[_Item[W]] = []
         item = self._queue.get()
-        if item is not None:
+        if item is not None and not self._closing.is_set():
             if self._queue.qsize() < _GATHER_UP_TO:
                 self._hurry.wait(self._gather_s)
             self._hurry.clear()

@@ -99,7 +99,7 @@ async def test_api_target_without_token_tries_again_only_where_that_may_help(
         auth=target._client.auth,
         transport=httpx.MockTransport(lambda _: httpx.Response(status)),
     )
-    with pytest.raises(error, match="API at .*: no token"):
+    with pytest.raises(error, match=r"API at .*: no token"):
         await target.send(some(1, 4))
 
 

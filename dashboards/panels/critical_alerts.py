@@ -1,44 +1,38 @@
-"""SQL of the critical alerts: one row a child and rule, open ones first.
+"""SQL of the critical alerts: one row per child and rule, open ones first.
 
-An alert is over once its vital has been back within the clear limits of the alarm rules for long enough: at
-least three valid readings, all of them within, over the whole hold. Missing data never clears an alert.
+An alert is over once its vital has been within the clear limits of the alarm rules for long enough: at least
+three valid readings, all of them within, over the whole hold time. Missing data never clears an alert.
 """
 
 from __future__ import annotations
 
 from dashboards.sql import literal
 from dashboards.words import Words
-from vitals.limits import HEART_RATE, SPO2, TEMPERATURE, Vital
+from vitals.limits import SPO2, TEMPERATURE, VITALS, AlarmLimits, Vital
+from vitals.recovery import MIN_VALUES
 from vitals.rules import AlertType, Severity
 
 OPEN_FOR_AT_LEAST = "1 day"
-"""How far back an open alert is looked for, however short the chosen time range."""
-MOST_ROWS = 200
-_VALID_READINGS_TO_CLEAR = 3
+"""How far back open alerts are searched, however short the selected time range."""
+MAX_ROWS = 200
 
-_CLEAR: dict[Vital, tuple[str, str]] = {
-    SPO2: ("spo2_pct >= 90", "60 s"),
-    HEART_RATE: ("freq_card BETWEEN 45 AND 170", "60 s"),
-    TEMPERATURE: ("temp_corp <= 37.7", "10 min"),
+_MONITORED: dict[str, tuple[tuple[Vital, AlarmLimits], ...]] = {
+    vital.alarm.alert_type: ((vital, vital.alarm),) for vital in VITALS if vital.alarm
 }
-"""When a vital is well again: the condition, and how long it must have held."""
-
-_JUDGED_BY: dict[AlertType, tuple[Vital, ...]] = {
-    AlertType.CRITICAL_SPO2: (SPO2,),
-    AlertType.CRITICAL_TEMPERATURE: (TEMPERATURE,),
-    AlertType.CRITICAL_HEART_RATE: (HEART_RATE,),
-    AlertType.CRITICAL_FEVER_SPO2: (SPO2, TEMPERATURE),
-}
+_MONITORED[AlertType.CRITICAL_FEVER_SPO2] = tuple(
+    (vital, vital.alarm) for vital in (SPO2, TEMPERATURE) if vital.alarm
+)
+"""Vitals that must be back within their clear limits, by alert type."""
 
 
 def critical_alerts(words: Words) -> str:
-    """The query in one language: state, child, what, last record, seconds since then, records in the range.
+    """Return the query: state, child, message, last record, seconds since then, records in the time range.
 
-    An alert from a clock that runs ahead counts from when it was recorded: it is not hidden until then.
+    An alert from a fast clock counts from when it was recorded, so that it is shown at once.
     """
     cleared = "\n            ".join(
-        f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(vital) for vital in vitals)}"
-        for kind, vitals in _JUDGED_BY.items()
+        f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(*vital) for vital in monitored)}"
+        for kind, monitored in _MONITORED.items()
     )
     return f"""\
 WITH records AS (
@@ -50,35 +44,37 @@ WITH records AS (
       AND timestamp >= least($__timeFrom()::timestamptz, now() - interval '{OPEN_FOR_AT_LEAST}')
       AND least(timestamp, recorded_at) <= $__timeTo()
     GROUP BY patient_id, type
-), judged AS (
+), evaluated AS (
     SELECT r.*, coalesce(CASE r.type
             {cleared}
         END, false) AS cleared
     FROM records r
     LEFT JOIN LATERAL (SELECT timestamp FROM measurements WHERE patient_id = r.patient_id
-                       ORDER BY timestamp DESC LIMIT 1) heard ON true
+                       ORDER BY timestamp DESC LIMIT 1) latest ON true
 )
 SELECT CASE WHEN cleared THEN {literal(words.over)} ELSE {literal(words.open)} END AS "{words.state}",
        patient_id AS "{words.child}", message AS "{words.what}", last AS "{words.last_time}",
        round(extract(epoch FROM now() - last)::double precision) AS "{words.since}",
        records AS "{words.records}"
-FROM judged
+FROM evaluated
 WHERE NOT cleared OR newest >= $__timeFrom()
 ORDER BY cleared, last DESC, patient_id, type
-LIMIT {MOST_ROWS}"""
+LIMIT {MAX_ROWS}"""
 
 
-def _is_clear(vital: Vital) -> str:
-    """Whether the readings since the last one outside the clear limits are enough, and span the hold."""
-    condition, hold = _CLEAR[vital]
+def _is_clear(vital: Vital, alarm: AlarmLimits) -> str:
+    """Return whether the readings since the last one outside the clear limits span the hold time."""
+    low, high = vital.clear_range
+    condition = f"{vital.field} BETWEEN {low:g} AND {high:g}"
+    hold = f"{alarm.hold.total_seconds():g} s"
     valid = f"""\
 patient_id = r.patient_id AND {vital.field} IS NOT NULL
                   AND NOT {literal(vital.field)} = ANY (invalid_fields)"""
     return f"""\
-(SELECT count(*) >= {_VALID_READINGS_TO_CLEAR} AND max(timestamp) - min(timestamp) >= interval '{hold}'
+(SELECT count(*) >= {MIN_VALUES} AND max(timestamp) - min(timestamp) >= interval '{hold}'
              FROM measurements
              WHERE {valid}
-               AND timestamp > greatest(r.newest, heard.timestamp - 2 * interval '{hold}', (
+               AND timestamp > greatest(r.newest, latest.timestamp - 2 * interval '{hold}', (
                   SELECT max(timestamp) FROM measurements
                   WHERE {valid}
-                  AND timestamp > heard.timestamp - 2 * interval '{hold}' AND NOT {condition})))"""
+                  AND timestamp > latest.timestamp - 2 * interval '{hold}' AND NOT {condition})))"""

@@ -1,4 +1,4 @@
-"""Each panel of the ward on a real database: what went in, and what a nurse sees."""
+"""Each panel of the ward on a real database: rows in, displayed values out."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from datetime import timedelta
 
 import pytest
 
-from tests.dashboards.conftest import Ward
+from tests.dashboards.conftest import WardDatabase
 
 LATEST, LATEST_FR = "Latest values", "Dernières valeurs"
 ALERTS, ALERTS_FR = "Critical alerts, open and recent", "Alertes critiques, ouvertes et récentes"
 WELL = {"spo2_pct": 97.0, "freq_card": 92.0, "freq_resp": 18.0, "temp_corp": 36.8}
 
 
-def test_latest_values_fresh_reading_shows_numbers_and_age(ward: Ward) -> None:
-    ward.measured("a", 4, **WELL)
-    ward.measured("a", 9, **WELL | {"spo2_pct": 91.0})
-    assert ward.look(LATEST) == [
+def test_latest_values_fresh_reading_shows_numbers_and_age(ward: WardDatabase) -> None:
+    ward.insert_reading("a", 4, **WELL)
+    ward.insert_reading("a", 9, **WELL | {"spo2_pct": 91.0})
+    assert ward.rows(LATEST) == [
         {
             "Child": "a",
             "State": "ok",
-            "Last heard": 4,
+            "Last reading": 4,
             "Oxygen saturation (%)": "97",
             "Heart rate (/min)": "92",
             "Respiratory rate (/min)": "18",
@@ -29,17 +29,17 @@ def test_latest_values_fresh_reading_shows_numbers_and_age(ward: Ward) -> None:
     ]
 
 
-def test_latest_values_in_french_uses_its_words_and_comma(ward: Ward) -> None:
-    ward.measured("a", 45, **WELL | {"spo2_pct": 87.6})
-    assert ward.look(LATEST_FR, language="fr") == [
+def test_latest_values_in_french_have_french_texts_and_commas(ward: WardDatabase) -> None:
+    ward.insert_reading("a", 45, **WELL | {"spo2_pct": 87.6})
+    assert ward.rows(LATEST_FR, language="fr") == [
         {
             "Enfant": "a",
             "État": "ok",
-            "Dernier signe": 45,
-            "Saturation en oxygène (%)": "ancien : ▼ 87,6 (45 s)",
-            "Fréquence cardiaque (/min)": "ancien : 92 (45 s)",
-            "Fréquence respiratoire (/min)": "ancien : 18 (45 s)",
-            "Température (°C)": "ancien : 36,8 (45 s)",
+            "Dernière mesure": 45,
+            "Saturation en oxygène (%)": "ancien\u00a0: ▼ 87,6 (45 s)",
+            "Fréquence cardiaque (/min)": "ancien\u00a0: 92 (45 s)",
+            "Fréquence respiratoire (/min)": "ancien\u00a0: 18 (45 s)",
+            "Température (°C)": "ancien\u00a0: 36,8 (45 s)",
         }
     ]
 
@@ -54,11 +54,11 @@ def test_latest_values_in_french_uses_its_words_and_comma(ward: Ward) -> None:
         (3 * 3600 + 59, "old: 97 (3 h)"),
     ],
 )
-def test_latest_values_older_than_30_s_are_marked_old(ward: Ward, age_s: int, cell: str) -> None:
-    ward.measured("a", age_s, **WELL)
-    (row,) = ward.look(LATEST)
+def test_latest_values_older_than_30_s_are_marked_as_old(ward: WardDatabase, age_s: int, cell: str) -> None:
+    ward.insert_reading("a", age_s, **WELL)
+    (row,) = ward.rows(LATEST)
     assert row["Oxygen saturation (%)"] == cell
-    assert row["Last heard"] == age_s
+    assert row["Last reading"] == age_s
 
 
 @pytest.mark.parametrize(
@@ -75,11 +75,11 @@ def test_latest_values_older_than_30_s_are_marked_old(ward: Ward, age_s: int, ce
         ({"freq_card": 181.0}, "Heart rate (/min)", "▲ 181"),
     ],
 )
-def test_latest_values_beyond_a_threshold_carry_a_sign(
-    ward: Ward, vitals: dict[str, float], column: str, cell: str
+def test_latest_values_beyond_a_threshold_have_a_sign(
+    ward: WardDatabase, vitals: dict[str, float], column: str, cell: str
 ) -> None:
-    ward.measured("a", 1, **vitals)
-    (row,) = ward.look(LATEST)
+    ward.insert_reading("a", 1, **vitals)
+    (row,) = ward.rows(LATEST)
     assert row[column] == cell
 
 
@@ -106,65 +106,67 @@ def test_latest_values_beyond_a_threshold_carry_a_sign(
     ],
 )
 def test_latest_values_without_a_number_say_why(
-    ward: Ward, age_s: int, columns: dict[str, object], state: str, cell: str
+    ward: WardDatabase, age_s: int, columns: dict[str, object], state: str, cell: str
 ) -> None:
-    ward.measured("a", age_s, **columns)
-    (row,) = ward.look(LATEST)
+    ward.insert_reading("a", age_s, **columns)
+    (row,) = ward.rows(LATEST)
     assert (row["State"], row["Oxygen saturation (%)"]) == (state, cell)
 
 
-def test_latest_values_of_vitals_measured_at_different_moments(ward: Ward) -> None:
-    ward.measured("a", 2, freq_card=90)
-    ward.measured("a", 20, spo2_pct=96)
-    ward.measured("a", 50, temp_corp=36.5)
-    ward.measured("a", 700, freq_resp=20)
-    (row,) = ward.look(LATEST)
+def test_latest_values_of_vitals_measured_at_different_times(ward: WardDatabase) -> None:
+    ward.insert_reading("a", 2, freq_card=90)
+    ward.insert_reading("a", 20, spo2_pct=96)
+    ward.insert_reading("a", 50, temp_corp=36.5)
+    ward.insert_reading("a", 700, freq_resp=20)
+    (row,) = ward.rows(LATEST)
     assert list(row.values()) == ["a", "ok", 2, "96", "90", "not measured", "old: 36.5 (50 s)"]
 
 
-def test_latest_values_of_a_clock_ahead_grow_old_by_the_servers_clock(ward: Ward) -> None:
-    ward.measured("a", -200, recorded_at=ward.ago(60), spo2_pct=97)
-    (row,) = ward.look(LATEST)
-    assert (row["Last heard"], row["Oxygen saturation (%)"]) == (60, "old: 97 (60 s)")
+def test_latest_values_of_a_fast_clock_age_by_the_servers_clock(ward: WardDatabase) -> None:
+    ward.insert_reading("a", -200, recorded_at=ward.ago(60), spo2_pct=97)
+    (row,) = ward.rows(LATEST)
+    assert (row["Last reading"], row["Oxygen saturation (%)"]) == (60, "old: 97 (60 s)")
 
 
-def test_latest_values_list_children_silent_in_the_range_or_known_from_alerts_only(ward: Ward) -> None:
-    ward.measured("silent", 6 * 86400, **WELL)
-    ward.measured("gone", 8 * 86400, **WELL)
-    ward.alerted("clock ahead", -1000, "CRITICAL_SPO2", "SpO2 80 % is below 88 %")
-    rows = ward.look(LATEST, span=timedelta(hours=1))
-    assert [(row["Child"], row["State"], row["Last heard"]) for row in rows] == [
+def test_latest_values_include_children_without_data_in_the_range_or_with_alerts_only(
+    ward: WardDatabase,
+) -> None:
+    ward.insert_reading("silent", 6 * 86400, **WELL)
+    ward.insert_reading("gone", 8 * 86400, **WELL)
+    ward.insert_alert("clock ahead", -1000, "CRITICAL_SPO2", "SpO2 80 % is below 88 %")
+    rows = ward.rows(LATEST, span=timedelta(hours=1))
+    assert [(row["Child"], row["State"], row["Last reading"]) for row in rows] == [
         ("clock ahead", "no data", None),
         ("silent", "no data", 6 * 86400),
     ]
     assert rows[0]["Heart rate (/min)"] == "no data"
 
 
-def test_latest_values_of_chosen_children_only(ward: Ward) -> None:
+def test_latest_values_of_chosen_children_only(ward: WardDatabase) -> None:
     for child in ("a", "b", "o'neil"):
-        ward.measured(child, 1, **WELL)
-    assert [row["Child"] for row in ward.look(LATEST, "a", "o'neil")] == ["a", "o'neil"]
+        ward.insert_reading(child, 1, **WELL)
+    assert [row["Child"] for row in ward.rows(LATEST, "a", "o'neil")] == ["a", "o'neil"]
 
 
-def test_patient_variable_offers_every_child_once(ward: Ward) -> None:
-    assert ward.look("$patient") == []
+def test_patient_variable_offers_every_child_once(ward: WardDatabase) -> None:
+    assert ward.rows("$patient") == []
     for age_s in (1, 2, 3):
-        ward.measured("b", age_s, **WELL)
-        ward.measured("a", age_s, **WELL)
-    ward.alerted("c", 1, "CRITICAL_SPO2", "low")
-    assert ward.look("$patient") == [{"patient_id": "a"}, {"patient_id": "b"}, {"patient_id": "c"}]
+        ward.insert_reading("b", age_s, **WELL)
+        ward.insert_reading("a", age_s, **WELL)
+    ward.insert_alert("c", 1, "CRITICAL_SPO2", "low")
+    assert ward.rows("$patient") == [{"patient_id": "a"}, {"patient_id": "b"}, {"patient_id": "c"}]
 
 
-def test_alerts_are_one_row_a_child_and_rule_newest_first(ward: Ward) -> None:
-    ward.alerted("a", 30, "CRITICAL_SPO2", "SpO2 85 % is below 88 %")
-    ward.alerted("a", 20, "CRITICAL_SPO2", "SpO2 84 % is below 88 %")
-    ward.alerted("b", 10, "CRITICAL_TEMPERATURE", "temperature 39 °C has reached 38 °C")
-    ward.alerted("b", 10, "LOW_BATTERY", "bracelet battery at 4 %", severity="TECHNICAL")
-    assert ward.look(ALERTS) == [
+def test_alerts_are_one_row_per_child_and_rule_newest_first(ward: WardDatabase) -> None:
+    ward.insert_alert("a", 30, "CRITICAL_SPO2", "SpO2 85 % is below 88 %")
+    ward.insert_alert("a", 20, "CRITICAL_SPO2", "SpO2 84 % is below 88 %")
+    ward.insert_alert("b", 10, "CRITICAL_TEMPERATURE", "temperature 39 °C has reached 38 °C")
+    ward.insert_alert("b", 10, "LOW_BATTERY", "bracelet battery at 4 %", severity="TECHNICAL")
+    assert ward.rows(ALERTS) == [
         {
             "State": "open",
             "Child": "b",
-            "What": "temperature 39 °C has reached 38 °C",
+            "Alert": "temperature 39 °C has reached 38 °C",
             "Last record": ward.ago(10),
             "Ago": 10,
             "Records": 1,
@@ -172,14 +174,14 @@ def test_alerts_are_one_row_a_child_and_rule_newest_first(ward: Ward) -> None:
         {
             "State": "open",
             "Child": "a",
-            "What": "SpO2 84 % is below 88 %",
+            "Alert": "SpO2 84 % is below 88 %",
             "Last record": ward.ago(20),
             "Ago": 20,
             "Records": 2,
         },
     ]
-    first = ward.look(ALERTS_FR, language="fr")[0]
-    assert (first["État"], first["Quoi"]) == ("ouverte", "temperature 39 °C has reached 38 °C (fr)")
+    first = ward.rows(ALERTS_FR, language="fr")[0]
+    assert (first["État"], first["Alerte"]) == ("ouverte", "temperature 39 °C has reached 38 °C (fr)")
 
 
 @pytest.mark.parametrize(
@@ -201,12 +203,12 @@ def test_alerts_are_one_row_a_child_and_rule_newest_first(ward: Ward) -> None:
     ],
 )
 def test_alert_is_over_once_values_are_back_within_clear_limits(
-    ward: Ward, kind: str, after: dict[str, object], state: str
+    ward: WardDatabase, kind: str, after: dict[str, object], state: str
 ) -> None:
-    ward.alerted("a", 900, kind, "critical")
+    ward.insert_alert("a", 900, kind, "critical")
     for age_s in range(0, 800, 10):
-        ward.measured("a", age_s, **after)
-    (row,) = ward.look(ALERTS)
+        ward.insert_reading("a", age_s, **after)
+    (row,) = ward.rows(ALERTS)
     assert row["State"] == state
 
 
@@ -220,34 +222,34 @@ def test_alert_is_over_once_values_are_back_within_clear_limits(
     ],
 )
 def test_spo2_alert_needs_three_readings_and_a_minute_to_be_over(
-    ward: Ward, ages_s: tuple[int, ...], state: str
+    ward: WardDatabase, ages_s: tuple[int, ...], state: str
 ) -> None:
-    ward.alerted("a", 62, "CRITICAL_SPO2", "SpO2 85 % is below 88 %")
-    ward.measured("a", 62, spo2_pct=85)
+    ward.insert_alert("a", 62, "CRITICAL_SPO2", "SpO2 85 % is below 88 %")
+    ward.insert_reading("a", 62, spo2_pct=85)
     for age_s in ages_s:
-        ward.measured("a", age_s, spo2_pct=96)
-    (row,) = ward.look(ALERTS)
+        ward.insert_reading("a", age_s, spo2_pct=96)
+    (row,) = ward.rows(ALERTS)
     assert row["State"] == state
 
 
-def test_alert_still_open_shows_though_its_records_are_older_than_the_range(ward: Ward) -> None:
-    ward.alerted("silent since", 7200, "CRITICAL_SPO2", "SpO2 80 % is below 88 %")
-    ward.alerted("well again", 7200, "CRITICAL_SPO2", "SpO2 81 % is below 88 %")
+def test_open_alert_is_shown_though_its_records_are_older_than_the_range(ward: WardDatabase) -> None:
+    ward.insert_alert("silent since", 7200, "CRITICAL_SPO2", "SpO2 80 % is below 88 %")
+    ward.insert_alert("well again", 7200, "CRITICAL_SPO2", "SpO2 81 % is below 88 %")
     for age_s in range(0, 100, 10):
-        ward.measured("well again", age_s, spo2_pct=97)
-    rows = ward.look(ALERTS, span=timedelta(minutes=15))
+        ward.insert_reading("well again", age_s, spo2_pct=97)
+    rows = ward.rows(ALERTS, span=timedelta(minutes=15))
     assert [(row["Child"], row["State"], row["Records"]) for row in rows] == [("silent since", "open", 0)]
 
 
-def test_alert_of_a_clock_ahead_shows_at_once(ward: Ward) -> None:
-    ward.alerted("a", -3600, "CRITICAL_SPO2", "SpO2 80 % is below 88 %", recorded_at=ward.ago(5))
+def test_alert_of_a_fast_clock_is_shown_at_once(ward: WardDatabase) -> None:
+    ward.insert_alert("a", -3600, "CRITICAL_SPO2", "SpO2 80 % is below 88 %", recorded_at=ward.ago(5))
     for age_s in range(0, 100, 10):
-        ward.measured("a", age_s, spo2_pct=97)
-    (row,) = ward.look(ALERTS)
+        ward.insert_reading("a", age_s, spo2_pct=97)
+    (row,) = ward.rows(ALERTS)
     assert (row["State"], row["Ago"], row["Last record"]) == ("open", 5, ward.ago(5))
 
 
-def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: Ward) -> None:
+def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: WardDatabase) -> None:
     start = 60 * (int(ward.now.timestamp()) // 60) - 600
     then = ward.now.timestamp() - start
     for second, spo2, rate, breaths, temperature in [
@@ -257,14 +259,14 @@ def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: Ward) -
         (60, 97.0, 178.0, 20.0, 36.6),
         (61, 98.0, 95.0, 30.0, 36.4),
     ]:
-        ward.measured(
+        ward.insert_reading(
             "a", then - second, spo2_pct=spo2, freq_card=rate, freq_resp=breaths, temp_corp=temperature
         )
-    ward.measured("a", then - 3, spo2_pct=0, freq_card=91, invalid_fields=["spo2_pct"])
-    ward.measured("b", then, temp_corp=36.9)
+    ward.insert_reading("a", then - 3, spo2_pct=0, freq_card=91, invalid_fields=["spo2_pct"])
+    ward.insert_reading("b", then, temp_corp=36.9)
 
     def graph(title: str) -> list[tuple[float, str, float]]:
-        rows = ward.look(title, interval="1m")
+        rows = ward.rows(title, interval="1m")
         return [(float(row["time"]) - start, row["metric"], row["value"]) for row in rows]
 
     assert graph("Oxygen saturation (%)") == [(0, "a", 87.5), (60, "a", 97.0)]
@@ -273,12 +275,12 @@ def test_vitals_graphs_keep_the_worst_valid_value_of_each_interval(ward: Ward) -
     assert graph("Body temperature (°C)") == [(0, "a", 38.2), (0, "b", 36.9), (60, "a", 36.6)]
 
 
-def test_flow_and_delay_count_readings_by_minute(ward: Ward) -> None:
+def test_flow_and_delay_count_readings_by_minute(ward: WardDatabase) -> None:
     start = 60 * (int(ward.now.timestamp()) // 60) - 600
     then = ward.now.timestamp() - start
     for second in range(21):
         late = second == 0
-        ward.measured(
+        ward.insert_reading(
             "a",
             then - second,
             recorded_at=ward.ago(then - second - (300 if late else second / 10)),
@@ -286,14 +288,14 @@ def test_flow_and_delay_count_readings_by_minute(ward: Ward) -> None:
             late=late,
             spo2_pct=97,
         )
-    ward.measured("b", then - 60, spo2_pct=97)
+    ward.insert_reading("b", then - 60, spo2_pct=97)
     flow = [
-        (float(row["time"]) - start, row["metric"], row["value"]) for row in ward.look("Readings per minute")
+        (float(row["time"]) - start, row["metric"], row["value"]) for row in ward.rows("Readings per minute")
     ]
     assert flow == [(0, "ble", 20), (0, "mqtt", 1), (60, "?", 1)]
     delay = {
         (float(row["time"]) - start, row["metric"]): row["value"]
-        for row in ward.look("Delay, 95th percentile")
+        for row in ward.rows("Delay, 95th percentile")
     }
     assert delay == {
         (0, "live"): pytest.approx(1.905),  # of 0.1, 0.2 … 2.0
@@ -302,12 +304,12 @@ def test_flow_and_delay_count_readings_by_minute(ward: Ward) -> None:
     }
 
 
-def test_errors_are_counted_by_source(ward: Ward) -> None:
+def test_errors_are_counted_by_source(ward: WardDatabase) -> None:
     start = 60 * (int(ward.now.timestamp()) // 60) - 600
     then = ward.now.timestamp() - start
     for second, source in [(0, "api"), (1, "api"), (2, "gateway"), (60, "recorder")]:
-        ward.refused(then - second, source)
-    rows = ward.look("Ingestion errors by source", interval="1m")
+        ward.insert_error(then - second, source)
+    rows = ward.rows("Ingestion errors by source", interval="1m")
     assert [(float(row["time"]) - start, row["metric"], row["value"]) for row in rows] == [
         (0, "api", 2),
         (0, "gateway", 1),

@@ -1,4 +1,4 @@
-"""An air with a gateway's radio that plain bleak uses."""
+"""A virtual radio link whose gateway radio is used by plain bleak."""
 
 from __future__ import annotations
 

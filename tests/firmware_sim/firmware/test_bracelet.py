@@ -1,10 +1,10 @@
-"""The firmware's state, with time passed in."""
+"""The firmware state; time is passed in."""
 
 from __future__ import annotations
 
 import pytest
 
-from firmware_sim.firmware.bracelet import FLASH_RECORDS, Bracelet, Clock
+from firmware_sim.firmware.bracelet import FLASH_RECORDS, Bracelet, DeviceClock
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag, StatusFlag
 from vitals.reading import Measurements
 
@@ -23,7 +23,7 @@ def stored(made: Bracelet, seq: int) -> list[int]:
     return [BraceletRecord.from_bytes(data).seq for data in made.stored_from(seq)]
 
 
-def test_measure_numbers_dates_and_stores() -> None:
+def test_measure_numbers_stamps_and_stores_records() -> None:
     made = bracelet()
     first = made.measure(CALM, NOON)
     second = made.measure(None, NOON + 1000, motion=True)
@@ -32,7 +32,7 @@ def test_measure_numbers_dates_and_stores() -> None:
     assert stored(made, 0) == [0, 1]
 
 
-def test_measure_taken_off_is_marked() -> None:
+def test_measure_not_worn_is_flagged() -> None:
     made = bracelet()
     made.worn = False
     assert made.measure(None, NOON).flags & RecordFlag.NO_CONTACT
@@ -46,7 +46,7 @@ def test_stored_from(seq: int, expected: list[int]) -> None:
     assert made.count_from(seq) == len(expected)
 
 
-def test_release_up_to_frees_once() -> None:
+def test_release_up_to_deletes_each_record_once() -> None:
     made = bracelet(5)
     assert made.release_up_to(2) == 3
     assert made.release_up_to(2) == 0
@@ -56,7 +56,7 @@ def test_release_up_to_frees_once() -> None:
     assert made.measure(CALM, NOON).seq == 5
 
 
-def test_stored_from_leaves_out_what_is_released_meanwhile() -> None:
+def test_stored_from_skips_records_released_meanwhile() -> None:
     made = bracelet(4)
     records = made.stored_from(0)
     next(records)
@@ -64,7 +64,7 @@ def test_stored_from_leaves_out_what_is_released_meanwhile() -> None:
     assert [BraceletRecord.from_bytes(data).seq for data in records] == [3]
 
 
-def test_flash_full_overwrites_the_oldest_and_counts_it() -> None:
+def test_flash_full_overwrites_and_counts_the_oldest() -> None:
     made = bracelet(7, flash_records=4)
     assert stored(made, 0) == [3, 4, 5, 6]
     assert made.overwritten == 3
@@ -79,18 +79,18 @@ def test_status_flash_empty_has_oldest_above_newest(measured: int) -> None:
     assert status.oldest_seq > status.newest_seq
 
 
-def test_status_battery_falls_to_empty_in_five_days() -> None:
+def test_status_battery_is_empty_after_five_days() -> None:
     made = bracelet()
     days = 24 * 3600 * 1000
     assert [made.battery_pct(NOON + n * days) for n in (0, 1, 4, 5, 6)] == [100, 80, 20, 0, 0]
-    made.charge(55, NOON + 6 * days)
+    made.set_charge(55, NOON + 6 * days)
     assert made.status(NOON + 7 * days).battery_pct == 35
 
 
-def test_clock_drifting_and_unset() -> None:
-    ahead = Bracelet("ble-001", 0, NOON, clock=Clock(ahead_ms=1500))
+def test_clock_ahead_and_unset() -> None:
+    ahead = Bracelet("ble-001", 0, NOON, clock=DeviceClock(ahead_ms=1500))
     assert ahead.measure(CALM, NOON).device_time_ms == NOON + 1500
-    unset = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False))
+    unset = Bracelet("ble-001", 0, NOON, clock=DeviceClock(is_set=False))
     record = unset.measure(CALM, NOON + 2500)
     assert record.device_time_ms == 2500
     assert not record.flags & RecordFlag.CLOCK_SET
@@ -99,20 +99,20 @@ def test_clock_drifting_and_unset() -> None:
 
 @pytest.mark.parametrize(("ppm", "gained_ms"), [(50.0, 4320), (-50.0, -4320), (0.0, 0)])
 def test_clock_drifts_by_its_crystal(ppm: float, gained_ms: int) -> None:
-    made = Bracelet("ble-001", 0, NOON, clock=Clock(drift_ppm=ppm))
+    made = Bracelet("ble-001", 0, NOON, clock=DeviceClock(drift_ppm=ppm))
     a_day = NOON + 24 * 3600 * 1000
     assert made.clock_ms(a_day) - a_day == gained_ms
 
 
-def test_clock_set_drifts_anew_from_there() -> None:
-    made = Bracelet("ble-001", 0, NOON, clock=Clock(is_set=False, drift_ppm=50.0))
+def test_clock_set_restarts_the_drift() -> None:
+    made = Bracelet("ble-001", 0, NOON, clock=DeviceClock(is_set=False, drift_ppm=50.0))
     hour = 3600 * 1000
     made.clock.set_to(NOON + hour, NOON + hour)
     assert made.clock_ms(NOON + hour) == NOON + hour
     assert made.clock_ms(NOON + 2 * hour) == NOON + 2 * hour + 180
 
 
-def test_clock_never_shows_less_than_nothing() -> None:
+def test_clock_is_never_negative() -> None:
     made = bracelet()
     made.restart(NOON + 5000, clock_kept=False)
     assert made.measure(CALM, NOON + 4990).device_time_ms == 0, "due before the restart"
@@ -125,19 +125,19 @@ def test_flash_holds_more_than_a_day_at_one_a_second() -> None:
     assert FLASH_RECORDS >= 24 * 3600
 
 
-def test_voltage_sag_and_restart() -> None:
+def test_power_off_and_restart_restores_the_charge() -> None:
     made = bracelet(2)
-    made.charge(31, NOON)
-    made.die(NOON)
-    made.charge(0, NOON)
-    made.die(NOON + 1000)
+    made.set_charge(31, NOON)
+    made.power_off(NOON)
+    made.set_charge(0, NOON)
+    made.power_off(NOON + 1000)
     assert not made.on
     made.restart(NOON + 5000, clock_kept=False)
     assert (made.on, made.boot, made.battery_pct(NOON + 5000)) == (True, 6, 31)
     assert stored(made, 0) == [0, 1]
 
 
-def test_restart_flash_kept_goes_on_numbering() -> None:
+def test_restart_flash_kept_continues_numbering() -> None:
     made = bracelet(3)
     made.restart(NOON + 5000)
     record = made.measure(CALM, NOON + 6000)
@@ -145,7 +145,7 @@ def test_restart_flash_kept_goes_on_numbering() -> None:
     assert stored(made, 0) == [0, 1, 2, 3]
 
 
-def test_restart_after_an_empty_battery_starts_from_nothing() -> None:
+def test_restart_flash_erased_starts_from_zero() -> None:
     made = Bracelet("ble-001", 255, NOON)
     made.measure(CALM, NOON)
     made.restart(NOON + 9000, flash_kept=False, clock_kept=False)

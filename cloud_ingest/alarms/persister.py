@@ -19,7 +19,7 @@ from uuid import UUID
 from cloud_ingest.alarms.acknowledgement import Acknowledgement
 from cloud_ingest.alarms.coordinator import SERVICE_KEY, Ward
 from cloud_ingest.alarms.repository import AlarmBook, Entry, Kept, Notification, Position, Told
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.privacy.identities import IdentitiesChanged
 from vitals.message import Message
 
@@ -84,7 +84,7 @@ class Keeper:
         error = recalling.exception() if done else TimeoutError("PostgreSQL does not answer")
         if error is None:
             return
-        if not isinstance(error, DatabaseAway | TimeoutError):
+        if not isinstance(error, DatabaseUnavailable | TimeoutError):
             raise error
         log.warning("alarms begin without what was kept: %s", error)
         self._away_since = datetime.now(UTC)
@@ -149,7 +149,7 @@ class Keeper:
         try:
             await self._recall()
             new, applied = await self._keep_under_current_pseudonyms()
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             level = logging.DEBUG if self._away_since else logging.WARNING
             log.log(level, "alarms cannot be kept now, they go on from memory: %s", error)
             self._away_since = self._away_since or datetime.now(UTC)
@@ -191,7 +191,7 @@ class Keeper:
         )
         try:
             new = await self._in_book(partial(self._book.keep, entry))
-        except (DatabaseAway, IdentitiesChanged):
+        except (DatabaseUnavailable, IdentitiesChanged):
             self._ward.changed |= changed
             self._unkept = unkept.followed_by(self._unkept)
             raise

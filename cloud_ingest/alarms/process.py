@@ -26,7 +26,7 @@ from cloud_ingest.alarms.coordinator import Ward
 from cloud_ingest.alarms.persister import Keeper
 from cloud_ingest.alarms.repository import AlarmBook, Notification, Position
 from cloud_ingest.alarms.standby import stand_by
-from cloud_ingest.errors import TakenOver
+from cloud_ingest.errors import LeaseLost
 from cloud_ingest.kafka.admin import KafkaProbe
 from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import Record, utc_text
@@ -66,7 +66,7 @@ async def watch(settings: Settings, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             await Alarms(settings, contacts, stop).run()
-        except TakenOver as error:
+        except LeaseLost as error:
             log.warning("%s: this one stands by", error)
             await stand_by(AlarmBook(settings), stop)
 
@@ -94,7 +94,7 @@ class Alarms:
         """Run until told to stop.
 
         Raises:
-            TakenOver: another alarms process has taken this one's place.
+            LeaseLost: another alarms process has taken this one's place.
         """
         await self._keeper.begin()
         publisher = Publisher(self._settings.kafka)

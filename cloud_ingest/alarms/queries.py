@@ -14,7 +14,7 @@ from psycopg2.extensions import connection, cursor
 from cloud_ingest.alarms.acknowledgement import COLUMNS, Acknowledgement, of_row
 from cloud_ingest.alarms.coordinator import CHILD, GATEWAY, SERVICE, Child
 from cloud_ingest.alarms.coverage import Gateway
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.postgres.connection import Questions, connect
 from cloud_ingest.settings import Settings
@@ -61,7 +61,7 @@ class Present:
 class AlarmRegister:
     """Reads states and writes acknowledgements, over one lasting connection that its thread has to itself.
 
-    Every method raises DatabaseAway within three seconds where PostgreSQL does not answer.
+    Every method raises DatabaseUnavailable within three seconds where PostgreSQL does not answer.
 
     Args:
         database: what knows whether it is there; None where none is configured.
@@ -121,9 +121,9 @@ class AlarmRegister:
 
     async def _do(self, work: Callable[[cursor], T]) -> T:
         if self._database is None:
-            raise DatabaseAway("alarms need PostgreSQL: PGHOST is not set")
+            raise DatabaseUnavailable("alarms need PostgreSQL: PGHOST is not set")
         if not self._database.up:
-            raise DatabaseAway("PostgreSQL does not answer")
+            raise DatabaseUnavailable("PostgreSQL does not answer")
         return await self._questions.ask(partial(self._work, work))
 
     def _work(self, work: Callable[[cursor], T]) -> T:
@@ -134,7 +134,7 @@ class AlarmRegister:
                 return work(cur)
         except psycopg2.Error as error:
             self._let_go()
-            raise DatabaseAway(f"PostgreSQL: {type(error).__name__}") from error
+            raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
 
     def _let_go(self) -> None:
         if self._connection is not None:

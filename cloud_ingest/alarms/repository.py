@@ -20,7 +20,7 @@ from psycopg2.extras import execute_values
 
 from cloud_ingest.alarms.acknowledgement import COLUMNS, Acknowledgement, of_row
 from cloud_ingest.alarms.coordinator import Key
-from cloud_ingest.errors import DatabaseAway, TakenOver
+from cloud_ingest.errors import DatabaseUnavailable, LeaseLost
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import identities
 from cloud_ingest.privacy.identities import Identities, IdentitiesChanged
@@ -132,7 +132,7 @@ class AlarmBook:
         """All that was kept; from now on the book is this process's.
 
         Raises:
-            DatabaseAway: it does not answer, refuses, or has no such tables.
+            DatabaseUnavailable: it does not answer, refuses, or has no such tables.
         """
         return self._do(lambda cur: _recall(cur, self._owner))
 
@@ -140,8 +140,8 @@ class AlarmBook:
         """Keep one step; returns acknowledgements that were not applied yet.
 
         Raises:
-            DatabaseAway: nothing of it may be taken as kept.
-            TakenOver: another process has taken the book since.
+            DatabaseUnavailable: nothing of it may be taken as kept.
+            LeaseLost: another process has taken the book since.
             IdentitiesChanged: nothing is kept; the step must be made anew with what it says.
         """
         return self._do(lambda cur: _keep(cur, self._owner, entry))
@@ -150,7 +150,7 @@ class AlarmBook:
         """When the book's owner last took it or kept something, by the database's clock; takes nothing.
 
         Raises:
-            DatabaseAway: it does not answer.
+            DatabaseUnavailable: it does not answer.
         """
 
         def work(cur: cursor) -> datetime | None:
@@ -164,11 +164,11 @@ class AlarmBook:
         """Display names by pseudonym; none where this login may not know them.
 
         Raises:
-            DatabaseAway: it does not answer.
+            DatabaseUnavailable: it does not answer.
         """
         try:
             return self._do(_names)
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             if isinstance(error.__cause__, _NO_NAMES):
                 return {}
             raise
@@ -187,7 +187,7 @@ class AlarmBook:
                 return work(cur)
         except (psycopg2.Error, ValueError) as error:  # ValueError: a text that PostgreSQL cannot hold
             self.close()
-            raise DatabaseAway(f"{type(error).__name__}: {first_line(error)}") from error
+            raise DatabaseUnavailable(f"{type(error).__name__}: {first_line(error)}") from error
 
 
 def first_line(error: Exception) -> str:
@@ -208,7 +208,7 @@ def _recall(cur: cursor, owner: str) -> Kept:
 def _keep(cur: cursor, owner: str, entry: Entry) -> list[Acknowledgement]:
     cur.execute("SELECT state #>> '{}' FROM alarm_states WHERE kind = %s AND id = %s FOR SHARE", _OWNER)
     if cur.fetchone() != (owner,):
-        raise TakenOver("another alarms process has taken over")
+        raise LeaseLost("another alarms process has taken over")
     present = identities.find(cur, entry.patients)
     if present != entry.identities:
         raise IdentitiesChanged(present)

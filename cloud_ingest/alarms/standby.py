@@ -11,7 +11,7 @@ import logging
 import threading
 
 from cloud_ingest.alarms.repository import AlarmBook
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Owner:
         """
         try:
             seen: object = self._book.sign_of_life()
-        except DatabaseAway as error:  # nobody knows
+        except DatabaseUnavailable as error:  # nobody knows
             log.debug("standing by: %s", error)
             seen = error
         self._unchanged = self._unchanged + 1 if seen == self._seen else 0

@@ -40,7 +40,7 @@ from cloud_ingest.api.routes import (
 from cloud_ingest.api.schemas import component_schemas
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
+from cloud_ingest.errors import DatabaseUnavailable, NotDurable, OAuthRefused, Unacceptable
 from cloud_ingest.ingest.device_status import DeviceStatusGate
 from cloud_ingest.ingest.processor import Intake
 from cloud_ingest.ingest.service import Ingestion
@@ -155,8 +155,8 @@ def _refuse_in_one_form(app: FastAPI) -> None:
         log.error("503: %s", error)
         return refusal(503, "not_durable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 
-    @app.exception_handler(DatabaseAway)
-    async def database_away(_request: Request, error: DatabaseAway) -> Response:
+    @app.exception_handler(DatabaseUnavailable)
+    async def database_away(_request: Request, error: DatabaseUnavailable) -> Response:
         log.warning("503: %s", error)
         return refusal(503, "database_away", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
-from cloud_ingest.errors import KafkaAway
+from cloud_ingest.errors import KafkaUnavailable
 from vitals.topics import KAFKA_TOPICS
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def create_topics(client: AdminClient, timeout: float = 5.0) -> list[str]:
         the topics created.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds, or a refusal.
+        KafkaUnavailable: no answer in `timeout` seconds, or a refusal.
     """
     missing = [NewTopic(topic, num_partitions=PARTITIONS) for topic in missing_topics(client, timeout)]
     if not missing:
@@ -59,9 +59,9 @@ def create_topics(client: AdminClient, timeout: float = 5.0) -> list[str]:
             created.append(topic)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise KafkaAway(f"topic {topic}: {error.args[0].str()}") from None
+                raise KafkaUnavailable(f"topic {topic}: {error.args[0].str()}") from None
         except TimeoutError:
-            raise KafkaAway(f"topic {topic}: no answer") from None
+            raise KafkaUnavailable(f"topic {topic}: no answer") from None
     return created
 
 
@@ -69,12 +69,12 @@ def missing_topics(client: AdminClient, timeout: float) -> list[str]:
     """Which of the four topics a broker does not have.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds.
+        KafkaUnavailable: no answer in `timeout` seconds.
     """
     try:
         known = client.list_topics(timeout=timeout).topics
     except KafkaException as error:
-        raise KafkaAway(error.args[0].str()) from None
+        raise KafkaUnavailable(error.args[0].str()) from None
     return [topic for topic in KAFKA_TOPICS if topic not in known]
 
 
@@ -82,12 +82,12 @@ def partitions_of_topics(client: AdminClient, timeout: float = 5.0) -> dict[str,
     """How many partitions each of the four topics has, once the broker knows of it.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds.
+        KafkaUnavailable: no answer in `timeout` seconds.
     """
     try:
         known = client.list_topics(timeout=timeout).topics
     except KafkaException as error:
-        raise KafkaAway(error.args[0].str()) from None
+        raise KafkaUnavailable(error.args[0].str()) from None
     return {topic: len(known[topic].partitions) for topic in KAFKA_TOPICS if topic in known}
 
 
@@ -95,7 +95,7 @@ def end_offsets(client: AdminClient, places: Iterable[Place], timeout: float) ->
     """The offset the next message gets, by topic and partition.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds.
+        KafkaUnavailable: no answer in `timeout` seconds.
     """
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
     wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
@@ -105,7 +105,7 @@ def end_offsets(client: AdminClient, places: Iterable[Place], timeout: float) ->
     try:
         found = {place: future.result(timeout).offset for place, future in futures.items()}
     except (KafkaException, TimeoutError) as error:
-        raise KafkaAway(f"no offsets: {type(error).__name__}") from None
+        raise KafkaUnavailable(f"no offsets: {type(error).__name__}") from None
     return {(place.topic, place.partition): offset for place, offset in found.items()}
 
 
@@ -116,7 +116,7 @@ class KafkaProbe:
         self._client = admin_client(bootstrap)
 
     def __call__(self) -> None:
-        """Raise `KafkaAway` unless Kafka is there with all topics."""
+        """Raise `KafkaUnavailable` unless Kafka is there with all topics."""
         self._client.poll(0)
         if missing_topics(self._client, 1.0):
             log.info("created Kafka topics: %s", ", ".join(create_topics(self._client)))

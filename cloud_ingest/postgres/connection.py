@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import psycopg2
 from psycopg2.extensions import connection
 
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.settings import Settings
 
 DEFAULT_HOST = "127.0.0.1"
@@ -66,13 +66,13 @@ class Questions:
         """Put one; it is not put any more where its turn does not come in time.
 
         Raises:
-            DatabaseAway: there is no answer in time.
+            DatabaseUnavailable: there is no answer in time.
         """
         try:
             async with asyncio.timeout(self._within_s):
                 return await asyncio.get_running_loop().run_in_executor(self._worker, question)
         except TimeoutError:
-            raise DatabaseAway("PostgreSQL does not answer in time") from None
+            raise DatabaseUnavailable("PostgreSQL does not answer in time") from None
 
     def close(self, last: Callable[[], None]) -> None:
         """Take no more; `last` comes after what is being asked, and is not waited for."""
@@ -97,7 +97,7 @@ class DatabaseProbe:
                 cursor.execute("SELECT 1")
         except psycopg2.Error as error:
             self.close()
-            raise DatabaseAway(type(error).__name__) from None
+            raise DatabaseUnavailable(type(error).__name__) from None
 
     def close(self) -> None:
         """Let go of the connection."""

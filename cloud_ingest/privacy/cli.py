@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from cloud_ingest.errors import DatabaseAway, InvalidSettings
+from cloud_ingest.errors import DatabaseUnavailable, InvalidSettings
 from cloud_ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _database(settings: Settings) -> Iterator[connection]:
     """A connection; its errors in our words.
 
     Raises:
-        DatabaseAway: it does not answer, or refuses.
+        DatabaseUnavailable: it does not answer, or refuses.
     """
     import psycopg2
 
@@ -118,7 +118,7 @@ def _database(settings: Settings) -> Iterator[connection]:
         finally:
             database.close()
     except psycopg2.Error as error:
-        raise DatabaseAway(f"{settings.pg_database}: {error}") from error
+        raise DatabaseUnavailable(f"{settings.pg_database}: {error}") from error
 
 
 def _lines(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPa
 from psycopg2.extensions import connection, cursor
 from psycopg2.extras import execute_values
 
-from cloud_ingest.errors import DatabaseAway, KafkaAway, NotDurable
+from cloud_ingest.errors import DatabaseUnavailable, KafkaUnavailable, NotDurable
 from cloud_ingest.kafka.admin import Place, admin_client, create_topics, end_offsets
 from cloud_ingest.kafka.dead_letter import dead_letter
 from cloud_ingest.kafka.producer import producer_settings
@@ -44,7 +44,8 @@ GROUP = "kidjamo-recorder"
 BATCH = 500
 POLL_S = 0.2
 BACKOFF_S = (0.2, 5.0)
-"""First and longest pause before PostgreSQL is tried again, seconds."""
+"""First and longest pause before a server is tried again, seconds."""
+_RETRIED = (psycopg2.Error, DatabaseUnavailable, KafkaUnavailable, KafkaException, NotDurable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,13 @@ class Recorder:
         while not self._stop.is_set():
             try:
                 action()
-            except (psycopg2.Error, DatabaseAway, KafkaAway, KafkaException, NotDurable) as error:
+            except (
+                psycopg2.Error,
+                DatabaseUnavailable,
+                KafkaUnavailable,
+                KafkaException,
+                NotDurable,
+            ) as error:
                 level = logging.DEBUG if failing else logging.WARNING
                 log.log(level, "cannot %s now, trying again: %s", what, _first_line(error))
                 self._drop_database()

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg2
 
-from cloud_ingest.errors import KafkaAway
+from cloud_ingest.errors import KafkaUnavailable
 from cloud_ingest.kafka.admin import admin_client, end_offsets
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.recorder.accounting import next_offsets, totals
@@ -39,7 +39,7 @@ class RecorderView:
             return {"status": "unknown", "reason": f"database: {type(error).__name__}"}
         try:
             ends = end_offsets(admin_client(self._settings.kafka), following, TIMEOUT_S)
-        except KafkaAway as error:
+        except KafkaUnavailable as error:
             return {"status": "known", **books.document(), "lag": None, "reason": str(error)}
         lag = sum(_unread(ends[place], offset) for place, offset in following.items())
         return {"status": "known", **books.document(), "lag": lag}

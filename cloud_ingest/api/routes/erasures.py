@@ -19,7 +19,7 @@ from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.api import schemas as doc
 from cloud_ingest.api.dependencies import Needs, Parts, TheParts
 from cloud_ingest.api.responses import json_response
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import erasure
 from vitals.reading import Identifier
@@ -116,7 +116,7 @@ async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
     """Put a question to PostgreSQL over a connection of its own: erasures are rare.
 
     Raises:
-        DatabaseAway: it does not answer in time, or has not been migrated.
+        DatabaseUnavailable: it does not answer in time, or has not been migrated.
     """
 
     def ask() -> Found:
@@ -126,4 +126,4 @@ async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
     try:
         return await parts.rarely.ask(ask)
     except psycopg2.Error as error:
-        raise DatabaseAway(f"PostgreSQL cannot take the request: {type(error).__name__}") from None
+        raise DatabaseUnavailable(f"PostgreSQL cannot take the request: {type(error).__name__}") from None

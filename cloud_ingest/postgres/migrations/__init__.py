@@ -8,7 +8,7 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.postgres.connection import DEFAULT_HOST
 from cloud_ingest.settings import Settings
 
@@ -20,7 +20,7 @@ def migrate(settings: Settings, revision: str = "head") -> None:
     """Bring the database to a revision, the newest unless one is named; does nothing where it is past it.
 
     Raises:
-        DatabaseAway: it does not answer, or refuses.
+        DatabaseUnavailable: it does not answer, or refuses.
     """
     engine = sqlalchemy.create_engine(
         _url(settings),
@@ -38,7 +38,7 @@ def migrate(settings: Settings, revision: str = "head") -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise DatabaseAway(f"{settings.pg_database}: {error}") from error
+        raise DatabaseUnavailable(f"{settings.pg_database}: {error}") from error
 
 
 def _url(settings: Settings) -> sqlalchemy.URL:

@@ -16,7 +16,7 @@ import pytest
 from psycopg2.extensions import connection
 
 from cloud_ingest.alarms.queries import AlarmRegister
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
@@ -51,7 +51,7 @@ async def test_question_that_came_too_late_is_not_put_any_more(
     asked = [register.acknowledge_child("p1_a", "Fatou", None, None) for _ in range(20)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     assert 3 <= time.monotonic() - begun < 4
-    assert {type(each) for each in answers} == {DatabaseAway}
+    assert {type(each) for each in answers} == {DatabaseUnavailable}
     await asyncio.sleep(0.5)
     try:
         present = await register.present()

@@ -7,7 +7,7 @@ from typing import cast
 
 from cloud_ingest.alarms.repository import AlarmBook
 from cloud_ingest.alarms.standby import Owner
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
 
@@ -22,7 +22,7 @@ class Book:
 
     def sign_of_life(self) -> datetime:
         if self.at is None:
-            raise DatabaseAway("frozen")
+            raise DatabaseUnavailable("frozen")
         return self.at
 
 

@@ -22,7 +22,7 @@ from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
-from cloud_ingest.alarms.queries import AlarmRegister
+from cloud_ingest.alarms.queries import AlarmQueries
 from cloud_ingest.api.dependencies import Parts
 from cloud_ingest.api.middleware import RETRY_AFTER_S, Entrance, SameMachine
 from cloud_ingest.api.openapi import secured
@@ -120,7 +120,7 @@ async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) ->
     await asyncio.to_thread(kafka.wait_for_answer, KAFKA_AT_START_S)
     delivery = Delivery(publisher, spool, kafka.silence)
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv, guard)
-    register = AlarmRegister(settings, database)
+    register = AlarmQueries(settings, database)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
         recorder, began = RecorderView(settings) if database else None, datetime.now(UTC)

@@ -124,6 +124,6 @@ async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
             return question(database)
 
     try:
-        return await parts.rarely.ask(ask)
+        return await parts.rarely.run(ask)
     except psycopg2.Error as error:
         raise DatabaseUnavailable(f"PostgreSQL cannot take the request: {type(error).__name__}") from None

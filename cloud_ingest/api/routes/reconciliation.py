@@ -83,6 +83,6 @@ async def _recorder(parts: Parts) -> dict[str, Any]:
     if parts.recorder is None:
         return RECORDER_ABSENT
     try:
-        return await parts.rarely.ask(parts.recorder)
+        return await parts.rarely.run(parts.recorder)
     except DatabaseUnavailable as error:
         return {"status": "unknown", "reason": str(error)}

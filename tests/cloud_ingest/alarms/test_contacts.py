@@ -10,7 +10,7 @@ from threading import Event
 import pytest
 
 from cloud_ingest.alarms.contacts import Contact, load_contacts
-from cloud_ingest.alarms.process import Alarms
+from cloud_ingest.alarms.process import AlarmProcess
 from cloud_ingest.cli import main
 from cloud_ingest.errors import InvalidSettings
 from tests.cloud_ingest.running import NOWHERE, environment
@@ -96,10 +96,10 @@ def test_contact_that_cannot_be_told_is_found_at_the_start(
     for name, value in environment(tmp_path, NOWHERE, ALARM_CONTACTS_FILE=str(file)).items():
         monkeypatch.setenv(name, value)
 
-    async def run(_self: Alarms) -> None:
+    async def run(_self: AlarmProcess) -> None:
         pytest.fail("the alarms run")
 
-    monkeypatch.setattr(Alarms, "run", run)
+    monkeypatch.setattr(AlarmProcess, "run", run)
     monkeypatch.setattr("cloud_ingest.cli._stop_on_signals", Event)
     assert main(["alarms"]) == 2
     (told,) = capfd.readouterr().err.splitlines()

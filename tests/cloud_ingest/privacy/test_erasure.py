@@ -16,7 +16,7 @@ from psycopg2.extensions import connection
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotErased
 from cloud_ingest.privacy import erasure, patient_tables
-from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.deduplication import rows_to_insert
 from cloud_ingest.recorder.row_mapping import TABLES, error_row
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.recorder.test_recorder import value
@@ -128,7 +128,7 @@ def test_late_messages_of_an_erased_child_are_left_out_until_lifted(database: co
 
     def recorded() -> list[str]:
         with database, database.cursor() as cursor:
-            return [row[1] for row in admitted(cursor, table, rows)]
+            return [row[1] for row in rows_to_insert(cursor, table, rows)]
 
     assert recorded() == [AWA, BINTA]
     asked = erasure.request(database, [AWA], "test")
@@ -163,7 +163,7 @@ def test_dead_letters_that_name_an_erased_child_are_left_out(database: connectio
 
     def recorded() -> list[bytes | None]:
         with database, database.cursor() as cursor:
-            return [row[table.columns.index("original")] for row in admitted(cursor, table, rows)]
+            return [row[table.columns.index("original")] for row in rows_to_insert(cursor, table, rows)]
 
     assert recorded() == [*originals, None]
     asked = erasure.request(database, [AWA], "test")
@@ -181,7 +181,7 @@ def test_erase_waits_for_a_batch_that_did_not_know(dsn: Dsn, database: connectio
     recorder = dsn.connect()
     cursor = recorder.cursor()
     table = TABLES[MEASUREMENTS]
-    (row,) = admitted(cursor, table, [a_row(table, value("d", patient_id=AWA))])
+    (row,) = rows_to_insert(cursor, table, [a_row(table, value("d", patient_id=AWA))])
     erasure.request(database, [AWA], "test")
     job = threading.Thread(target=erasure.erase_requested, args=(database,))
     job.start()

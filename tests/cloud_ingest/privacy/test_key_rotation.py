@@ -9,7 +9,7 @@ from psycopg2.extensions import connection
 
 from cloud_ingest.cli import main
 from cloud_ingest.privacy import erasure, key_rotation, patient_tables
-from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.deduplication import rows_to_insert
 from cloud_ingest.recorder.row_mapping import TABLES
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.privacy.test_erasure import fill, keeper, run
@@ -85,7 +85,7 @@ def test_a_late_message_under_the_old_pseudonym_is_recorded_under_the_new(databa
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     table = TABLES[MEASUREMENTS]
     with database, database.cursor() as cursor:
-        (row,) = admitted(cursor, table, [a_row(table, value("d", patient_id=OLD))])
+        (row,) = rows_to_insert(cursor, table, [a_row(table, value("d", patient_id=OLD))])
     assert row[1] == NEW
 
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.deduplication import rows_to_insert
 from cloud_ingest.recorder.partitions import Partitions, first_of_month, own_month
 from cloud_ingest.recorder.row_mapping import TABLES, Row, Table
 from cloud_ingest.settings import Settings
@@ -49,7 +49,7 @@ def measured(timestamp: str, message_id: UUID | None = None, **changes: Any) -> 
 
 def insert(database: connection, *rows: Row, table: Table = TABLE) -> None:
     with database, database.cursor() as cursor:
-        for row in admitted(cursor, table, rows):
+        for row in rows_to_insert(cursor, table, rows):
             cursor.execute(table.insert.replace("%s", "(" + ", ".join(["%s"] * len(row)) + ")"), row)
 
 
@@ -165,12 +165,12 @@ def test_an_identity_two_recorders_stored_twice_does_not_stop_a_third(dsn: Dsn, 
     message_id, other = uuid4(), dsn.connect()
     with database, database.cursor() as ours, other, other.cursor() as theirs:  # neither sees the other's
         for cursor, second in ((ours, 0), (theirs, 1)):
-            (row,) = admitted(cursor, TABLE, [measured(f"2026-11-01T00:00:0{second}Z", message_id)])
+            (row,) = rows_to_insert(cursor, TABLE, [measured(f"2026-11-01T00:00:0{second}Z", message_id)])
             cursor.execute(TABLE.insert.replace("%s", "(" + ", ".join(["%s"] * len(row)) + ")"), row)
     other.close()
     fresh = measured("2026-11-01T00:00:02Z")
     with database, database.cursor() as cursor:
-        assert admitted(cursor, TABLE, [measured("2026-11-01T00:00:00Z", message_id), fresh]) == [fresh]
+        assert rows_to_insert(cursor, TABLE, [measured("2026-11-01T00:00:00Z", message_id), fresh]) == [fresh]
 
 
 def test_retention_drops_whole_months_and_strays(database: connection) -> None:

@@ -277,7 +277,7 @@ def test_books_of_the_recorder_add_up_and_show_what_is_gone(
             found: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
             return found
 
-        assert recorder() == {"status": "unknown", "reason": "no recorder has ever run"}
+        assert recorder() == {"status": "unknown", "reason": "no recorder has run yet"}
         with recording(settings):
             assert wait_until(lambda: count(books_dsn, "measurements", device) == 2, 30)
             assert wait_until(lambda: recorder().get("lag") == 0, 20)
@@ -327,7 +327,7 @@ def test_a_kafka_made_anew_is_entered_in_the_books(
     found = view()
     assert (found["consumed"], found["recorded"], found["skipped"], found["difference"]) == (7, 7, 0, 0)
     assert count(anew_dsn, "measurements", device) == 7
-    assert "it was made anew" in caplog.text
+    assert "it was created anew" in caplog.text
 
 
 def test_malformed_readings_of_an_erased_child_leave_no_row_and_the_books_add_up(

@@ -1,4 +1,4 @@
-"""A new key version: rows move, the old pseudonym still resolves."""
+"""Key rotation: rows move to the new pseudonym, the old one still resolves."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_rekey_moves_rows_and_name_in_portions(
     ]
 
 
-def test_rekey_that_was_broken_off_goes_on(database: connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rekey_continues_after_an_interruption(database: connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patient_tables, "PORTION", 2)
     monkeypatch.setattr(key_rotation, "PORTION", 2)
     fill(database, OLD, readings=5)
@@ -81,7 +81,7 @@ def test_rekey_that_was_broken_off_goes_on(database: connection, monkeypatch: py
     assert run(database, "SELECT pseudonym FROM identity.patients") == [(NEW,)]
 
 
-def test_a_late_message_under_the_old_pseudonym_is_recorded_under_the_new(database: connection) -> None:
+def test_late_message_under_the_old_pseudonym_is_recorded_under_the_new(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     table = TABLES[MEASUREMENTS]
     with database, database.cursor() as cursor:
@@ -89,7 +89,7 @@ def test_a_late_message_under_the_old_pseudonym_is_recorded_under_the_new(databa
     assert row[1] == NEW
 
 
-def test_a_third_key_links_the_first_pseudonym_straight_to_it(database: connection) -> None:
+def test_third_key_links_the_first_pseudonym_directly_to_its_own(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     keys = Pseudonymiser({2: SECOND, 3: THIRD})
     key_rotation.rekey(database, keys, ["patient-001-ss"])
@@ -99,17 +99,17 @@ def test_a_third_key_links_the_first_pseudonym_straight_to_it(database: connecti
     assert links == [(OLD, newest), (NEW, newest)]
 
 
-def test_an_erased_child_stays_erased_under_a_new_key(database: connection) -> None:
+def test_erased_patient_stays_erased_under_a_new_key(database: connection) -> None:
     erasure.request(database, [OLD], "test")
     erasure.erase_requested(database)
-    fill(database, NEW)  # spoke between the rotation and the job
+    fill(database, NEW)  # readings between the rotation and the job
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     (again,) = erasure.erase_requested(database)
     assert set(again.pseudonyms) == {OLD, NEW}
     assert erasure.rows_left(database, [OLD, NEW]) == {}
 
 
-def test_erasing_reaches_pseudonyms_of_keys_that_are_gone(database: connection) -> None:
+def test_erasure_includes_pseudonyms_of_removed_keys(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     made = erasure.request(database, Pseudonymiser({2: SECOND}).every_pseudonym("patient-001-ss"), "test")
     assert set(made.pseudonyms) == {OLD, NEW}

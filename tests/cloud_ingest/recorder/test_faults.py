@@ -1,4 +1,4 @@
-"""The recorder as a process with its own role: killed, its database stopped, its input poisoned."""
+"""The recorder as a process with its own role: kills, database outages, invalid messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def dsn(own_postgres: PostgresServer) -> Dsn:
 
 @pytest.fixture(scope="module")
 def variables(own_kafka: KafkaBroker, own_postgres: PostgresServer, dsn: Dsn) -> dict[str, str]:
-    """A recorder's environment: it may do what kidjamo_recorder may, and nothing else."""
+    """The environment of a recorder with the privileges of kidjamo_recorder only."""
     create_topics(admin_client(own_kafka.bootstrap), 10)
     login = own_postgres.login("recorder", "kidjamo_recorder", dsn.dbname)
     return {"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **login.env()}
@@ -68,7 +68,7 @@ def recording(variables: dict[str, str], directory: Path) -> Iterator[None]:
         process.wait()
 
 
-def test_outage_and_kills_under_load_lose_and_double_nothing(
+def test_outage_and_kills_under_load_lose_and_duplicate_nothing(
     variables: dict[str, str], dsn: Dsn, own_postgres: PostgresServer, producer: KafkaProducer, tmp_path: Path
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
@@ -76,7 +76,7 @@ def test_outage_and_kills_under_load_lose_and_double_nothing(
     ended = threading.Event()
 
     def load() -> None:
-        """500 readings a second over two months, every tenth sent twice."""
+        """Send 500 readings per second over two months, every tenth twice."""
         while not ended.is_set():
             for number in range(25):
                 message_id = str(uuid4())
@@ -127,12 +127,12 @@ def alert(device: str, **changes: Any) -> bytes:
     return json.dumps(document | changes).encode()
 
 
-def test_values_postgresql_cannot_hold_become_dead_letters(
+def test_values_postgresql_cannot_store_become_dead_letters(
     variables: dict[str, str], dsn: Dsn, producer: KafkaProducer, tmp_path: Path
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
     good = [
-        (ALERTS, alert(device, type="A\0B")),  # what PostgreSQL has no character for is replaced
+        (ALERTS, alert(device, type="A\0B")),  # NUL is replaced
         (MEASUREMENTS, value(device, timestamp="0001-01-01T00:00:00Z")),
         (MEASUREMENTS, value(device, seq=2**63 - 1, quality_score=1.7e308)),
         (ALERTS, alert(device, value=5e-324)),

@@ -227,13 +227,7 @@ class Recorder:
         while not self._stop.is_set():
             try:
                 action()
-            except (
-                psycopg2.Error,
-                DatabaseUnavailable,
-                KafkaUnavailable,
-                KafkaException,
-                NotDurable,
-            ) as error:
+            except _RETRIED as error:
                 level = logging.DEBUG if failing else logging.WARNING
                 log.log(level, "cannot %s, retrying: %s", what, first_line(error))
                 self._disconnect()

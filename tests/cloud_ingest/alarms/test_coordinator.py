@@ -30,7 +30,7 @@ AWA = "p1_0123456789abcdef0123456789abcdef"
 UP = ServiceHealth(kafka_up=True)
 
 
-class Night:
+class CloudNight:
     """A coordinator, its clock, and what a persister would have stored of it; gateway gw-1 watches AWA.
 
     Attributes:
@@ -137,7 +137,7 @@ class Night:
 
 
 def test_patient_without_gateway_is_notified_as_a_gateway_would() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
     night.wait(10 * MINUTE + SECOND, 85.0)
     assert [(why, level) for _, why, level in night.sent()] == [
@@ -152,7 +152,7 @@ def test_patient_without_gateway_is_notified_as_a_gateway_would() -> None:
 
 
 def test_covered_patient_sends_nothing_and_its_episode_is_tracked() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.wait(14 * MINUTE, 85.0, beats=True)
@@ -161,14 +161,14 @@ def test_covered_patient_sends_nothing_and_its_episode_is_tracked() -> None:
 
 
 def test_gateway_that_reaches_no_contact_covers_no_patient() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat(reachable=False)
     night.measure(85.0)
     assert night.sent() == [("SPO2", "raised", 0)]
 
 
 def test_lost_coverage_notifies_unacknowledged_alarms_at_once() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.wait(6 * MINUTE, 85.0, beats=True)
@@ -178,7 +178,7 @@ def test_lost_coverage_notifies_unacknowledged_alarms_at_once() -> None:
 
 
 def test_silent_gateway_no_longer_covers_after_two_minutes() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.wait(2 * MINUTE, 85.0)
@@ -188,7 +188,7 @@ def test_silent_gateway_no_longer_covers_after_two_minutes() -> None:
 
 
 def test_covered_alarm_unacknowledged_for_15_minutes_is_notified_by_the_cloud() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.wait(15 * MINUTE - SECOND, 85.0, beats=True)
@@ -200,7 +200,7 @@ def test_covered_alarm_unacknowledged_for_15_minutes_is_notified_by_the_cloud() 
 
 
 def test_acknowledgement_at_the_gateway_counts_when_coverage_is_lost() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.wait(MINUTE, 85.0, beats=True)
@@ -215,7 +215,7 @@ def test_acknowledgement_at_the_gateway_counts_when_coverage_is_lost() -> None:
 
 
 def test_acknowledgement_older_than_the_alarm_is_not_adopted() -> None:
-    night = Night()
+    night = CloudNight()
     seen = OpenEpisode(
         patient_id=AWA, group=Group.SPO2, phase=Phase.ACKNOWLEDGED, by="F", until=NIGHT + 9 * MINUTE
     )
@@ -226,25 +226,25 @@ def test_acknowledgement_older_than_the_alarm_is_not_adopted() -> None:
 
 
 def test_acknowledgement_in_the_cloud_is_bounded_and_attributed() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
-    made = Acknowledgement(
+    given = Acknowledgement(
         acknowledgement_id=uuid4(), patient_id=AWA, by="Fatou", at=night.now, silence_s=3600
     )
-    assert night.coordinator.acknowledge(made, night.now) == ["SPO2"]
+    assert night.coordinator.acknowledge(given, night.now) == ["SPO2"]
     silence = night.episode().silence
     assert silence is not None
     assert (silence.by, silence.until) == ("Fatou", NIGHT + 10 * MINUTE)
-    stranger = made.model_copy(update={"patient_id": "p1_unknown"})
+    stranger = given.model_copy(update={"patient_id": "p1_unknown"})
     assert night.coordinator.acknowledge(stranger, night.now) == []
 
 
-def acknowledgement(made: datetime, **changes: Any) -> Acknowledgement:
-    return Acknowledgement(acknowledgement_id=uuid4(), by="Fatou", at=made, **{"patient_id": AWA} | changes)
+def acknowledgement(at: datetime, **changes: Any) -> Acknowledgement:
+    return Acknowledgement(acknowledgement_id=uuid4(), by="Fatou", at=at, **{"patient_id": AWA} | changes)
 
 
 def test_acknowledgement_does_not_apply_to_an_alarm_raised_after_it() -> None:
-    night = Night()
+    night = CloudNight()
     late = acknowledgement(night.now)
     night.now += SECOND
     night.measure(85.0)
@@ -258,7 +258,7 @@ def test_acknowledgement_does_not_apply_to_an_alarm_raised_after_it() -> None:
 
 
 def test_silence_of_an_acknowledgement_counts_from_when_it_was_made() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
     night.wait(10 * SECOND)
     at_once, of_a_minute = acknowledgement(night.now), acknowledgement(night.now, silence_s=60)
@@ -272,7 +272,7 @@ def test_silence_of_an_acknowledgement_counts_from_when_it_was_made() -> None:
 
 
 def test_acknowledgement_of_a_condition_does_not_apply_to_what_was_notified_after_it() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.wait(3 * MINUTE)
     key = "GATEWAY_SILENT:gw-1"
@@ -286,20 +286,20 @@ def test_acknowledgement_of_a_condition_does_not_apply_to_what_was_notified_afte
 
 
 def test_gateway_that_sent_a_heartbeat_after_it_was_retired_stays_in_service() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.wait(3 * MINUTE)
-    made = acknowledgement(night.now, patient_id=None, condition="GATEWAY_SILENT:gw-1", retires=True)
+    given = acknowledgement(night.now, patient_id=None, condition="GATEWAY_SILENT:gw-1", retires=True)
     night.wait(SECOND)
     night.beat()
-    night.coordinator.acknowledge(made, night.now)
+    night.coordinator.acknowledge(given, night.now)
     night.sent()
     night.wait(2 * MINUTE)
     assert night.sent() == [("GATEWAY_SILENT", "condition", 0)]
 
 
 def test_silent_gateway_escalates_and_clears_with_the_next_heartbeat() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.wait(119 * SECOND)
     assert night.sent() == []
@@ -315,12 +315,12 @@ def test_silent_gateway_escalates_and_clears_with_the_next_heartbeat() -> None:
 
 
 def test_retired_gateway_is_not_missed_until_its_next_heartbeat() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.wait(3 * MINUTE)
     key = "GATEWAY_SILENT:gw-1"
-    made = Acknowledgement(acknowledgement_id=uuid4(), condition=key, by="F", at=night.now, retires=True)
-    assert night.coordinator.acknowledge(made, night.now) == [key]
+    given = Acknowledgement(acknowledgement_id=uuid4(), condition=key, by="F", at=night.now, retires=True)
+    assert night.coordinator.acknowledge(given, night.now) == [key]
     night.sent()
     night.wait(2 * timedelta(hours=1))
     assert night.sent() == []
@@ -331,7 +331,7 @@ def test_retired_gateway_is_not_missed_until_its_next_heartbeat() -> None:
 
 def test_silence_is_recorded_once_per_patient_under_the_same_id() -> None:
     status_id = UUID(int=7)
-    nights = [Night(), Night()]
+    nights = [CloudNight(), CloudNight()]
     for night in nights:
         night.beat(status_id=status_id)
         night.wait(3 * MINUTE)
@@ -346,12 +346,12 @@ def test_silence_is_recorded_once_per_patient_under_the_same_id() -> None:
 
 
 def test_restart_continues_alarms_gateways_and_silences() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.wait(3 * MINUTE)
     night.sent()
-    again = Night(started=night.now)
+    again = CloudNight(started=night.now)
     again.now = night.now
     again.load(night.persisted())
     again.wait(MINUTE)
@@ -362,9 +362,9 @@ def test_restart_continues_alarms_gateways_and_silences() -> None:
 
 
 def test_gateway_without_a_heartbeat_since_a_restart_is_silent() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
-    again = Night(started=NIGHT + timedelta(hours=3))
+    again = CloudNight(started=NIGHT + timedelta(hours=3))
     again.now = NIGHT + timedelta(hours=3)
     again.load(night.persisted())
     again.wait(14 * SECOND)
@@ -374,10 +374,10 @@ def test_gateway_without_a_heartbeat_since_a_restart_is_silent() -> None:
 
 
 def test_restart_after_an_outage_sends_nothing_for_a_covered_patient_while_catching_up() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
-    again = Night(started=NIGHT + 5 * MINUTE)
+    again = CloudNight(started=NIGHT + 5 * MINUTE)
     again.now = NIGHT + 5 * MINUTE
     again.load(night.persisted())
     again.wait(10 * SECOND)
@@ -387,16 +387,16 @@ def test_restart_after_an_outage_sends_nothing_for_a_covered_patient_while_catch
 
 
 def test_reading_processed_before_the_states_were_loaded_keeps_an_open_alarm() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
-    again = Night(started=NIGHT)
+    again = CloudNight(started=NIGHT)
     again.measure(97.0)
     again.load(night.persisted())
     assert again.phase() is Phase.ACTIVE
 
 
 def test_backlog_is_notified_as_a_digest_and_never_as_a_live_alarm() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0, ago=20 * MINUTE)
     night.measure(85.0, ago=19 * MINUTE)
     assert night.sent() == []
@@ -405,7 +405,7 @@ def test_backlog_is_notified_as_a_digest_and_never_as_a_live_alarm() -> None:
     assert night.phase() is Phase.NORMAL
 
 
-def a_reading(night: Night, **measurements: float) -> Reading:
+def a_reading(night: CloudNight, **measurements: float) -> Reading:
     return Reading(
         patient_id=AWA,
         device_id="bracelet-1",
@@ -416,7 +416,7 @@ def a_reading(night: Night, **measurements: float) -> Reading:
 
 
 def test_repeated_reading_raises_no_acknowledged_alarm_again() -> None:
-    night = Night()
+    night = CloudNight()
     low = a_reading(night, spo2_pct=85.0)
     night.coordinator.observe(low, evaluate(low), night.now)
     night.wait(100 * SECOND, 97.0)
@@ -433,7 +433,7 @@ def test_repeated_reading_raises_no_acknowledged_alarm_again() -> None:
 
 
 def test_message_id_used_for_two_readings_hides_neither() -> None:
-    night = Night()
+    night = CloudNight()
     first = a_reading(night, spo2_pct=85.0)
     night.coordinator.observe(first, evaluate(first), night.now)
     night.wait(100 * SECOND, 97.0)
@@ -445,7 +445,7 @@ def test_message_id_used_for_two_readings_hides_neither() -> None:
 
 def test_number_of_remembered_readings_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coordinator, "_REMEMBERED", 2)
-    night = Night()
+    night = CloudNight()
     readings = [a_reading(night, spo2_pct=85.0) for _ in range(3)]
     for each in (*readings, readings[2], readings[0]):
         night.coordinator.observe(each, evaluate(each), night.now)
@@ -453,7 +453,7 @@ def test_number_of_remembered_readings_is_bounded(monkeypatch: pytest.MonkeyPatc
 
 
 def test_kafka_outage_is_one_condition_and_no_gateway_becomes_silent() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.kafka_up = False
     night.wait(11 * MINUTE)
@@ -467,7 +467,7 @@ def test_kafka_outage_is_one_condition_and_no_gateway_becomes_silent() -> None:
 
 
 def test_flapping_kafka_is_notified_as_an_outage() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     for second in range(3600):
         night.now += SECOND
@@ -479,7 +479,7 @@ def test_flapping_kafka_is_notified_as_an_outage() -> None:
 
 
 def test_short_break_of_kafka_is_not_an_outage() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat()
     for second in range(180):
         night.now += SECOND
@@ -489,7 +489,7 @@ def test_short_break_of_kafka_is_not_an_outage() -> None:
 
 
 def test_process_that_restarts_again_and_again_reports_kafka_down() -> None:
-    night, sent = Night(), []
+    night, sent = CloudNight(), []
     night.beat()
     night.wait(MINUTE)
     for _ in range(120):
@@ -501,7 +501,7 @@ def test_process_that_restarts_again_and_again_reports_kafka_down() -> None:
 
 
 def test_outage_before_a_long_stop_is_not_notified_after_it() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(97.0)
     night.kafka_up = False
     night.wait(3 * MINUTE)
@@ -527,7 +527,7 @@ def test_server_that_stays_down_becomes_urgent(down: timedelta, priority: Priori
 
 
 def test_contact_that_cannot_be_reached_is_notified_to_all_contacts() -> None:
-    night = Night()
+    night = CloudNight()
     night.tick("nurse")
     (message,) = night.messages()
     assert (message.kind, message.priority, message.level, message.about) == (
@@ -539,7 +539,7 @@ def test_contact_that_cannot_be_reached_is_notified_to_all_contacts() -> None:
 
 
 def test_missing_data_is_notified_by_the_cloud_where_the_gateway_reaches_no_contact() -> None:
-    night = Night()
+    night = CloudNight()
     night.wait(3 * MINUTE, beats=False)
     (message,) = night.messages()
     assert (message.kind, message.patient_id) == ("NO_DATA", AWA)
@@ -547,14 +547,14 @@ def test_missing_data_is_notified_by_the_cloud_where_the_gateway_reaches_no_cont
 
 
 def test_missing_data_during_an_alarm_is_urgent_at_once() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
     night.wait(30 * SECOND)
     assert night.sent() == [("SPO2", "raised", 0), ("NO_DATA", "condition", 0)]
 
 
 def test_display_names_are_sent_and_not_stored() -> None:
-    night = Night()
+    night = CloudNight()
     night.coordinator.set_names({AWA: "Awa"})
     night.measure(85.0)
     (message,) = night.messages()
@@ -567,7 +567,7 @@ NEW = "p2_0123456789abcdef0123456789abcdef"
 
 
 def test_alarm_moves_to_a_new_pseudonym() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat(True, OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE))
     night.measure(85.0)
     night.drain()
@@ -585,15 +585,15 @@ def test_alarm_moves_to_a_new_pseudonym() -> None:
     assert [each.patient_id for each in heartbeat.episodes] == [NEW]
     night.wait(MINUTE, spo2=84.0, beats=True)
     assert night.sent() == []  # covered as before
-    made = acknowledgement(night.now)
-    assert night.coordinator.acknowledge(made, night.now) == ["SPO2"]
+    given = acknowledgement(night.now)
+    assert night.coordinator.acknowledge(given, night.now) == ["SPO2"]
 
 
 def test_alarm_under_an_old_pseudonym_is_merged_into_the_new() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
     under_new = night.patient().under(NEW).model_copy(update={"latest": None})
-    again = Night()
+    again = CloudNight()
     again.measure(97.0)
     stored = {(PATIENT, NEW): under_new.model_dump_json()}
     again.load(stored, Identities({AWA: NEW}))
@@ -604,7 +604,7 @@ def test_alarm_under_an_old_pseudonym_is_merged_into_the_new() -> None:
 
 
 def test_erased_patient_is_forgotten_until_the_erasure_is_lifted() -> None:
-    night = Night()
+    night = CloudNight()
     night.beat(False)
     night.measure(85.0)
     assert night.sent() == [("SPO2", "raised", 0)]
@@ -621,7 +621,7 @@ def test_erased_patient_is_forgotten_until_the_erasure_is_lifted() -> None:
 
 
 def test_invalid_state_is_ignored() -> None:
-    night = Night()
+    night = CloudNight()
     invalid = {(PATIENT, AWA): '{"episodes": 3}', SERVICE_KEY: "{", (GATEWAY, "gw"): "1"}
     night.coordinator.restore(invalid, Identities())
     night.measure(85.0)
@@ -629,20 +629,20 @@ def test_invalid_state_is_ignored() -> None:
 
 
 def test_drain_returns_each_change_once() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
-    made = acknowledgement(night.now)
-    night.coordinator.acknowledge(made, night.now)
+    given = acknowledgement(night.now)
+    night.coordinator.acknowledge(given, night.now)
     changes = night.coordinator.drain()
     assert [each.kind for each in changes.messages] == ["SPO2"]
     assert changes.states.keys() == {(PATIENT, AWA), SERVICE_KEY}
-    assert changes.applied == {made.acknowledgement_id: ["SPO2"]}
+    assert changes.applied == {given.acknowledgement_id: ["SPO2"]}
     again = night.coordinator.drain()
     assert (again.messages, again.states, again.removed, again.applied) == ([], {}, set(), {})
 
 
 def test_state_is_stored_when_a_reading_ends_an_acknowledged_alarm() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
     night.coordinator.acknowledge(acknowledgement(night.now), night.now)
     night.wait(30 * SECOND, 97.0)
@@ -654,10 +654,10 @@ def test_state_is_stored_when_a_reading_ends_an_acknowledged_alarm() -> None:
 
 
 def test_open_alarm_that_is_merged_after_the_start_is_stored() -> None:
-    night = Night()
+    night = CloudNight()
     night.measure(85.0)
     stored = night.persisted()
-    again = Night()
+    again = CloudNight()
     again.measure(97.0)
     again.drain()
     again.load(stored)
@@ -667,7 +667,7 @@ def test_open_alarm_that_is_merged_after_the_start_is_stored() -> None:
 
 def test_field_names_of_stored_states() -> None:
     """Renamed fields are stored under their first names, so that states of earlier versions can be read."""
-    night = Night()
+    night = CloudNight()
     night.beat()
     night.measure(85.0)
     night.tick()

@@ -171,10 +171,10 @@ async def test_database_that_hangs_delays_a_notification_by_half_a_second(
 ) -> None:
     await persister.start()
     repository.free.clear()
-    begun = asyncio.get_running_loop().time()
+    started = asyncio.get_running_loop().time()
     now = datetime.now(UTC)
     assert await persister.persist(AlarmTransaction(notifications=[notification()]), now) == []
-    assert 0.4 < asyncio.get_running_loop().time() - begun < 1.5
+    assert 0.4 < asyncio.get_running_loop().time() - started < 1.5
     assert persister.unavailable_since(now) is None
     assert persister.unavailable_since(now + timedelta(seconds=5)) == now
 

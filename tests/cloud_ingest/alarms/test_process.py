@@ -114,15 +114,15 @@ class CloudWithAlarms:
 
 @pytest.fixture(scope="module")
 def dsn(own_postgres: PostgresServer) -> Dsn:
-    made = own_postgres.database("alarms")
-    migrate(Settings.from_environment(made.env()))
-    return made
+    database = own_postgres.database("alarms")
+    migrate(Settings.from_environment(database.env()))
+    return database
 
 
 @pytest.fixture(scope="module")
 def contact() -> Iterator[Service]:
-    with Service() as made:
-        yield made
+    with Service() as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -147,8 +147,8 @@ def running(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def api(variables: dict[str, str]) -> Iterator[RunningApi]:
-    with RunningApi(variables) as made:
-        yield made
+    with RunningApi(variables) as running_api:
+        yield running_api
 
 
 @pytest.fixture
@@ -246,9 +246,13 @@ def test_heartbeat_response_contains_acknowledgements_of_the_cloud(cloud: CloudW
     cloud.measure(SPO2_ONLY)
     assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
     cloud.acknowledge(minutes=5)
-    (made,) = cloud.beat()["acknowledgements"]
-    assert (made["patient_id"], made["group"], made["by"]) == (cloud.patient, None, "Fatou")
-    length = datetime.fromisoformat(made["until"]) - datetime.fromisoformat(made["at"])
+    (acknowledged,) = cloud.beat()["acknowledgements"]
+    assert (acknowledged["patient_id"], acknowledged["group"], acknowledged["by"]) == (
+        cloud.patient,
+        None,
+        "Fatou",
+    )
+    length = datetime.fromisoformat(acknowledged["until"]) - datetime.fromisoformat(acknowledged["at"])
     assert length == timedelta(minutes=5)
 
 
@@ -272,8 +276,8 @@ def test_silent_gateway_is_notified_recorded_once_and_cleared(
     producer.close()
     title = f"Avertissement {cloud.gateway}"
     assert wait_until(lambda: len(cloud.received(title)) == 1, 30), cloud.alarms.log
-    found = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1, 10)
-    assert found, cloud.alarms.log
+    is_recorded = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1, 10)
+    assert is_recorded, cloud.alarms.log
     (alert,) = of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)
     assert alert.key == cloud.pseudonym
     assert (alert.value["type"], alert.value["severity"]) == ("GATEWAY_SILENT", "TECHNICAL")
@@ -367,8 +371,8 @@ def one(cloud: CloudWithAlarms, query: str) -> Any:
     try:
         with database.cursor() as cursor:
             cursor.execute(query, (cloud.pseudonym,))
-            (found,) = cursor.fetchone() or (None,)
-            return found
+            (result,) = cursor.fetchone() or (None,)
+            return result
     finally:
         database.close()
 
@@ -415,9 +419,9 @@ def has_processed_all(cloud: CloudWithAlarms, kafka: KafkaBroker) -> bool:
     database = cloud.database.connect()
     with database.cursor() as cursor:
         cursor.execute("SELECT topic, partition, position FROM alarm_positions")
-        kept = {(topic, partition): position for topic, partition, position in cursor.fetchall()}
+        stored = {(topic, partition): position for topic, partition, position in cursor.fetchall()}
     database.close()
-    return bool(ends == kept)
+    return bool(ends == stored)
 
 
 def test_running_process_forgets_an_erased_patient(cloud: CloudWithAlarms, own_kafka: KafkaBroker) -> None:

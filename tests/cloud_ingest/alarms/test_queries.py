@@ -48,8 +48,8 @@ async def test_query_whose_turn_comes_too_late_is_dropped(
     queries = AlarmQueries(Settings.from_environment(dsn.env()), probe)
     lock(database, "alarm_acknowledgements")
     started = time.monotonic()
-    asked = [queries.acknowledge_patient("p1_a", "Fatou", None, None) for _ in range(20)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
+    requests = [queries.acknowledge_patient("p1_a", "Fatou", None, None) for _ in range(20)]
+    answers = await asyncio.gather(*requests, return_exceptions=True)
     assert 3 <= time.monotonic() - started < 4
     assert {type(each) for each in answers} == {DatabaseUnavailable}
     await asyncio.sleep(0.5)

@@ -31,7 +31,7 @@ def test_time_of_an_acknowledgement_is_by_the_clock_of_the_process_that_applies_
         )
     monkeypatch.setattr(repository, "datetime", HourAhead)
     stored = AlarmRepository(Settings.from_environment(dsn.env()))
-    (made,) = stored.load().acknowledgements
+    (acknowledgement,) = stored.load().acknowledgements
     stored.close()
-    age = datetime.now(UTC) + timedelta(hours=1) - made.at
+    age = datetime.now(UTC) + timedelta(hours=1) - acknowledgement.at
     assert timedelta(seconds=90) <= age < timedelta(seconds=95)

@@ -21,10 +21,10 @@ def database(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterat
     settings = Settings.from_environment(dsn.env())
     migrate(settings)
     migrate(settings)  # a second time changes nothing
-    made = dsn.connect()
-    made.autocommit = True
-    yield made
-    made.close()
+    connected = dsn.connect()
+    connected.autocommit = True
+    yield connected
+    connected.close()
 
 
 def fetch(database: connection, query: str) -> list[tuple[Any, ...]]:
@@ -126,20 +126,20 @@ def test_upgrade_of_an_older_database_keeps_its_rows(postgres: PostgresServer) -
     dsn = postgres.database("before_partitions")
     settings = Settings.from_environment(dsn.env())
     migrate(settings, "0001")
-    made = dsn.connect()
-    made.autocommit = True
+    connected = dsn.connect()
+    connected.autocommit = True
     run(
-        made,
+        connected,
         "INSERT INTO measurements (message_id, patient_id, device_id, timestamp, recorded_at)"
         " SELECT gen_random_uuid(), 'p1_x', 'd', moment, '2026-01-01T00:00Z' FROM"
         " unnest(ARRAY[now(), now() - interval '2 months', '1970-01-01T00:00Z', '2999-01-01T00:00Z']) moment",
     )
-    before = fetch(made, "SELECT * FROM measurements ORDER BY message_id")
+    before = fetch(connected, "SELECT * FROM measurements ORDER BY message_id")
     migrate(settings)
-    assert fetch(made, "SELECT * FROM measurements ORDER BY message_id") == before
+    assert fetch(connected, "SELECT * FROM measurements ORDER BY message_id") == before
     assert len(before) == 4
-    assert fetch(made, "SELECT count(*) FROM measurements_default") == [(2,)]
-    made.close()
+    assert fetch(connected, "SELECT count(*) FROM measurements_default") == [(2,)]
+    connected.close()
 
 
 def test_recorder_inserts_and_deletes_nothing(database: connection) -> None:

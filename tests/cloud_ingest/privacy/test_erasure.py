@@ -79,9 +79,9 @@ def test_erase_deletes_all_rows_of_one_patient_and_no_other(
     fill(database, AWA, readings=5)
     fill(database, BINTA)
     requested = erasure.request(database, [AWA], "test")
-    keeping = keeper(postgres, dsn)
-    (done,) = erasure.erase_requested(keeping)
-    keeping.close()
+    as_keeper = keeper(postgres, dsn)
+    (done,) = erasure.erase_requested(as_keeper)
+    as_keeper.close()
     assert done.rows_erased == {
         "measurements": 5, "alerts": 1, "device_status": 1, "ingestion_errors": 1, "patients": 1,
     }  # fmt: skip
@@ -103,9 +103,9 @@ def test_erase_covers_a_table_that_was_added_later(
     run(database, "CREATE TABLE daily (patient_id text, day date, PRIMARY KEY (patient_id, day))")
     run(database, "INSERT INTO daily VALUES (%s, '2026-01-01'), (%s, '2026-01-01')", AWA, BINTA)
     erasure.request(database, [AWA], "test")
-    keeping = keeper(postgres, dsn)
-    (done,) = erasure.erase_requested(keeping)
-    keeping.close()
+    as_keeper = keeper(postgres, dsn)
+    (done,) = erasure.erase_requested(as_keeper)
+    as_keeper.close()
     assert done.rows_erased == {"daily": 1}
     assert run(database, "SELECT patient_id FROM daily") == [(BINTA,)]
 
@@ -117,9 +117,9 @@ def test_erase_keeps_the_name_until_the_data_are_gone(database: connection) -> N
     requested = erasure.request(database, [AWA], "test")
     with pytest.raises(NotErased, match="alerts_default"):
         erasure.erase_requested(database)
-    found = erasure.find(database, UUID(requested.request_id))
-    assert found is not None
-    assert found.database_state == "running"
+    stored = erasure.find(database, UUID(requested.request_id))
+    assert stored is not None
+    assert stored.database_state == "running"
     run(database, "DROP RULE stubborn ON alerts_default")
     (done,) = erasure.erase_requested(database)
     assert done.rows_erased == {
@@ -246,8 +246,8 @@ def test_delete_patient_without_a_database_is_refused_with_retry_after(tmp_path:
 def test_api_role_can_request_and_cannot_erase(postgres: PostgresServer, dsn: Dsn) -> None:
     login = postgres.login(f"api_{uuid4().hex[:8]}", "kidjamo_api", dsn.dbname)
     api = login.connect()
-    made = erasure.request(api, [AWA], "test")
-    assert erasure.find(api, UUID(made.request_id)) == made
+    requested = erasure.request(api, [AWA], "test")
+    assert erasure.find(api, UUID(requested.request_id)) == requested
     for statement in ("DELETE FROM erasure_requests", "SELECT * FROM measurements"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run(api, statement)

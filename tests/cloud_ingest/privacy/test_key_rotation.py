@@ -39,13 +39,13 @@ def test_rekey_moves_rows_and_name_in_portions(
     monkeypatch.setattr(key_rotation, "PORTION", 2)
     fill(database, OLD, readings=5)
     fill(database, "p1_" + "f" * 32)
-    keeping = keeper(postgres, dsn)
-    moved = key_rotation.rekey(keeping, BOTH, ["patient-001-ss"])
+    as_keeper = keeper(postgres, dsn)
+    moved = key_rotation.rekey(as_keeper, BOTH, ["patient-001-ss"])
     assert moved == key_rotation.Moved(links=1, rows=7, others=1)
-    assert key_rotation.rekey(keeping, BOTH, ["patient-001-ss"]) == key_rotation.Moved(
+    assert key_rotation.rekey(as_keeper, BOTH, ["patient-001-ss"]) == key_rotation.Moved(
         links=0, rows=0, others=1
     )
-    keeping.close()
+    as_keeper.close()
     assert holders(database, "measurements") == [("p1_" + "f" * 32, 3), (NEW, 5)]
     assert holders(database, "alerts") == [("p1_" + "f" * 32, 1), (NEW, 1)]
     assert run(database, "SELECT pseudonym FROM identity.patients ORDER BY 1") == [
@@ -111,8 +111,10 @@ def test_erased_patient_stays_erased_under_a_new_key(database: connection) -> No
 
 def test_erasure_includes_pseudonyms_of_removed_keys(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
-    made = erasure.request(database, Pseudonymiser({2: SECOND}).every_pseudonym("patient-001-ss"), "test")
-    assert set(made.pseudonyms) == {OLD, NEW}
+    requested = erasure.request(
+        database, Pseudonymiser({2: SECOND}).every_pseudonym("patient-001-ss"), "test"
+    )
+    assert set(requested.pseudonyms) == {OLD, NEW}
 
 
 def test_rekey_command(

@@ -38,8 +38,14 @@ def read(cur: cursor, first: int, behind: int, new: int, end: int = 2**40) -> No
 def counts(database: connection) -> tuple[int, int, int, int, int]:
     """Consumed, recorded, duplicates, skipped; the next offset."""
     with database, database.cursor() as cur:
-        found = totals(cur)
-        return found.consumed, found.recorded, found.duplicates, found.skipped, next_offsets(cur)[PARTITION]
+        counted = totals(cur)
+        return (
+            counted.consumed,
+            counted.recorded,
+            counted.duplicates,
+            counted.skipped,
+            next_offsets(cur)[PARTITION],
+        )
 
 
 def test_recorder_that_finishes_late_does_not_move_an_offset_back(dsn: Dsn, database: connection) -> None:

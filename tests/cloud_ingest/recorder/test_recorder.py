@@ -42,9 +42,9 @@ def settings(own_kafka: KafkaBroker, dsn: Dsn) -> Settings:
 
 @pytest.fixture
 def producer(own_kafka: KafkaBroker) -> Iterator[KafkaProducer]:
-    made = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
-    yield made
-    made.close()
+    connected = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
+    yield connected
+    connected.close()
 
 
 @contextlib.contextmanager
@@ -137,17 +137,17 @@ def test_invalid_message_becomes_a_dead_letter_and_the_rest_is_recorded(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
-    poison = [b"{not json", b"\xff\x00", b'{"device_id": "x"}', None]
-    places = [producer.send(MEASUREMENTS, each, b"k", partition=0).get(10) for each in poison]
+    invalid = [b"{not json", b"\xff\x00", b'{"device_id": "x"}', None]
+    sent = [producer.send(MEASUREMENTS, each, b"k", partition=0).get(10) for each in invalid]
     producer.send(MEASUREMENTS, value(device), partition=0).get(10)
-    expected = {str(uuid5(NAMESPACE, f"{MEASUREMENTS}/0/{place.offset}")) for place in places}
+    expected = {str(uuid5(NAMESPACE, f"{MEASUREMENTS}/0/{each_sent.offset}")) for each_sent in sent}
     with recording(settings):
         assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
-        found = "SELECT error_id::text, source, original FROM ingestion_errors WHERE error_id::text = ANY(%s)"
-        assert wait_until(lambda: len(rows(dsn, found, list(expected))) == 4, 20)
-    kept = rows(dsn, found, list(expected))
-    assert {row[1] for row in kept} == {"recorder"}
-    assert {bytes(row[2]) for row in kept} == {b"{not json", b"\xff\x00", b'{"device_id": "x"}', b""}
+        query = "SELECT error_id::text, source, original FROM ingestion_errors WHERE error_id::text = ANY(%s)"
+        assert wait_until(lambda: len(rows(dsn, query, list(expected))) == 4, 20)
+    letters = rows(dsn, query, list(expected))
+    assert {row[1] for row in letters} == {"recorder"}
+    assert {bytes(row[2]) for row in letters} == {b"{not json", b"\xff\x00", b'{"device_id": "x"}', b""}
 
 
 def test_unreadable_dead_letter_does_not_loop(
@@ -180,8 +180,8 @@ def test_row_that_the_database_refuses_becomes_a_dead_letter(
     error_id = uuid5(NAMESPACE, f"{MEASUREMENTS}/2/{place.offset - 1}")
     with recording(settings):
         assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
-        found = "SELECT reason FROM ingestion_errors WHERE error_id = %s"
-        assert wait_until(lambda: len(rows(dsn, found, str(error_id))) == 1, 20)
+        query = "SELECT reason FROM ingestion_errors WHERE error_id = %s"
+        assert wait_until(lambda: len(rows(dsn, query, str(error_id))) == 1, 20)
     with database, database.cursor() as cursor:
         cursor.execute("ALTER TABLE measurements DROP CONSTRAINT odd")
     database.close()
@@ -276,20 +276,20 @@ def test_accounting_balances_and_shows_skipped_messages(
     with RunningApi(variables) as api:
 
         def recorder() -> dict[str, Any]:
-            found: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
-            return found
+            state: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
+            return state
 
         assert recorder() == {"status": "unknown", "reason": "no recorder has run yet"}
         with recording(settings):
             assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 2, 30)
             assert wait_until(lambda: recorder().get("lag") == 0, 20)
-            found = recorder()
-        assert (found["difference"], found["skipped"]) == (0, 0)
-        explained = (found[name] for name in ("recorded", "duplicates", "dead_letters", "heartbeats"))
-        assert found["consumed"] == sum(explained)
-        assert found["duplicates"] >= 1
-        assert found["dead_letters"] >= 1
-        consumed = found["consumed"]
+            state = recorder()
+        assert (state["difference"], state["skipped"]) == (0, 0)
+        accounted = (state[name] for name in ("recorded", "duplicates", "dead_letters", "heartbeats"))
+        assert state["consumed"] == sum(accounted)
+        assert state["duplicates"] >= 1
+        assert state["dead_letters"] >= 1
+        consumed = state["consumed"]
 
         with contextlib.closing(accounting_dsn.connect()) as database, database, database.cursor() as cursor:
             cursor.execute(
@@ -307,8 +307,10 @@ def test_accounting_balances_and_shows_skipped_messages(
 def test_messages_of_a_kafka_that_was_created_anew_are_counted(
     fresh_kafka: KafkaBroker, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    anew_dsn, device = own_postgres.database("anew"), f"d-{uuid4().hex[:8]}"
-    settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": fresh_kafka.bootstrap, **anew_dsn.env()})
+    renewed_dsn, device = own_postgres.database("anew"), f"d-{uuid4().hex[:8]}"
+    settings = Settings.from_environment(
+        {"KAFKA_BOOTSTRAP_SERVERS": fresh_kafka.bootstrap, **renewed_dsn.env()}
+    )
     view = RecorderView(settings)
 
     def send(messages: int) -> None:
@@ -320,7 +322,7 @@ def test_messages_of_a_kafka_that_was_created_anew_are_counted(
 
     send(5)
     with recording(settings):
-        assert wait_until(lambda: count(anew_dsn, "measurements", device) == 5, 30)
+        assert wait_until(lambda: count(renewed_dsn, "measurements", device) == 5, 30)
     fresh_kafka.stop()
     shutil.rmtree(fresh_kafka.directory / "data")
     fresh_kafka.start()
@@ -328,9 +330,9 @@ def test_messages_of_a_kafka_that_was_created_anew_are_counted(
     assert wait_until(lambda: view().get("lag") == 2, 20)
     with recording(settings):
         assert wait_until(lambda: view().get("lag") == 0, 30)
-    found = view()
-    assert (found["consumed"], found["recorded"], found["skipped"], found["difference"]) == (7, 7, 0, 0)
-    assert count(anew_dsn, "measurements", device) == 7
+    state = view()
+    assert (state["consumed"], state["recorded"], state["skipped"], state["difference"]) == (7, 7, 0, 0)
+    assert count(renewed_dsn, "measurements", device) == 7
     assert "it was created anew" in caplog.text
 
 
@@ -351,8 +353,8 @@ def test_malformed_readings_of_an_erased_patient_leave_no_row_and_accounting_bal
         with recording(settings):
             assert wait_until(lambda: count(erased_dsn, "ingestion_errors", device) == 1, 30)
             assert wait_until(lambda: api.http.get("/reconciliation").json()["recorder"]["lag"] == 0, 20)
-            found = api.http.get("/reconciliation").json()
-    assert (found["recorder"]["difference"], found["balanced"]) == (0, True)
+            report = api.http.get("/reconciliation").json()
+    assert (report["recorder"]["difference"], report["balanced"]) == (0, True)
     assert count(erased_dsn, "ingestion_errors", device) == 1
 
 

@@ -50,7 +50,7 @@ def producer_settings(bootstrap: str) -> dict[str, Any]:
         "retry.backoff.ms": 50,
         "linger.ms": 0.5,
         "partitioner": "murmur2_random",  # the Java clients' choice, so that every producer agrees
-        "allow.auto.create.topics": False,  # it would have the broker's default partition count
+        "allow.auto.create.topics": False,  # such a topic would have the broker's partition count
         "queue.buffering.max.kbytes": 65536,
         "log.connection.close": False,
         "log_level": 2,  # librdkafka logs much while a broker is down; callers log what matters

@@ -14,9 +14,9 @@ KidjamoError (vitals.errors)
  ├─ NotRegistered        a command about a gateway that is not registered, or is already
  ├─ SpoolUnavailable     the spool is full, broken or held by another process
  ├─ NotDurable           neither Kafka nor the spool took the records: 503
- ├─ KafkaAway            Kafka does not answer, or not as it should
- ├─ DatabaseAway         PostgreSQL does not answer, or refuses: 503
- ├─ TakenOver            another alarms process has taken this one's place
+ ├─ KafkaUnavailable     Kafka does not answer, or not as it should
+ ├─ DatabaseUnavailable  PostgreSQL does not answer, or refuses: 503
+ ├─ LeaseLost            another alarms process holds the lease
  ├─ NotErased            rows of an erased child are left
  └─ PortBusy             another process listens where we should
 """
@@ -148,16 +148,16 @@ class NotDurable(KidjamoError):
     """Neither Kafka nor the spool took the records; the sender must keep them and try again."""
 
 
-class KafkaAway(KidjamoError):
-    """Kafka did not answer, or not as it should."""
+class KafkaUnavailable(KidjamoError):
+    """Kafka did not answer, or answered with an error."""
 
 
-class DatabaseAway(KidjamoError):
-    """The database did not answer, or refused."""
+class DatabaseUnavailable(KidjamoError):
+    """PostgreSQL did not answer, or refused."""
 
 
-class TakenOver(KidjamoError):
-    """Another alarms process works in this one's place; two would wake people twice."""
+class LeaseLost(KidjamoError):
+    """Another alarms process holds the lease; two at work would send every notification twice."""
 
 
 class NotErased(KidjamoError):

@@ -1,1 +1,1 @@
-"""Alarms raised by the cloud for patients whose gateway cannot."""
+"""Alarms raised by the cloud for patients whose gateway cannot raise them."""

@@ -1,4 +1,4 @@
-"""Somebody has seen an alarm: the acknowledgement that the API writes down and the alarms process applies."""
+"""Acknowledgements of alarms: stored by the API, applied by the alarms process."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vitals.notices import Group
 from vitals.reading import UtcTime
 
 COLUMNS = "acknowledgement_id, patient_id, condition, alarm_group, silence_s, retires, by, at"
-"""Of table `alarm_acknowledgements`, in the order `of_row` takes them."""
+"""Columns of table `alarm_acknowledgements`, in the order that `of_row` expects."""
 
 
 class Acknowledgement(BaseModel):
-    """One acknowledgement, of a child's alarms or of a technical condition.
+    """One acknowledgement, of a patient's alarms or of a technical condition.
 
     Attributes:
-        patient_id: whose alarms; None where it is about a condition.
-        condition: key of the condition; None where it is about a child.
-        group: one group of alarms; all that are open where None.
-        silence_s: for how long; as long as is allowed where None.
-        retires: whether the condition's gateway is out of service: it is not missed until it is heard again.
-        by: who.
+        patient_id: whose alarms; None for a condition.
+        condition: key of the condition; None for a patient.
+        group: one group of alarms; None for all that are open.
+        silence_s: length of the silence in seconds; None for the longest allowed.
+        retires: whether the condition's gateway is out of service until its next heartbeat.
+        by: who acknowledged.
         at: when.
     """
 
@@ -43,16 +43,16 @@ class Acknowledgement(BaseModel):
 
     @property
     def silence(self) -> timedelta | None:
-        """How long it silences; None for as long as is allowed."""
+        """Length of the silence; None for the longest allowed."""
         return None if self.silence_s is None else timedelta(seconds=self.silence_s)
 
     def for_gateway(self, patient_id: str) -> Acknowledged:
-        """As a gateway takes it, which knows its patients by these names."""
+        """Return it as a gateway receives it, under the gateway's identifier of the patient."""
         longest = longest_silence(self.group or Group.TEMP)
         until = self.at + (longest if self.silence is None else min(self.silence, longest))
         return Acknowledged(patient_id=patient_id, group=self.group, by=self.by, at=self.at, until=until)
 
 
 def of_row(row: tuple[Any, ...]) -> Acknowledgement:
-    """The acknowledgement in a row of `COLUMNS`."""
+    """Return the acknowledgement in a row of `COLUMNS`."""
     return Acknowledgement.model_validate(dict(zip(Acknowledgement.model_fields, row, strict=True)))

@@ -1,8 +1,9 @@
-"""What the cloud's alarms hear from Kafka: readings with their alerts, and gateways' heartbeats.
+"""Consumes what the alarms need from Kafka: readings with their alerts, and heartbeats of gateways.
 
-It goes on from the positions the alarm book holds; where that has none, from those Kafka was told of, else
-from 15 minutes ago: what is older wakes nobody. Partitions are taken, not assigned by a group: a restart
-hears at once, and a broker's restart costs no membership. That one process runs is the book's affair.
+Consumption starts at the positions stored in PostgreSQL, else at the offsets committed to Kafka, else 15
+minutes ago: older readings notify nobody. Partitions are assigned by hand, not by a consumer group: after a
+restart the first message is read at once. The lease in PostgreSQL makes sure that one process works
+(`repository`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message
+from confluent_kafka import TopicPartition as KafkaTopicPartition
 from pydantic import TypeAdapter, ValidationError
 
 from cloud_ingest.kafka.messages import AlertValue
+from cloud_ingest.kafka.record import TopicPartition
 from cloud_ingest.settings import Settings
 from vitals import rules
 from vitals.episodes import NOTIFIED_UP_TO
@@ -35,141 +38,147 @@ GROUP = "kidjamo-alarms"
 BATCH = 500
 POLL_S = 0.2
 TOPICS = (MEASUREMENTS, ALERTS, DEVICE_STATUS)
-_LOOK_EVERY_S, _LOOK_FIRST_EVERY_S, _ANSWER_S = 10.0, 1.0, 1.0
+_DISCOVER_EVERY_S, _DISCOVER_FIRST_EVERY_S, _TIMEOUT_S = 10.0, 1.0, 1.0
 _utc = TypeAdapter(UtcTime).validate_python
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """A reading and what the rules say of it."""
+class EvaluatedReading:
+    """A reading and the alerts that the rules raise for it."""
 
     reading: Reading
     alerts: tuple[Alert, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
-    """A heartbeat and when the API took it."""
+class ReceivedHeartbeat:
+    """A heartbeat and when the API received it."""
 
     heartbeat: Heartbeat
-    heard: datetime
+    received: datetime
 
 
-Heard = Observation | SignOfLife
+AlarmEvent = EvaluatedReading | ReceivedHeartbeat
 
 
-class Feed:
-    """One consumer.
+class AlarmConsumer:
+    """One Kafka consumer.
 
     Args:
-        positions: where to go on, by topic and partition.
+        positions: the offsets to start at.
 
     Attributes:
-        positions: up to where it has been read.
+        positions: the offsets to read next.
     """
 
-    def __init__(self, settings: Settings, positions: Mapping[tuple[str, int], int]) -> None:
+    def __init__(self, settings: Settings, positions: Mapping[TopicPartition, int]) -> None:
         self.positions = dict(positions)
         self._consumer = Consumer(_settings(settings))
-        self._taken: set[tuple[str, int]] = set()
-        self._looked = 0.0
+        self._assigned: set[TopicPartition] = set()
+        self._discovered_at = 0.0
 
-    def read(self) -> list[Heard]:
-        """What has come, after at most a fifth of a second; blocks."""
-        self._take_partitions()
-        heard: list[Heard] = []
+    def read(self) -> list[AlarmEvent]:
+        """Return what has arrived; block for at most 0.2 s."""
+        self._assign_new_partitions()
+        events: list[AlarmEvent] = []
         for message in self._consumer.consume(BATCH, POLL_S):
             if error := message.error():
                 log.debug("consumer: %s", error.str())
                 continue
-            heard += _heard(message)
+            events += _events(message)
             self.positions[message.topic() or "", message.partition() or 0] = (message.offset() or 0) + 1
-        return heard
+        return events
 
-    def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
-        """Tell Kafka up to where all is kept, for whoever watches the lag."""
-        offsets: Any = [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
+    def commit(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets to Kafka, so that its tools show the lag."""
+        offsets: Any = [
+            KafkaTopicPartition(topic, number, offset) for (topic, number), offset in positions.items()
+        ]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
-        except KafkaException as error:  # the book knows better
+        except KafkaException as error:  # not needed for a restart: the database is authoritative
             log.debug("offsets not committed: %s", error)
 
     def close(self) -> None:
-        """Leave."""
+        """Close the consumer."""
         self._consumer.close()
 
-    def _take_partitions(self) -> None:
-        """Look from time to time whether there are partitions that are not read yet."""
-        if time.monotonic() - self._looked < (_LOOK_EVERY_S if self._taken else _LOOK_FIRST_EVERY_S):
+    def _assign_new_partitions(self) -> None:
+        interval = _DISCOVER_EVERY_S if self._assigned else _DISCOVER_FIRST_EVERY_S
+        if time.monotonic() - self._discovered_at < interval:
             return
-        self._looked = time.monotonic()
+        self._discovered_at = time.monotonic()
         try:
-            known = self._consumer.list_topics(timeout=_ANSWER_S).topics
-            there = {
-                (topic, number) for topic in TOPICS if topic in known for number in known[topic].partitions
+            metadata = self._consumer.list_topics(timeout=_TIMEOUT_S).topics
+            present = {
+                (topic, number)
+                for topic in TOPICS
+                if topic in metadata
+                for number in metadata[topic].partitions
             }
-            if new := there - self._taken:
-                self.positions = _starts(self._consumer, new) | self.positions
-                places = there | self._taken
-                self._consumer.assign([TopicPartition(t, n, self.positions[t, n]) for t, n in places])
-                self._taken = places
-                log.info("hears %d partitions", len(places))
+            if new := present - self._assigned:
+                self.positions = _first_offsets(self._consumer, new) | self.positions
+                wanted = present | self._assigned
+                self._consumer.assign([KafkaTopicPartition(t, n, self.positions[t, n]) for t, n in wanted])
+                self._assigned = wanted
+                log.info("reading %d partitions", len(wanted))
         except KafkaException as error:
             log.debug("partitions unknown: %s", error)
 
 
-def _starts(consumer: Consumer, places: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """Where to begin on partitions without a position; what comes in meanwhile is not passed over.
+def _first_offsets(consumer: Consumer, partitions: set[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return where to start on partitions without a position; messages that arrive meanwhile are included.
 
     Raises:
-        KafkaException: Kafka does not say.
+        KafkaException: Kafka does not answer.
     """
-    recently = int((datetime.now(UTC) - NOTIFIED_UP_TO).timestamp() * 1000)
-    starts = {}
-    wanted = [TopicPartition(topic, number) for topic, number in places]
-    for committed in consumer.committed(wanted, timeout=_ANSWER_S):
-        topic, number, at = committed.topic, committed.partition, committed.offset
-        if at < 0:
-            _, end = consumer.get_watermark_offsets(committed, timeout=_ANSWER_S)
-            (found,) = consumer.offsets_for_times([TopicPartition(topic, number, recently)], _ANSWER_S)
-            at = int(end) if found.offset < 0 else found.offset
-        starts[topic, number] = at
-    return starts
+    recent_ms = int((datetime.now(UTC) - NOTIFIED_UP_TO).timestamp() * 1000)
+    offsets = {}
+    wanted = [KafkaTopicPartition(topic, number) for topic, number in partitions]
+    for committed in consumer.committed(wanted, timeout=_TIMEOUT_S):
+        topic, number, offset = committed.topic, committed.partition, committed.offset
+        if offset < 0:
+            _, end = consumer.get_watermark_offsets(committed, timeout=_TIMEOUT_S)
+            at_time = KafkaTopicPartition(topic, number, recent_ms)
+            (recent,) = consumer.offsets_for_times([at_time], _TIMEOUT_S)
+            offset = int(end) if recent.offset < 0 else recent.offset
+        offsets[topic, number] = offset
+    return offsets
 
 
-def _heard(message: Message) -> Iterator[Heard]:
-    """What a message says to alarms; what cannot be read is the recorder's to keep."""
+def _events(message: Message) -> Iterator[AlarmEvent]:
+    """Yield the event in a message; the recorder makes a dead letter of one that cannot be read."""
     try:
         document = parse_json(message.value() or b"")
         if message.topic() == MEASUREMENTS:
             reading = parse_reading(document)
-            yield Observation(reading, rules.evaluate(reading))
+            yield EvaluatedReading(reading, rules.evaluate(reading))
         elif message.topic() == ALERTS:
             yield from _quarantined(document)
         elif isinstance(document, dict) and document.get("kind") == KIND:
-            yield SignOfLife(Heartbeat.model_validate(document), _utc(document.get("ingestion_timestamp")))
+            received = _utc(document.get("ingestion_timestamp"))
+            yield ReceivedHeartbeat(Heartbeat.model_validate(document), received)
     except (InvalidReading, ValidationError) as error:
         log.warning("%s/%s cannot be read: %s", message.topic(), message.offset(), type(error).__name__)
 
 
-def _quarantined(document: object) -> Iterator[Heard]:
-    """A critical alert of a reading that is no measurement, because its clock is far ahead: it counts now."""
+def _quarantined(document: object) -> Iterator[AlarmEvent]:
+    """Yield the critical alert of a reading quarantined for a timestamp far ahead: it counts as live."""
     alert = AlertValue.model_validate(document)
-    arrived = alert.ingestion_timestamp
-    if arrived is None or alert.timestamp - arrived <= timedelta(seconds=FUTURE_TOLERANCE_S):
+    received = alert.ingestion_timestamp
+    if received is None or alert.timestamp - received <= timedelta(seconds=FUTURE_TOLERANCE_S):
         return
     if alert.type not in GROUP_OF or alert.value is None:
         return
-    field = GROUP_OF[AlertType(alert.type)].fields[0]
-    values = Measurements.model_validate({field: alert.value})
+    values = Measurements.model_validate({GROUP_OF[AlertType(alert.type)].fields[0]: alert.value})
     reading = Reading(
         patient_id=alert.patient_id,
         device_id=alert.device_id,
-        timestamp=arrived,
+        timestamp=received,
         measurements=values,
         message_id=alert.alert_id,
     )
-    yield Observation(reading, (Alert.model_validate(document),))
+    yield EvaluatedReading(reading, (Alert.model_validate(document),))
 
 
 def _settings(settings: Settings) -> dict[str, Any]:

@@ -1,385 +1,365 @@
-"""All children the cloud hears of: their alarms, their gateways, and what people are to be told. No I/O.
+"""The alarms of all patients, the gateways that cover them, and the messages to send. No I/O.
 
-Decides with `vitals.episodes` and `vitals.conditions`; who speaks, gateway or cloud, is the rule of `cover`.
+Rules: `vitals.episodes` and `vitals.conditions`; whether the gateway or the cloud notifies: `coverage`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
 from cloud_ingest.alarms.acknowledgement import Acknowledgement
-from cloud_ingest.alarms.coverage import Gateway, Gateways, Hearing, is_last_resort, silence_records
+from cloud_ingest.alarms.conditions import is_silent, patients_without_data, silent_gateways
+from cloud_ingest.alarms.coverage import (
+    GatewaySilence,
+    KnownGateway,
+    KnownGateways,
+    is_last_resort,
+    silence_of,
+    under_current_pseudonyms,
+)
+from cloud_ingest.alarms.service_health import KafkaLiveness, ServiceHealth, service_conditions
+from cloud_ingest.alarms.states import (
+    GATEWAY,
+    PATIENT,
+    SERVICE,
+    SERVICE_KEY,
+    AlarmServiceState,
+    Key,
+    PatientAlarms,
+)
 from cloud_ingest.privacy.identities import Identities
 from vitals import message
-from vitals.conditions import Condition, ConditionKind, Conditions, Priority, no_data
+from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.episodes import Episodes, Phase
 from vitals.heartbeat import Heartbeat
 from vitals.limits import VITALS
 from vitals.message import Message
 from vitals.notices import Group, Notice, Why
-from vitals.reading import Reading, UtcTime
-from vitals.rules import Alert, AlertRecord
+from vitals.reading import Reading
+from vitals.rules import Alert
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]
-"""Kind and identity of a kept state."""
-CHILD, GATEWAY, SERVICE = "child", "gateway", "service"
-SERVICE_KEY: Key = (SERVICE, "alarms")
-_URGENT_AFTER = timedelta(minutes=10)
-_EVERYBODY = 2
-_IN_ORDER = timedelta(seconds=5)
-"""A heartbeat this much younger than an alarm knows of it."""
-_SHORT = 8
+_ALL_CONTACTS = 2
+_HEARTBEAT_DELAY = timedelta(seconds=5)
+"""The gateway knows of an alarm when it sends a heartbeat that arrives this much after the alarm."""
+_SAVE_PATIENTS_EVERY = timedelta(seconds=60)
+_SAVE_SERVICE_EVERY = timedelta(seconds=5)
+"""The time of its last change shows the API and a standby process that this one runs."""
+_PSEUDONYM_SHOWN = 8
 _REMEMBERED = 20_000
-"""Critical readings; those of an hour where a hundred children have one every 20 s."""
+"""Critical readings: an hour of a hundred patients with one every 20 s."""
 
 
-class Child(BaseModel):
-    """What is kept of one child.
-
-    Attributes:
-        since: when it was first heard of.
-        latest: when the latest value that a body can have was measured.
-        quiet: groups whose present alarm is left to the child's gateway.
-    """
-
-    episodes: Episodes
-    since: UtcTime
-    latest: UtcTime | None = None
-    quiet: set[Group] = set()
-
-    def merged(self, kept: Child) -> Child:
-        """This child, heard while nothing was known of it, with what was kept: no open alarm is forgotten."""
-        episodes = self.episodes.model_copy(
-            update={
-                "episodes": {
-                    group: now if now.open else kept.episodes.episodes[group]
-                    for group, now in self.episodes.episodes.items()
-                },
-                "digests": kept.episodes.digests | self.episodes.digests,
-            }
-        )
-        latest = max(filter(None, (self.latest, kept.latest)), default=None)
-        return Child(episodes=episodes, since=kept.since, latest=latest, quiet=kept.quiet | self.quiet)
-
-    def under(self, pseudonym: str) -> Child:
-        """The same child under another pseudonym."""
-        return self.model_copy(
-            update={"episodes": self.episodes.model_copy(update={"patient_id": pseudonym})}
-        )
-
-
-class Service(Conditions):
-    """What is kept of the alarms themselves.
+@dataclass(frozen=True, slots=True)
+class AlarmChanges:
+    """What changed since the last `AlarmCoordinator.drain`.
 
     Attributes:
-        alive: when they last looked at what is due.
-        deaf_since: as in `Hearing`.
+        messages: to send.
+        states: new states, as JSON.
+        removed: keys of states that no longer exist.
+        applied: by acknowledgement, the groups or the condition it silenced.
+        patients: every pseudonym that the states may name.
+        identities: what the coordinator knows of replaced and erased pseudonyms.
     """
 
-    alive: UtcTime | None = None
-    deaf_since: UtcTime | None = None
+    messages: Sequence[Message]
+    states: Mapping[Key, str]
+    removed: Collection[Key]
+    applied: Mapping[UUID, Sequence[str]]
+    patients: Collection[str]
+    identities: Identities
 
 
-class Ward:
-    """All children.
+class AlarmCoordinator:
+    """The only owner of the alarm state: methods take events and the time, `drain` returns what changed.
 
     Args:
-        started: when this process was.
-
-    Attributes:
-        names: display names by pseudonym, as far as they may be known.
-        identities: what became of pseudonyms: replaced ones are taken for the new, erased ones passed over.
-        said: messages that were not fetched yet.
-        changed: keys of states that changed since they were last fetched.
+        started: when this process started.
     """
 
     def __init__(self, started: datetime) -> None:
-        self.children: dict[str, Child] = {}
-        self.gateways = Gateways(Hearing(started))
-        self.conditions = Service()
-        self.names: Mapping[str, str] = {}
-        self.identities = Identities()
-        self.said: list[Message] = []
-        self.changed: set[Key] = set()
-        self._heard: OrderedDict[tuple[str, UUID, datetime], None] = OrderedDict()
+        self._patients: dict[str, PatientAlarms] = {}
+        self._kafka = KafkaLiveness(started)
+        self._gateways = KnownGateways(self._kafka)
+        self._service = AlarmServiceState()
+        self._names: Mapping[str, str] = {}
+        self._identities = Identities()
+        self._messages: list[Message] = []
+        self._changed: set[Key] = set()
+        self._applied: dict[UUID, Sequence[str]] = {}
+        self._recent_critical: OrderedDict[tuple[str, UUID, datetime], None] = OrderedDict()
+        self._patients_saved = self._service_saved = started
 
-    def recall(self, kept: Mapping[Key, str]) -> None:
-        """Take up where alarms were; what was heard meanwhile is joined to it."""
-        for (kind, identity), state in kept.items():
-            try:
-                self._recall(kind, identity, state)
-            except ValidationError:
-                log.exception("the kept state of a %s cannot be read: it begins anew", kind)
-
-    def _recall(self, kind: str, identity: str, state: str) -> None:
-        if kind == CHILD:
-            child = Child.model_validate_json(state)
-            known = self.children.get(identity)
-            self.children[identity] = known.merged(child) if known else child
-        elif kind == GATEWAY and identity not in self.gateways.known:
-            self.gateways.put(Gateway.model_validate_json(state))
-        elif kind == SERVICE:
-            before = Service.model_validate_json(state)
-            self.conditions.standing = before.standing | self.conditions.standing
-            if before.alive and before.deaf_since:
-                self.gateways.hearing.go_on(before.alive, before.deaf_since)
-
-    def patients(self) -> frozenset[str]:
-        """Every pseudonym that was heard of."""
-        watched = (gateway.heartbeat.watches for gateway in self.gateways.known.values())
-        return self.identities.known().union(self.children, *watched)
-
-    def follow(self, identities: Identities) -> None:
-        """Have children under their newest pseudonyms, and forget those that were erased."""
-        self.identities = identities
-        for pseudonym in identities.known() & self.children.keys():
-            child, current = self.children.pop(pseudonym), identities.of(pseudonym)
-            self.changed.add((CHILD, pseudonym))
-            if current is not None:
-                known = self.children.get(current)
-                self.children[current] = (known.merged(child) if known else child).under(current)
-                self.changed.add((CHILD, current))
-        for identity, gateway in tuple(self.gateways.known.items()):
-            heartbeat = self._under_current_pseudonyms(gateway.heartbeat)
-            if heartbeat is not gateway.heartbeat:
-                self.gateways.put(gateway.model_copy(update={"heartbeat": heartbeat}))
-                self.changed.add((GATEWAY, identity))
-
-    def _under_current_pseudonyms(self, heartbeat: Heartbeat) -> Heartbeat:
-        if self.identities.known().isdisjoint(heartbeat.watches):
-            return heartbeat
-        current = {pseudonym: self.identities.of(pseudonym) for pseudonym in heartbeat.watches}
-        episodes = (
-            episode.model_copy(update={"patient_id": current.get(episode.patient_id)})
-            for episode in heartbeat.episodes
+    def drain(self) -> AlarmChanges:
+        """Return what changed since the last call."""
+        states = {key: state.model_dump_json() for key in self._changed if (state := self._state(key))}
+        watched = self._gateways.patients()
+        changes = AlarmChanges(
+            messages=self._messages,
+            states=states,
+            removed=self._changed - states.keys(),
+            applied=self._applied,
+            patients=self._identities.known().union(self._patients, watched),
+            identities=self._identities,
         )
-        return heartbeat.model_copy(
-            update={
-                "watches": tuple(filter(None, current.values())),
-                "episodes": tuple(episode for episode in episodes if episode.patient_id),
-            }
-        )
-
-    def states(self, keys: Iterable[Key]) -> dict[Key, str]:
-        """The states of these keys, as they are to be kept; without those that are gone."""
-        return {key: state.model_dump_json() for key in keys if (state := self._state(key)) is not None}
+        self._messages, self._changed, self._applied = [], set(), {}
+        return changes
 
     def _state(self, key: Key) -> BaseModel | None:
         kind, identity = key
         if kind == SERVICE:
-            return self.conditions
-        return self.children.get(identity) if kind == CHILD else self.gateways.known[identity]
+            return self._service
+        return self._patients.get(identity) if kind == PATIENT else self._gateways.by_id[identity]
 
-    def observe(self, reading: Reading, alerts: Iterable[Alert], now: datetime) -> None:
-        """Take in a reading and what the rules say of it."""
-        patient_id = self.identities.of(reading.patient_id)
+    def restore(self, states: Mapping[Key, str], identities: Identities) -> None:
+        """Load persisted states, merged with what was received before they could be loaded."""
+        for (kind, identity), state in states.items():
+            try:
+                self._restore(kind, identity, state)
+            except ValidationError:
+                log.exception("persisted state of a %s is invalid, starting without it", kind)
+        self.apply_identities(identities)
+
+    def _restore(self, kind: str, identity: str, state: str) -> None:
+        if kind == PATIENT:
+            persisted = PatientAlarms.model_validate_json(state)
+            if received := self._patients.get(identity):
+                self._changed.add((PATIENT, identity))
+                persisted = received.merged(persisted)
+            self._patients[identity] = persisted
+        elif kind == GATEWAY and identity not in self._gateways.by_id:
+            self._gateways.put(KnownGateway.model_validate_json(state))
+        elif kind == SERVICE:
+            before = AlarmServiceState.model_validate_json(state)
+            self._service.standing = before.standing | self._service.standing
+            if before.alive and before.disconnected_since:
+                self._kafka.continue_from(before.alive, before.disconnected_since)
+
+    def set_names(self, names: Mapping[str, str]) -> None:
+        """Replace the display names, by pseudonym; they are never persisted."""
+        self._names = names
+
+    def display_name(self, patient_id: str) -> str:
+        """Return the name of a patient, or the start of the pseudonym where the name may not be read."""
+        return self._names.get(patient_id) or patient_id[:_PSEUDONYM_SHOWN]
+
+    def is_erased(self, patient_id: str | None) -> bool:
+        """Return whether the erasure of this patient has been requested."""
+        return patient_id in self._identities.erased
+
+    def apply_identities(self, identities: Identities) -> None:
+        """Move alarms to the newest pseudonyms and drop those of erased patients."""
+        self._identities = identities
+        for pseudonym in identities.known() & self._patients.keys():
+            patient, current = self._patients.pop(pseudonym), identities.of(pseudonym)
+            self._changed.add((PATIENT, pseudonym))
+            if current is not None:
+                newer = self._patients.get(current)
+                self._patients[current] = (newer.merged(patient) if newer else patient).under(current)
+                self._changed.add((PATIENT, current))
+        for gateway_id, gateway in tuple(self._gateways.by_id.items()):
+            heartbeat = under_current_pseudonyms(gateway.heartbeat, identities)
+            if heartbeat is not gateway.heartbeat:
+                self._gateways.put(gateway.model_copy(update={"heartbeat": heartbeat}))
+                self._changed.add((GATEWAY, gateway_id))
+
+    def observe(self, reading: Reading, alerts: Sequence[Alert], now: datetime) -> None:
+        """Process a reading and the alerts that the rules raise for it."""
+        patient_id = self._identities.of(reading.patient_id)
         if patient_id is None:
             return
-        found, child = list(alerts), self._child(patient_id, now)
-        if found and self._is_repeated(reading):
+        patient = self._patient(patient_id, now)
+        if alerts and self._is_repeated(reading):
             return
         if any(reading.measurements.plausible(vital.field) is not None for vital in VITALS):
             measured = min(reading.timestamp, now)
-            child.latest = max(child.latest or measured, measured)
-        for notice in child.episodes.observe(reading, found, now):
-            self._voice(child, notice, now)
-        if found or child.episodes.open:
-            self.changed.add((CHILD, patient_id))
+            patient.latest = max(patient.latest or measured, measured)
+        was_open = bool(patient.episodes.open)
+        for notice in patient.episodes.observe(reading, alerts, now):
+            self._notify(patient, notice, now)
+        if alerts or was_open or patient.episodes.open:
+            self._changed.add((PATIENT, patient_id))
 
     def _is_repeated(self, reading: Reading) -> bool:
-        """Whether it was heard before: one sent again raises no alarm that somebody has seen.
+        """Return whether a critical reading was processed before: it must not reopen an acknowledged alarm.
 
-        Child and time count beside the identity: an alarm is not missed because a sender uses one twice.
+        The patient and the timestamp are compared with the id: a sender that uses an id twice hides no alarm.
         """
         if reading.message_id is None:
             return False
-        heard = (reading.patient_id, reading.message_id, reading.timestamp)
-        if heard in self._heard:
+        identity = (reading.patient_id, reading.message_id, reading.timestamp)
+        if identity in self._recent_critical:
             return True
-        self._heard[heard] = None
-        if len(self._heard) > _REMEMBERED:
-            self._heard.popitem(last=False)
+        self._recent_critical[identity] = None
+        if len(self._recent_critical) > _REMEMBERED:
+            self._recent_critical.popitem(last=False)
         return False
 
-    def hear(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
-        """Take in a gateway's sign of life, which the API took at `heard`."""
-        heartbeat = self._under_current_pseudonyms(heartbeat)
-        if not self.gateways.hear(heartbeat, heard, now):
+    def receive_heartbeat(self, heartbeat: Heartbeat, received: datetime, now: datetime) -> None:
+        """Process the heartbeat of a gateway.
+
+        Args:
+            received: when the API received it.
+        """
+        heartbeat = under_current_pseudonyms(heartbeat, self._identities)
+        if not self._gateways.receive(heartbeat, received, now):
             return
-        self.changed.add((GATEWAY, heartbeat.gateway_id))
+        self._changed.add((GATEWAY, heartbeat.gateway_id))
         for patient_id in heartbeat.watches:
-            self._child(patient_id, now)
-        self._adopt(heartbeat, heard, now)
+            self._patient(patient_id, now)
+        self._adopt_acknowledgements(heartbeat, received, now)
 
-    def _adopt(self, heartbeat: Heartbeat, heard: datetime, now: datetime) -> None:
-        """An acknowledgement at the gateway counts here, too, unless the alarm has spoken again since."""
+    def _adopt_acknowledgements(self, heartbeat: Heartbeat, received: datetime, now: datetime) -> None:
+        """Acknowledge what was acknowledged at the gateway, unless the alarm was notified again since."""
         for at_gateway in heartbeat.episodes:
-            child, until = self.children.get(at_gateway.patient_id), at_gateway.until
-            if child is None or until is None or at_gateway.phase is not Phase.ACKNOWLEDGED:
+            patient, until = self._patients.get(at_gateway.patient_id), at_gateway.until
+            if patient is None or until is None or at_gateway.phase is not Phase.ACKNOWLEDGED:
                 continue
-            here = child.episodes.episodes[at_gateway.group]
-            known = here.speaking_since is not None and heard - here.speaking_since >= _IN_ORDER
-            if here.phase is Phase.ACTIVE and known and until > now:
-                child.episodes.acknowledge(at_gateway.by or "", now, at_gateway.group, until - now)
-                self.changed.add((CHILD, at_gateway.patient_id))
+            here = patient.episodes.episodes[at_gateway.group]
+            is_newer = here.speaking_since is not None and received - here.speaking_since >= _HEARTBEAT_DELAY
+            if here.phase is Phase.ACTIVE and is_newer and until > now:
+                patient.episodes.acknowledge(at_gateway.by or "", now, at_gateway.group, until - now)
+                self._changed.add((PATIENT, at_gateway.patient_id))
 
-    def refresh(self, since: datetime) -> None:
-        """Have the children kept that were heard since then, so that a restart knows when each last was."""
-        self.changed |= {
-            (CHILD, patient) for patient, child in self.children.items() if (child.latest or since) > since
-        }
-
-    def acknowledge(self, made: Acknowledgement, now: datetime) -> list[str]:
-        """Somebody has seen an alarm or a condition; returns what was open of it when that was.
+    def acknowledge(self, acknowledgement: Acknowledgement, now: datetime) -> Sequence[str]:
+        """Apply an acknowledgement; return the open groups, or the condition, that it silenced.
 
         Args:
-            made: its time is by this process's clock.
+            acknowledgement: its time is by this process's clock.
         """
-        if made.condition is not None:
-            return self._acknowledge_condition(made, made.condition, now)
-        patient_id = self.identities.of(made.patient_id or "")
-        child = self.children.get(patient_id or "")
-        if child is None or patient_id is None:
+        if acknowledgement.condition is None:
+            silenced = self._acknowledge_patient(acknowledgement, now)
+        else:
+            silenced = self._acknowledge_condition(acknowledgement, acknowledgement.condition, now)
+        self._applied[acknowledgement.acknowledgement_id] = silenced
+        return silenced
+
+    def _acknowledge_patient(self, acknowledgement: Acknowledgement, now: datetime) -> Sequence[str]:
+        patient_id = self._identities.of(acknowledgement.patient_id or "")
+        patient = self._patients.get(patient_id or "")
+        if patient is None or patient_id is None:
             return []
-        self.changed.add((CHILD, patient_id))
-        found = child.episodes.acknowledge(made.by, now, made.group, made.silence, made.at)
-        return [group.value for group in found]
+        self._changed.add((PATIENT, patient_id))
+        groups = patient.episodes.acknowledge(
+            acknowledgement.by, now, acknowledgement.group, acknowledgement.silence, acknowledgement.at
+        )
+        return [group.value for group in groups]
 
-    def _acknowledge_condition(self, made: Acknowledgement, key: str, now: datetime) -> list[str]:
-        found = self.conditions.acknowledge(made.by, now, key, made.at)
-        self.changed.add(SERVICE_KEY)
+    def _acknowledge_condition(
+        self, acknowledgement: Acknowledgement, key: str, now: datetime
+    ) -> Sequence[str]:
+        is_silenced = self._service.acknowledge(acknowledgement.by, now, key, acknowledgement.at)
+        self._changed.add(SERVICE_KEY)
         kind, _, subject = key.partition(":")
-        gateway = self.gateways.known.get(subject) if kind == ConditionKind.GATEWAY_SILENT else None
-        if made.retires and gateway and gateway.heard <= made.at:
-            gateway.retired = True
-            self.changed.add((GATEWAY, subject))
-        return [key] if found else []
+        gateway = self._gateways.by_id.get(subject) if kind == ConditionKind.GATEWAY_SILENT else None
+        if acknowledgement.retires and gateway and gateway.heard <= acknowledgement.at:
+            self._gateways.retire(subject)
+            self._changed.add((GATEWAY, subject))
+        return [key] if is_silenced else []
 
-    def tick(self, now: datetime, of_service: Iterable[Condition]) -> None:
-        """What is due because time has passed.
+    def tick(self, now: datetime, health: ServiceHealth) -> None:
+        """Repeat, escalate and check what is missing; call it every second."""
+        self._kafka.record(health.kafka_up, now)
+        for patient_id, patient in self._patients.items():
+            for notice in patient.episodes.tick(now):
+                self._changed.add((PATIENT, patient_id))
+                self._notify(patient, notice, now)
+            for group in tuple(patient.left_to_gateway):
+                self._take_over(patient, group, now)
+        self._update_conditions(now, health)
+        self._save_regularly(now)
 
-        Args:
-            of_service: what is wrong with this process itself.
-        """
-        for patient_id, child in self.children.items():
-            for notice in child.episodes.tick(now):
-                self.changed.add((CHILD, patient_id))
-                self._voice(child, notice, now)
-            for group in tuple(child.quiet):
-                self._watch_over(child, group, now)
-        self._note_life(now)
-        present = [*of_service, *self._silent_gateways(now), *self._children_without_data(now)]
-        before = set(self.conditions.standing)
-        for condition in self.conditions.update(present, now):
-            self._say(self._of_condition(condition, now))
-            self.changed.add(SERVICE_KEY)
-        if before != set(self.conditions.standing):
-            self.changed.add(SERVICE_KEY)
+    def _update_conditions(self, now: datetime, health: ServiceHealth) -> None:
+        disconnected_since = self._kafka.disconnected_since
+        if disconnected_since != self._service.disconnected_since:
+            self._changed.add(SERVICE_KEY)
+        self._service.alive, self._service.disconnected_since = now, disconnected_since
+        present = [
+            *service_conditions(health, disconnected_since, now),
+            *silent_gateways(self._gateways, self._patients, self._service.standing, now),
+            *patients_without_data(self._gateways, self._patients, self._kafka, self._service.standing, now),
+        ]
+        before = set(self._service.standing)
+        for condition in self._service.update(present, now):
+            self._send(self._message_of(condition, now))
+            self._changed.add(SERVICE_KEY)
+        if before != set(self._service.standing):
+            self._changed.add(SERVICE_KEY)
 
-    def _note_life(self, now: datetime) -> None:
-        deaf_since = self.gateways.hearing.deaf_since
-        if deaf_since != self.conditions.deaf_since:
-            self.changed.add(SERVICE_KEY)
-        self.conditions.alive, self.conditions.deaf_since = now, deaf_since
+    def _save_regularly(self, now: datetime) -> None:
+        """Mark as changed what is not worth a transaction of its own: the times of the latest values."""
+        if now - self._patients_saved >= _SAVE_PATIENTS_EVERY:
+            since = self._patients_saved - _SAVE_PATIENTS_EVERY
+            self._patients_saved = now
+            self._changed |= {
+                (PATIENT, patient_id)
+                for patient_id, patient in self._patients.items()
+                if patient.latest and patient.latest > since
+            }
+        if now - self._service_saved >= _SAVE_SERVICE_EVERY:
+            self._service_saved = now
+            self._changed.add(SERVICE_KEY)
 
-    def silences(self, now: datetime) -> dict[str, tuple[AlertRecord, ...]]:
-        """Alert records of silent gateways that are not on record yet, by gateway."""
-        return {
-            identity: tuple(silence_records(gateway))
-            for identity, gateway in self.gateways.known.items()
-            if gateway.announced != gateway.heartbeat.status_id and self._is_silent(identity, now)
-        }
+    def unrecorded_silences(self, now: datetime) -> list[GatewaySilence]:
+        """Return the silences of gateways whose alert records are not published yet."""
+        return [
+            silence_of(gateway)
+            for gateway in self._gateways.by_id.values()
+            if gateway.announced != gateway.heartbeat.status_id
+            and is_silent(gateway, self._gateways, self._service.standing, now)
+        ]
 
-    def announced(self, gateway_id: str, status_id: UUID) -> None:
-        """The silence after this heartbeat is on record."""
-        self.gateways.known[gateway_id].announced = status_id
-        self.changed.add((GATEWAY, gateway_id))
+    def mark_silence_recorded(self, silence: GatewaySilence) -> None:
+        """Note that the alert records of a silence are published."""
+        self._gateways.mark_silence_recorded(silence)
+        self._changed.add((GATEWAY, silence.gateway_id))
 
-    def about(self, patient_id: str) -> str:
-        """What people call a child, where that may be known."""
-        return self.names.get(patient_id) or patient_id[:_SHORT]
+    def _patient(self, patient_id: str, now: datetime) -> PatientAlarms:
+        patient = self._patients.get(patient_id)
+        if patient is None:
+            patient = PatientAlarms(episodes=Episodes(patient_id=patient_id), since=now)
+            self._patients[patient_id] = patient
+            self._changed.add((PATIENT, patient_id))
+        return patient
 
-    def _child(self, patient_id: str, now: datetime) -> Child:
-        child = self.children.get(patient_id)
-        if child is None:
-            child = Child(episodes=Episodes(patient_id=patient_id), since=now)
-            self.children[patient_id] = child
-            self.changed.add((CHILD, patient_id))
-        return child
-
-    def _voice(self, child: Child, notice: Notice, now: datetime) -> None:
-        episode = child.episodes.episodes[notice.group]
-        if self.gateways.is_covered(notice.patient_id, now) and not is_last_resort(episode, now):
+    def _notify(self, patient: PatientAlarms, notice: Notice, now: datetime) -> None:
+        episode = patient.episodes.episodes[notice.group]
+        if self._gateways.is_covered(notice.patient_id, now) and not is_last_resort(episode, now):
             if notice.urgent:
-                child.quiet.add(notice.group)
+                patient.left_to_gateway.add(notice.group)
             return
-        child.quiet.discard(notice.group)
-        self._say(message.of_notice(notice, self.about(notice.patient_id)))
+        patient.left_to_gateway.discard(notice.group)
+        self._send(message.of_notice(notice, self.display_name(notice.patient_id)))
 
-    def _watch_over(self, child: Child, group: Group, now: datetime) -> None:
-        """Speak of an alarm that was left to the gateway, where the gateway does not suffice any more."""
-        patient_id, episode = child.episodes.patient_id, child.episodes.episodes[group]
+    def _take_over(self, patient: PatientAlarms, group: Group, now: datetime) -> None:
+        """Notify an alarm that was left to the gateway and that the gateway no longer handles."""
+        patient_id, episode = patient.episodes.patient_id, patient.episodes.episodes[group]
         if episode.phase is not Phase.ACTIVE:
-            child.quiet.discard(group)
-        elif not self.gateways.is_covered(patient_id, now):
-            self._voice(child, child.episodes.notice_again(group, Why.UNCOVERED, now), now)
+            patient.left_to_gateway.discard(group)
+        elif not self._gateways.is_covered(patient_id, now):
+            self._notify(patient, patient.episodes.notice_again(group, Why.UNCOVERED, now), now)
         elif is_last_resort(episode, now):
-            self._voice(child, child.episodes.notice_again(group, Why.LAST_RESORT, now), now)
+            self._notify(patient, patient.episodes.notice_again(group, Why.LAST_RESORT, now), now)
         else:
             return
-        self.changed.add((CHILD, patient_id))
+        self._changed.add((PATIENT, patient_id))
 
-    def _silent_gateways(self, now: datetime) -> Iterator[Condition]:
-        for identity, gateway in self.gateways.known.items():
-            if not self._is_silent(identity, now):
-                continue
-            watched = filter(None, map(self.children.get, gateway.heartbeat.watches))
-            urgent = any(child.episodes.open for child in watched) or now - gateway.heard >= _URGENT_AFTER
-            priority = Priority.HIGH if urgent else Priority.MEDIUM
-            yield Condition(ConditionKind.GATEWAY_SILENT, priority, identity)
+    def _message_of(self, condition: Condition, now: datetime) -> Message:
+        patient_id = condition.subject if condition.subject in self._patients else None
+        about = self.display_name(patient_id) if patient_id else condition.subject or "Kidjamo"
+        to_all = condition.priority is Priority.HIGH and patient_id is None
+        return message.of_condition(condition, patient_id, about, now, _ALL_CONTACTS if to_all else 0)
 
-    def _is_silent(self, gateway_id: str, now: datetime) -> bool:
-        key = Condition(ConditionKind.GATEWAY_SILENT, Priority.HIGH, gateway_id).key
-        return self.gateways.is_silent(self.gateways.known[gateway_id], key in self.conditions.standing, now)
-
-    def _children_without_data(self, now: datetime) -> Iterator[Condition]:
-        """Children nobody else speaks of: not their gateway, because it reaches nobody, nor its own silence.
-
-        One without a gateway counts only while an alarm is open: it may just not wear its bracelet.
-        """
-        if self.gateways.hearing.is_deaf(now):
-            yield from self._as_before(ConditionKind.NO_DATA)
-            return
-        for patient_id, child in self.children.items():
-            alarm_open = bool(child.episodes.open)
-            watching = self.gateways.watching(patient_id)
-            fresh = any(self.gateways.is_fresh(gateway, now) for gateway in watching)
-            expected = fresh if watching else alarm_open
-            missing = no_data(child.latest or child.since, now, alarm_open=alarm_open) if expected else None
-            if missing and not self.gateways.is_covered(patient_id, now):
-                yield Condition(ConditionKind.NO_DATA, missing, patient_id)
-
-    def _as_before(self, kind: ConditionKind) -> Iterator[Condition]:
-        for key, standing in self.conditions.standing.items():
-            name, _, subject = key.partition(":")
-            if name == kind:
-                yield Condition(kind, standing.priority, subject)
-
-    def _of_condition(self, condition: Condition, now: datetime) -> Message:
-        patient_id = condition.subject if condition.subject in self.children else None
-        about = self.about(patient_id) if patient_id else condition.subject or "Kidjamo"
-        everybody = condition.priority is Priority.HIGH and patient_id is None
-        return message.of_condition(condition, patient_id, about, now, _EVERYBODY if everybody else 0)
-
-    def _say(self, said: Message) -> None:
-        level = logging.WARNING if said.priority is Priority.HIGH else logging.INFO
-        log.log(level, "%s %s: the cloud speaks", said.kind, said.why)
-        self.said.append(said)
+    def _send(self, new: Message) -> None:
+        level = logging.WARNING if new.priority is Priority.HIGH else logging.INFO
+        log.log(level, "sending a message: %s %s", new.kind, new.why)
+        self._messages.append(new)

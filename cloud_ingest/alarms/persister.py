@@ -1,12 +1,14 @@
-"""Keeps what the alarms decide, one transaction after the other, and never makes an alarm wait for long.
+"""Writes what the alarms process decides to PostgreSQL, one transaction at a time, and never delays an alarm.
 
-Whatever could not be kept is part of the next attempt; Kafka's position moves only with what was kept.
+What could not be written is part of the next transaction. Kafka offsets are committed only after the
+transaction that includes them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,205 +19,198 @@ from typing import TypeVar
 from uuid import UUID
 
 from cloud_ingest.alarms.acknowledgement import Acknowledgement
-from cloud_ingest.alarms.coordinator import SERVICE_KEY, Ward
-from cloud_ingest.alarms.repository import AlarmBook, Entry, Kept, Notification, Position, Told
-from cloud_ingest.errors import DatabaseAway
-from cloud_ingest.privacy.identities import IdentitiesChanged
-from vitals.message import Message
+from cloud_ingest.alarms.background import result_of
+from cloud_ingest.alarms.repository import (
+    AlarmRepository,
+    AlarmTransaction,
+    DeliveredNotification,
+    Notification,
+    PersistedAlarms,
+)
+from cloud_ingest.errors import DatabaseUnavailable
+from cloud_ingest.kafka.record import TopicPartition
+from cloud_ingest.postgres.connection import first_line
+from cloud_ingest.privacy.identities import Identities, IdentitiesChanged
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-KEPT_WITHIN_S = 0.5
-"""How long what is to be told waits for the database."""
-_RECALLED_WITHIN_S = 5.0
-_EVERY = timedelta(seconds=1)
+WRITTEN_WITHIN_S = 0.5
+"""How long a notification waits for the database before it is sent."""
+_NOT_URGENT_S = 0.01
+_LOADED_WITHIN_S = _FLUSHED_WITHIN_S = 5.0
+_WRITE_EVERY = timedelta(seconds=1)
 _HANGS_AFTER = timedelta(seconds=5)
-_REFRESH_EVERY = timedelta(seconds=60)
-_SHOWN_EVERY = timedelta(seconds=5)
+_NAMES_EVERY = timedelta(seconds=60)
 
 
-@dataclass(slots=True)
-class _Unkept:
-    """What happened since the last step that was kept."""
-
-    notifications: list[Notification] = field(default_factory=list)
-    told: list[Told] = field(default_factory=list)
-    applied: dict[UUID, list[str]] = field(default_factory=dict)
-
-    def followed_by(self, later: _Unkept) -> _Unkept:
-        """Both together."""
-        return _Unkept(
-            self.notifications + later.notifications, self.told + later.told, self.applied | later.applied
-        )
-
-
-class Keeper:
-    """The ward's memory.
-
-    Args:
-        commit: told the positions that are kept.
-        resume: given each notification that was decided before a crash and not told.
+@dataclass(frozen=True, slots=True)
+class PersisterUpdate:
+    """What the database returned, for the alarms process to apply.
 
     Attributes:
-        positions: up to where Kafka has been read and taken in.
+        restored: the stored alarms, once, after they were loaded.
+        names: display names by pseudonym; None where they were not read this time.
+        identities: replaced and erased pseudonyms, where they changed; the transaction was not written.
+        acknowledgements: those to apply.
+        positions: offsets that were written.
     """
 
-    def __init__(
-        self,
-        ward: Ward,
-        book: AlarmBook,
-        commit: Callable[[Mapping[Position, int]], None],
-        resume: Callable[[Notification], None],
-    ) -> None:
-        self._ward, self._book, self._commit, self._resume = ward, book, commit, resume
-        self.positions: dict[Position, int] = {}
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="alarm-book")
-        self._unkept = _Unkept()
-        self._keeping: asyncio.Task[None] | None = None
-        self._recalled, self._names_due = False, True
-        self._away_since: datetime | None = None
-        self._refreshed = self._shown = self._kept_at = datetime.now(UTC)
+    restored: PersistedAlarms | None = None
+    names: Mapping[str, str] | None = None
+    identities: Identities | None = None
+    acknowledgements: Sequence[Acknowledgement] = ()
+    positions: Mapping[TopicPartition, int] = field(default_factory=dict)
 
-    async def begin(self) -> None:
-        """Take up what was kept; waits a little: who begins without it may tell people twice."""
-        recalling = asyncio.create_task(self._recall())
-        done, _ = await asyncio.wait({recalling}, timeout=_RECALLED_WITHIN_S)
-        error = recalling.exception() if done else TimeoutError("PostgreSQL does not answer")
-        if error is None:
-            return
-        if not isinstance(error, DatabaseAway | TimeoutError):
-            raise error
-        log.warning("alarms begin without what was kept: %s", error)
-        self._away_since = datetime.now(UTC)
-        recalling.cancel()
+    @property
+    def outdates_pending(self) -> bool:
+        """Whether what is pending must not be written before this update is applied."""
+        return self.restored is not None or self.identities is not None
 
-    def away_since(self, now: datetime) -> datetime | None:
-        """Since when the database has refused or, as a frozen one does, not answered; None while it works."""
-        hangs = self._keeping is not None and now - self._kept_at >= _HANGS_AFTER
-        return self._away_since or (self._kept_at if hangs else None)
 
-    def told(self, notification: Notification) -> None:
-        """A contact's service has taken a notification."""
-        self._unkept.told.append(Told(notification, datetime.now(UTC)))
+class AlarmPersister:
+    """The only owner of what is not written yet."""
 
-    async def keep(self, decided: Sequence[Notification], now: datetime) -> None:
-        """Keep what changed where it is time to; what was decided is not held up for longer than a second."""
-        self._remember(now)
-        self._unkept.notifications += decided
-        await self._wait(bool(decided))
-        if self._keeping is None and self._is_due(bool(decided), now):
-            self._kept_at = now
-            self._keeping = asyncio.create_task(self._step(), name="keep alarms")
-            await self._wait(bool(decided))
+    def __init__(self, repository: AlarmRepository) -> None:
+        self._repository = repository
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="alarm-repository")
+        self._pending = AlarmTransaction()
+        self._step: asyncio.Task[PersisterUpdate] | None = None
+        self._loaded = False
+        self._returned: set[UUID] = set()
+        """Acknowledgements returned to the process and not yet written as applied."""
+        self._unavailable_since: datetime | None = None
+        self._step_started = datetime.now(UTC)
+        self._names_read = self._step_started - _NAMES_EVERY
 
-    async def end(self) -> None:
-        """Keep the rest, as far as that is possible within a few seconds."""
+    async def start(self) -> list[PersisterUpdate]:
+        """Load the stored alarms; wait up to 5 s, because a process without them may notify twice."""
+        self._start_step(datetime.now(UTC))
+        updates = await self._finished(_LOADED_WITHIN_S)
+        if not self._loaded:
+            log.warning("starting without the stored alarms: PostgreSQL is not available")
+        return updates
+
+    def unavailable_since(self, now: datetime) -> datetime | None:
+        """Return since when PostgreSQL has refused or not answered; None while it works."""
+        hangs = self._step is not None and now - self._step_started >= _HANGS_AFTER
+        return self._unavailable_since or (self._step_started if hangs else None)
+
+    def add_delivered(self, notification: Notification) -> None:
+        """Have written that a contact's service has accepted a notification."""
+        delivered = DeliveredNotification(notification, datetime.now(UTC))
+        self._pending = dataclasses.replace(self._pending, delivered=[*self._pending.delivered, delivered])
+
+    async def persist(self, transaction: AlarmTransaction, now: datetime) -> list[PersisterUpdate]:
+        """Add to what is pending and write it when due; return updates to apply before the next call.
+
+        Waits up to 0.5 s where there are notifications, else 10 ms.
+
+        Raises:
+            LeaseLost: another process has taken the lease.
+            RecordingFailed: an unexpected error.
+        """
+        self._pending = self._pending.followed_by(transaction)
+        urgent = bool(transaction.notifications)
+        timeout = WRITTEN_WITHIN_S if urgent else _NOT_URGENT_S
+        updates = await self._finished(timeout)
+        outdated = any(update.outdates_pending for update in updates)
+        if self._step is None and not outdated and self._is_due(urgent, now):
+            self._start_step(now)
+            updates += await self._finished(timeout)
+        return updates
+
+    async def flush(self, transaction: AlarmTransaction) -> list[PersisterUpdate]:
+        """Write everything that is pending, as far as that is possible within 5 s."""
+        self._pending = self._pending.followed_by(transaction)
+        updates: list[PersisterUpdate] = []
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_RECALLED_WITHIN_S):
-                if self._keeping is not None:
-                    await self._keeping
-                await self._step()
+            async with asyncio.timeout(_FLUSHED_WITHIN_S):
+                updates += await self._finished(None)
+                if not any(update.outdates_pending for update in updates):
+                    self._start_step(datetime.now(UTC))
+                    updates += await self._finished(None)
+        return updates
 
     def close(self) -> None:
-        """Let go of the database."""
-        self._worker.submit(self._book.close)
+        """Close the connection once it is free."""
+        self._worker.submit(self._repository.close)
         self._worker.shutdown(wait=False)
 
-    def _remember(self, now: datetime) -> None:
-        """Have kept from time to time what is not worth a transaction of its own."""
-        if now - self._refreshed >= _REFRESH_EVERY:
-            self._ward.refresh(self._refreshed - _REFRESH_EVERY)
-            self._refreshed, self._names_due = now, True
-        if now - self._shown >= _SHOWN_EVERY:
-            self._ward.changed.add(SERVICE_KEY)  # its time of change shows that this process lives
-            self._shown = now
-
-    async def _wait(self, urgent: bool) -> None:
-        if self._keeping is None:
-            return
-        await asyncio.wait({self._keeping}, timeout=KEPT_WITHIN_S if urgent else 0.01)
-        if self._keeping.done():
-            self._keeping.result()
-            self._keeping = None
-
     def _is_due(self, urgent: bool, now: datetime) -> bool:
-        pressing = urgent or bool(self._unkept.applied) or bool(self._unkept.told)
-        if pressing and self._recalled and not self._away_since:
+        is_pressing = urgent or bool(self._pending.applied) or bool(self._pending.delivered)
+        if is_pressing and self._loaded and not self._unavailable_since:
             return True
-        return not timedelta() <= now - self._kept_at < _EVERY
+        return not timedelta() <= now - self._step_started < _WRITE_EVERY
 
-    async def _step(self) -> None:
+    def _start_step(self, now: datetime) -> None:
+        self._step_started = now
+        self._step = asyncio.create_task(self._run_step(), name="persist alarms")
+
+    async def _finished(self, timeout_s: float | None) -> list[PersisterUpdate]:
+        """Wait for the step in progress; return its update, or nothing where it takes longer."""
+        if self._step is None:
+            return []
+        await asyncio.wait({self._step}, timeout=timeout_s)
+        if not self._step.done():
+            return []
+        step, self._step = self._step, None
+        return [result_of(step)]
+
+    async def _run_step(self) -> PersisterUpdate:
         try:
-            await self._recall()
-            new, applied = await self._keep_under_current_pseudonyms()
-        except DatabaseAway as error:
-            level = logging.DEBUG if self._away_since else logging.WARNING
-            log.log(level, "alarms cannot be kept now, they go on from memory: %s", error)
-            self._away_since = self._away_since or datetime.now(UTC)
-            return
-        if self._away_since:
-            log.warning("PostgreSQL is there again: alarms are kept")
-        self._away_since = None
-        self._apply(made for made in new if made.acknowledgement_id not in applied)
+            names = await self._read_names()
+            update = await (self._write() if self._loaded else self._load())
+        except DatabaseUnavailable as error:
+            level = logging.DEBUG if self._unavailable_since else logging.WARNING
+            log.log(level, "alarms continue from memory, PostgreSQL is not available: %s", _reason(error))
+            self._unavailable_since = self._unavailable_since or datetime.now(UTC)
+            return PersisterUpdate()
+        if self._unavailable_since:
+            log.warning("PostgreSQL is available again: alarms are written")
+        self._unavailable_since = None
+        if names is not None:
+            self._names_read = self._step_started
+        return dataclasses.replace(update, names=names)
 
-    def _apply(self, new: Iterable[Acknowledgement]) -> None:
-        for made in new:
-            found = self._ward.acknowledge(made, datetime.now(UTC))
-            self._unkept.applied[made.acknowledgement_id] = found
-            log.info("acknowledged: %s", ", ".join(found) or "nothing was open that it means")
-
-    async def _keep_under_current_pseudonyms(
-        self,
-    ) -> tuple[list[Acknowledgement], Mapping[UUID, Sequence[str]]]:
-        while True:
-            try:
-                return await self._keep()
-            except IdentitiesChanged as changed:
-                self._ward.follow(changed.identities)
-                log.info("children were erased, or have new pseudonyms")
-
-    async def _keep(self) -> tuple[list[Acknowledgement], Mapping[UUID, Sequence[str]]]:
-        changed, unkept, positions = self._ward.changed, self._unkept, self.positions
-        self._ward.changed, self._unkept = set(), _Unkept()
-        states = self._ward.states(changed)
-        entry = Entry(
-            states,
-            changed - states.keys(),
-            positions,
-            unkept.notifications,
-            unkept.told,
-            unkept.applied,
-            self._ward.patients(),
-            self._ward.identities,
+    async def _load(self) -> PersisterUpdate:
+        restored = await self._call(self._repository.load)
+        self._loaded = True
+        return PersisterUpdate(
+            restored=restored, acknowledgements=self._not_returned(restored.acknowledgements)
         )
+
+    async def _write(self) -> PersisterUpdate:
+        transaction, self._pending = self._pending, AlarmTransaction()
         try:
-            new = await self._in_book(partial(self._book.keep, entry))
-        except (DatabaseAway, IdentitiesChanged):
-            self._ward.changed |= changed
-            self._unkept = unkept.followed_by(self._unkept)
+            unapplied = await self._call(partial(self._repository.write, transaction))
+        except IdentitiesChanged as changed:
+            self._put_back(transaction)
+            return PersisterUpdate(identities=changed.identities)
+        except DatabaseUnavailable:
+            self._put_back(transaction)
             raise
-        self._commit(positions)
-        return new, entry.applied
+        self._returned -= transaction.applied.keys()
+        return PersisterUpdate(
+            acknowledgements=self._not_returned(unapplied), positions=transaction.positions
+        )
 
-    async def _recall(self) -> None:
-        """Take up where alarms were, once; and from time to time what children are called."""
-        if self._names_due:
-            self._ward.names = await self._in_book(self._book.names)
-            self._names_due = False
-        if not self._recalled:
-            kept = await self._in_book(self._book.recall)
-            self._ward.recall(kept.states)
-            # before anything newer is heard, which nobody has seen; a pseudonym may have to be followed first
-            self._apply(made for made in kept.new if made.condition or made.patient_id in self._ward.children)
-            self.positions = {**kept.positions, **self.positions}
-            self._recalled = True
-            self._resume_waiting(kept)
+    def _put_back(self, transaction: AlarmTransaction) -> None:
+        self._pending = transaction.followed_by(self._pending)
 
-    def _resume_waiting(self, kept: Kept) -> None:
-        for identity, contact, patient_id, about, text in kept.waiting:
-            name = self._ward.about(patient_id) if patient_id else about or ""
-            self._resume(Notification(contact, Message.from_json(text, name), UUID(identity)))
+    def _not_returned(self, unapplied: Iterable[Acknowledgement]) -> list[Acknowledgement]:
+        new = [each for each in unapplied if each.acknowledgement_id not in self._returned]
+        self._returned.update(each.acknowledgement_id for each in new)
+        return new
 
-    async def _in_book(self, work: Callable[[], T]) -> T:
+    async def _read_names(self) -> Mapping[str, str] | None:
+        if timedelta() <= self._step_started - self._names_read < _NAMES_EVERY:
+            return None
+        return await self._call(self._repository.names)
+
+    async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, work)
+
+
+def _reason(error: DatabaseUnavailable) -> str:
+    return first_line(error.__cause__ or error)

@@ -1,4 +1,4 @@
-"""The alarms as the API sees them: what stands, and acknowledgements for the alarms process to take up."""
+"""The alarms as the API reads them, and acknowledgements for the alarms process to apply."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
-import psycopg2
-from psycopg2.extensions import connection, cursor
+from psycopg2.extensions import cursor
 
 from cloud_ingest.alarms.acknowledgement import COLUMNS, Acknowledgement, of_row
-from cloud_ingest.alarms.coordinator import CHILD, GATEWAY, SERVICE, Child
-from cloud_ingest.alarms.coverage import Gateway
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.alarms.coverage import KnownGateway
+from cloud_ingest.alarms.states import GATEWAY, PATIENT, SERVICE, PatientAlarms
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.metrics.probes import Probe
-from cloud_ingest.postgres.connection import Questions, connect
+from cloud_ingest.postgres.connection import DbExecutor, LastingConnection
 from cloud_ingest.settings import Settings
 from vitals.conditions import Conditions
 from vitals.notices import Group
@@ -33,110 +32,97 @@ _ADD = """
 _RECENT = f"""
     SELECT {COLUMNS} FROM alarm_acknowledgements
     WHERE patient_id = ANY(%s) AND at > now() - interval '30 minutes' ORDER BY at"""
-_KNOWN = "SELECT EXISTS (SELECT FROM alarm_states WHERE kind = 'child' AND id = %s)"
-_STANDS = "SELECT EXISTS (SELECT FROM alarm_states WHERE kind = 'service' AND state->'standing' ? %s)"
+_PATIENT_EXISTS = "SELECT EXISTS (SELECT FROM alarm_states WHERE kind = 'child' AND id = %s)"
+_CONDITION_EXISTS = (
+    "SELECT EXISTS (SELECT FROM alarm_states WHERE kind = 'service' AND state->'standing' ? %s)"
+)
 
 
-class Present:
-    """What stands.
+class AlarmSnapshot:
+    """Open alarms, gateways and conditions, as the alarms process stored them last.
 
     Attributes:
-        as_of: when the alarms process last said so; None where it never ran.
+        as_of: when the alarms process last stored its state; None where it never ran.
     """
 
     def __init__(self, rows: Iterable[tuple[str, str, str, datetime]]) -> None:
-        self.children: dict[str, Child] = {}
-        self.gateways: dict[str, Gateway] = {}
+        self.patients: dict[str, PatientAlarms] = {}
+        self.gateways: dict[str, KnownGateway] = {}
         self.conditions = Conditions()
         self.as_of: datetime | None = None
         for kind, identity, state, updated in rows:
-            if kind == CHILD:
-                self.children[identity] = Child.model_validate_json(state)
+            if kind == PATIENT:
+                self.patients[identity] = PatientAlarms.model_validate_json(state)
             elif kind == GATEWAY:
-                self.gateways[identity] = Gateway.model_validate_json(state)
+                self.gateways[identity] = KnownGateway.model_validate_json(state)
             elif kind == SERVICE:
                 self.conditions, self.as_of = Conditions.model_validate_json(state), updated
 
 
-class AlarmRegister:
-    """Reads states and writes acknowledgements, over one lasting connection that its thread has to itself.
+class AlarmQueries:
+    """Reads states and stores acknowledgements, over one connection used by one thread.
 
-    Every method raises DatabaseAway within three seconds where PostgreSQL does not answer.
+    Every method raises DatabaseUnavailable within three seconds if PostgreSQL does not answer.
 
     Args:
-        database: what knows whether it is there; None where none is configured.
+        database: probe of PostgreSQL; None where none is configured.
     """
 
     def __init__(self, settings: Settings, database: Probe | None) -> None:
-        self._settings, self._database = settings, database
-        self._connection: connection | None = None
-        self._questions = Questions("alarm-register", _WITHIN_S)
+        self._database = database
+        self._connection = LastingConnection(settings, "kidjamo-ingest alarms", _WITHIN_S)
+        self._executor = DbExecutor("alarm-queries", _WITHIN_S)
 
-    async def present(self) -> Present:
-        """What stands now."""
+    async def snapshot(self) -> AlarmSnapshot:
+        """Return what is open now."""
 
-        def work(cur: cursor) -> Present:
+        def read(cur: cursor) -> AlarmSnapshot:
             cur.execute(_OPEN)
-            return Present(cur.fetchall())
+            return AlarmSnapshot(cur.fetchall())
 
-        return await self._do(work)
+        return await self._transact(read)
 
-    async def acknowledge_child(
+    async def acknowledge_patient(
         self, patient_id: str, by: str, group: Group | None, silence_s: int | None
     ) -> UUID | None:
-        """Write down that somebody has seen a child's alarms; None where nobody knows such a child."""
-        return await self._add(_KNOWN, patient_id, (patient_id, None, group, silence_s, False, by))
+        """Store an acknowledgement of a patient's alarms; return None for an unknown patient."""
+        return await self._add(_PATIENT_EXISTS, patient_id, (patient_id, None, group, silence_s, False, by))
 
     async def acknowledge_condition(self, key: str, by: str, retires: bool) -> UUID | None:
-        """Write down that somebody has seen a technical condition; None where it does not stand.
+        """Store an acknowledgement of a technical condition; return None where it is not present.
 
         Args:
-            retires: whether its gateway is out of service.
+            retires: whether the gateway of the condition is out of service.
         """
-        return await self._add(_STANDS, key, (None, key, None, None, retires, by))
+        return await self._add(_CONDITION_EXISTS, key, (None, key, None, None, retires, by))
 
     async def recent(self, patients: Iterable[str]) -> list[Acknowledgement]:
-        """Acknowledgements of these children that may still silence something."""
+        """Return acknowledgements of these patients that may still silence something."""
 
-        def work(cur: cursor) -> list[Acknowledgement]:
+        def read(cur: cursor) -> list[Acknowledgement]:
             cur.execute(_RECENT, (list(patients),))
             return [of_row(row) for row in cur.fetchall()]
 
-        return await self._do(work)
+        return await self._transact(read)
 
-    async def _add(self, known: str, what: str, row: tuple[object, ...]) -> UUID | None:
-        def work(cur: cursor) -> UUID | None:
-            cur.execute(known, (what,))
+    async def _add(self, exists: str, key: str, row: tuple[object, ...]) -> UUID | None:
+        def add(cur: cursor) -> UUID | None:
+            cur.execute(exists, (key,))
             if cur.fetchone() != (True,):
                 return None
             cur.execute(_ADD, row)
             (identity,) = cur.fetchone() or (None,)
             return UUID(identity)
 
-        return await self._do(work)
+        return await self._transact(add)
 
     def close(self) -> None:
-        """Let go of the connection, once it is free."""
-        self._questions.close(self._let_go)
+        """Close the connection, once it is free."""
+        self._executor.close(self._connection.close)
 
-    async def _do(self, work: Callable[[cursor], T]) -> T:
+    async def _transact(self, work: Callable[[cursor], T]) -> T:
         if self._database is None:
-            raise DatabaseAway("alarms need PostgreSQL: PGHOST is not set")
+            raise DatabaseUnavailable("alarms need PostgreSQL: PGHOST is not set")
         if not self._database.up:
-            raise DatabaseAway("PostgreSQL does not answer")
-        return await self._questions.ask(partial(self._work, work))
-
-    def _work(self, work: Callable[[cursor], T]) -> T:
-        try:
-            if self._connection is None:
-                self._connection = connect(self._settings, "kidjamo-ingest alarms", _WITHIN_S)
-            with self._connection, self._connection.cursor() as cur:
-                return work(cur)
-        except psycopg2.Error as error:
-            self._let_go()
-            raise DatabaseAway(f"PostgreSQL: {type(error).__name__}") from error
-
-    def _let_go(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+            raise DatabaseUnavailable("PostgreSQL does not answer")
+        return await self._executor.run(partial(self._connection.transact, work))

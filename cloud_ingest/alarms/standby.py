@@ -1,7 +1,7 @@
-"""Standing by: one alarms process works, another waits until that one gives no sign of life any more.
+"""Standby: one alarms process works, another waits until that one has stopped.
 
-Who was taken over does not end: a supervisor would start it again, it would take over in its turn, and
-neither would ever listen for long enough to miss a gateway.
+A process that lost its lease does not exit: a supervisor would restart it, it would take the lease back, and
+no process would ever run long enough to miss a gateway.
 """
 
 from __future__ import annotations
@@ -10,55 +10,55 @@ import asyncio
 import logging
 import threading
 
-from cloud_ingest.alarms.repository import AlarmBook
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.alarms.repository import AlarmRepository
+from cloud_ingest.errors import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
-_GONE_AFTER = 15
-"""Looks in a row that find nothing new; the owner leaves a sign of life every five seconds."""
+CHECK_EVERY_S = 1.0
+_STOPPED_AFTER = 15
+"""Checks in a row without a change; a working process writes every five seconds."""
 
 
-class Owner:
-    """The process that has the book, as another one sees it."""
+class StandbyLease:
+    """The lease of the working process, as a standby process sees it."""
 
-    def __init__(self, book: AlarmBook) -> None:
-        self._book = book
+    def __init__(self, repository: AlarmRepository) -> None:
+        self._repository = repository
         self._seen: object = None
         self._unchanged = 0
 
-    def is_gone(self) -> bool:
-        """Look once; whether it has been silent for long enough while the database answered.
+    def is_abandoned(self) -> bool:
+        """Check once; return whether the owner has written nothing while the database answered.
 
-        Looks are counted, not seconds: after an outage of the database its owner has time to write again.
+        Checks are counted, not seconds: after an outage of the database the owner has time to write again.
         """
         try:
-            seen: object = self._book.sign_of_life()
-        except DatabaseAway as error:  # nobody knows
-            log.debug("standing by: %s", error)
+            seen: object = self._repository.last_write()
+        except DatabaseUnavailable as error:
+            log.debug("standby: %s", error)
             seen = error
         self._unchanged = self._unchanged + 1 if seen == self._seen else 0
         self._seen = seen
-        return self._unchanged >= _GONE_AFTER
+        return self._unchanged >= _STOPPED_AFTER
 
 
-async def stand_by(book: AlarmBook, stop: threading.Event) -> None:
-    """Wait until the owner of the book is gone, or until told to stop."""
+async def wait_for_lease(repository: AlarmRepository, stop: threading.Event) -> None:
+    """Wait until the owner of the lease has stopped, or until `stop` is set; close the repository."""
     ended = threading.Event()
 
-    def watch() -> None:
+    def check() -> None:
         try:
-            owner = Owner(book)
-            while not owner.is_gone():
-                if stop.wait(LOOK_EVERY_S):
+            lease = StandbyLease(repository)
+            while not lease.is_abandoned():
+                if stop.wait(CHECK_EVERY_S):
                     return
-            log.warning("the process that had taken over is gone: this one goes on")
+            log.warning("the other alarms process has stopped: this one resumes")
         finally:
             ended.set()
-            book.close()
+            repository.close()
 
-    # nobody waits for this thread: a database that is frozen holds up no end
-    threading.Thread(target=watch, name="standing by", daemon=True).start()
+    # a daemon thread: a database that hangs does not delay the exit
+    threading.Thread(target=check, name="standby", daemon=True).start()
     while not stop.is_set() and not await asyncio.to_thread(ended.wait, 0.2):
         pass

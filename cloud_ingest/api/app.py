@@ -22,7 +22,7 @@ from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.access.signing_keys import SigningKeys
 from cloud_ingest.access.tokens import Tokens
-from cloud_ingest.alarms.queries import AlarmRegister
+from cloud_ingest.alarms.queries import AlarmQueries
 from cloud_ingest.api.dependencies import Parts
 from cloud_ingest.api.middleware import RETRY_AFTER_S, Entrance, SameMachine
 from cloud_ingest.api.openapi import secured
@@ -40,7 +40,7 @@ from cloud_ingest.api.routes import (
 from cloud_ingest.api.schemas import component_schemas
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, Unacceptable
+from cloud_ingest.errors import DatabaseUnavailable, NotDurable, OAuthRefused, Unacceptable
 from cloud_ingest.ingest.device_status import DeviceStatusGate
 from cloud_ingest.ingest.processor import Intake
 from cloud_ingest.ingest.service import Ingestion
@@ -120,7 +120,7 @@ async def _parts(settings: Settings, guard: Guard | None, hidden: Pseudonyms) ->
     await asyncio.to_thread(kafka.wait_for_answer, KAFKA_AT_START_S)
     delivery = Delivery(publisher, spool, kafka.silence)
     ingestion = Ingestion(Intake(hidden, DeviceStatusGate()), delivery, Metrics(time.monotonic()), csv, guard)
-    register = AlarmRegister(settings, database)
+    register = AlarmQueries(settings, database)
     replay = asyncio.create_task(delivery.run(), name="replay")
     try:
         recorder, began = RecorderView(settings) if database else None, datetime.now(UTC)
@@ -155,8 +155,8 @@ def _refuse_in_one_form(app: FastAPI) -> None:
         log.error("503: %s", error)
         return refusal(503, "not_durable", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 
-    @app.exception_handler(DatabaseAway)
-    async def database_away(_request: Request, error: DatabaseAway) -> Response:
+    @app.exception_handler(DatabaseUnavailable)
+    async def database_away(_request: Request, error: DatabaseUnavailable) -> Response:
         log.warning("503: %s", error)
         return refusal(503, "database_away", str(error), {"Retry-After": str(RETRY_AFTER_S)})
 

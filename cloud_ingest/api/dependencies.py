@@ -13,13 +13,13 @@ from pydantic import BaseModel, ValidationError
 
 from cloud_ingest.access.authorizer import Guard
 from cloud_ingest.access.permissions import ANYONE, Caller, Scope
-from cloud_ingest.alarms.queries import AlarmRegister
+from cloud_ingest.alarms.queries import AlarmQueries
 from cloud_ingest.api.body import MAX_BODY, MAX_DECOMPRESSED, check_count, decompress, read_bounded
 from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.errors import MalformedBody
 from cloud_ingest.ingest.service import Ingestion
 from cloud_ingest.metrics.probes import Probe
-from cloud_ingest.postgres.connection import Questions
+from cloud_ingest.postgres.connection import DbExecutor
 from cloud_ingest.settings import Settings
 from vitals.errors import InvalidReading
 from vitals.reading import invalid_reading, parse_json
@@ -47,11 +47,11 @@ class Parts:
     guard: Guard | None
     kafka: Probe
     database: Probe | None
-    alarms: AlarmRegister
+    alarms: AlarmQueries
     recorder: Callable[[], dict[str, Any]] | None
     started: datetime
     settings: Settings
-    rarely: Questions = field(default_factory=lambda: Questions("rare-questions", _RARELY_WITHIN_S))
+    rarely: DbExecutor = field(default_factory=lambda: DbExecutor("rare-questions", _RARELY_WITHIN_S))
 
 
 def parts_of(request: Request) -> Parts:

@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
-from cloud_ingest.kafka.dead_letter import GatewayError
+from cloud_ingest.kafka.dead_letter import ReportedError
 from cloud_ingest.kafka.record import Store
 from vitals.heartbeat import Heartbeat, Name, Text
 from vitals.limits import VITALS
@@ -38,7 +38,7 @@ class FlatReading(Measurements):
 class GatewayErrors(BaseModel):
     """Dead letters of a gateway."""
 
-    errors: list[GatewayError] = Field(
+    errors: list[ReportedError] = Field(
         description="At most 10,000; one that is not as described is kept as such"
     )
 

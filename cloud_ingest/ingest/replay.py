@@ -31,7 +31,7 @@ from cloud_ingest.access.permissions import (
     Scope,
 )
 from cloud_ingest.access.registry import Registry
-from cloud_ingest.errors import KafkaAway, NotDurable
+from cloud_ingest.errors import KafkaUnavailable, NotDurable
 from cloud_ingest.ingest.device_status import DeviceStatusGate
 from cloud_ingest.ingest.processor import Intake, Outcome, unflatten
 from cloud_ingest.kafka.messages import ErrorValue
@@ -155,7 +155,7 @@ async def replay(
         tell: gets one line a letter.
 
     Raises:
-        KafkaAway: the errors topic cannot be read.
+        KafkaUnavailable: the errors topic cannot be read.
         NotDurable: Kafka did not acknowledge; what was sent before is safe, and the whole can be repeated.
     """
     intake, counts = Intake(KnownByPseudonym(pseudonyms), DeviceStatusGate()), Counts()
@@ -250,7 +250,7 @@ def _letters(bootstrap: str) -> Iterator[Letter]:
         for number in known:
             yield from _of_partition(consumer, TopicPartition(ERRORS, number))
     except KafkaException as error:
-        raise KafkaAway(f"{ERRORS}: {error.args[0].str()}") from None
+        raise KafkaUnavailable(f"{ERRORS}: {error.args[0].str()}") from None
     finally:
         consumer.close()
 
@@ -264,7 +264,7 @@ def _of_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[Let
         if messages:
             heard = time.monotonic()
         elif time.monotonic() - heard > TIMEOUT_S:
-            raise KafkaAway(f"{ERRORS}: no answer")
+            raise KafkaUnavailable(f"{ERRORS}: no answer")
         for message in messages:
             if message.error():
                 continue

@@ -16,7 +16,7 @@ from cloud_ingest.access.permissions import Caller
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.errors import BodyTooLarge, NotAllowed
 from cloud_ingest.ingest.processor import Intake, Outcome
-from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway, original_of
+from cloud_ingest.kafka.dead_letter import ReportedError, of_gateway, original_of
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.counters import Metrics
 from cloud_ingest.metrics.csv_log import MetricsCsv, Row
@@ -111,7 +111,7 @@ class Ingestion:
         accepted = 0
         for document in documents:
             try:
-                letter = GatewayError.model_validate(document)
+                letter = ReportedError.model_validate(document)
                 caller.speak_as(letter.gateway_id, letter.device_id)
                 records.append(of_gateway(letter, self.intake.pseudonyms, caller.gateway_id))
                 accepted += 1

@@ -1,1 +1,1 @@
-"""Kafka: the producer, the admin client and the values of the topics."""
+"""Kafka: producer, admin client, models of the topic values."""

@@ -1,4 +1,4 @@
-"""Is Kafka there, with our topics? Asked in the background, over and over, so that no request has to."""
+"""Kafka topics: create them, count their messages, check that the broker has them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import logging
 from collections.abc import Iterable
 from concurrent.futures import Future
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as KafkaTopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from cloud_ingest.errors import KafkaAway
+from cloud_ingest.errors import KafkaUnavailable
+from cloud_ingest.kafka.record import TopicPartition
 from vitals.topics import KAFKA_TOPICS
 
 log = logging.getLogger(__name__)
 
 PARTITIONS = 3
 
-Place = tuple[str, int]
-"""Topic and partition."""
-
 
 def admin_client(bootstrap: str) -> AdminClient:
-    """A client for topics that reconnects quickly."""
+    """Return a client for topics that reconnects quickly."""
     return AdminClient(
         {
             "bootstrap.servers": bootstrap,
@@ -40,13 +38,10 @@ def admin_client(bootstrap: str) -> AdminClient:
 
 
 def create_topics(client: AdminClient, timeout: float = 5.0) -> list[str]:
-    """Create those of the four topics that are missing, with three partitions each.
-
-    Returns:
-        the topics created.
+    """Create those of the four topics that are missing, with three partitions each; return their names.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds, or a refusal.
+        KafkaUnavailable: no answer in `timeout` seconds, or a refusal.
     """
     missing = [NewTopic(topic, num_partitions=PARTITIONS) for topic in missing_topics(client, timeout)]
     if not missing:
@@ -59,64 +54,63 @@ def create_topics(client: AdminClient, timeout: float = 5.0) -> list[str]:
             created.append(topic)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise KafkaAway(f"topic {topic}: {error.args[0].str()}") from None
+                raise KafkaUnavailable(f"topic {topic}: {error.args[0].str()}") from None
         except TimeoutError:
-            raise KafkaAway(f"topic {topic}: no answer") from None
+            raise KafkaUnavailable(f"topic {topic}: no answer") from None
     return created
 
 
 def missing_topics(client: AdminClient, timeout: float) -> list[str]:
-    """Which of the four topics a broker does not have.
+    """Return those of the four topics that the broker does not have.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds.
+        KafkaUnavailable: no answer in `timeout` seconds.
     """
-    try:
-        known = client.list_topics(timeout=timeout).topics
-    except KafkaException as error:
-        raise KafkaAway(error.args[0].str()) from None
-    return [topic for topic in KAFKA_TOPICS if topic not in known]
+    present = partitions_of_topics(client, timeout)
+    return [topic for topic in KAFKA_TOPICS if topic not in present]
 
 
 def partitions_of_topics(client: AdminClient, timeout: float = 5.0) -> dict[str, int]:
-    """How many partitions each of the four topics has, once the broker knows of it.
+    """Return the number of partitions of each of the four topics that the broker has.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds.
+        KafkaUnavailable: no answer in `timeout` seconds.
     """
     try:
-        known = client.list_topics(timeout=timeout).topics
+        metadata = client.list_topics(timeout=timeout).topics
     except KafkaException as error:
-        raise KafkaAway(error.args[0].str()) from None
-    return {topic: len(known[topic].partitions) for topic in KAFKA_TOPICS if topic in known}
+        raise KafkaUnavailable(error.args[0].str()) from None
+    return {topic: len(metadata[topic].partitions) for topic in KAFKA_TOPICS if topic in metadata}
 
 
-def end_offsets(client: AdminClient, places: Iterable[Place], timeout: float) -> dict[Place, int]:
-    """The offset the next message gets, by topic and partition.
+def end_offsets(
+    client: AdminClient, partitions: Iterable[TopicPartition], timeout: float
+) -> dict[TopicPartition, int]:
+    """Return the offset of the next message of each partition.
 
     Raises:
-        KafkaAway: no answer in `timeout` seconds.
+        KafkaUnavailable: no answer in `timeout` seconds.
     """
     latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-    wanted = {TopicPartition(topic, partition): latest for topic, partition in places}
+    wanted = {KafkaTopicPartition(topic, number): latest for topic, number in partitions}
     if not wanted:
         return {}
     futures = client.list_offsets(wanted, request_timeout=timeout)
     try:
-        found = {place: future.result(timeout).offset for place, future in futures.items()}
+        offsets = {partition: future.result(timeout).offset for partition, future in futures.items()}
     except (KafkaException, TimeoutError) as error:
-        raise KafkaAway(f"no offsets: {type(error).__name__}") from None
-    return {(place.topic, place.partition): offset for place, offset in found.items()}
+        raise KafkaUnavailable(f"no offsets: {type(error).__name__}") from None
+    return {(partition.topic, partition.partition): offset for partition, offset in offsets.items()}
 
 
 class KafkaProbe:
-    """Asks a broker for our topics, and makes those that are missing."""
+    """Checks that a broker answers, and creates missing topics."""
 
     def __init__(self, bootstrap: str) -> None:
         self._client = admin_client(bootstrap)
 
     def __call__(self) -> None:
-        """Raise `KafkaAway` unless Kafka is there with all topics."""
+        """Raise `KafkaUnavailable` unless Kafka answers and has all topics."""
         self._client.poll(0)
         if missing_topics(self._client, 1.0):
             log.info("created Kafka topics: %s", ", ".join(create_topics(self._client)))

@@ -1,4 +1,4 @@
-"""What could not be accepted, kept with its bytes and the reason, on the errors topic."""
+"""Dead letters: what could not be accepted, with its bytes and the reason, on the errors topic."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from vitals.topics import ERRORS
 
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]{24,}={0,2}")
 MAX_ORIGINAL = 600 * 1024
-"""Bytes kept of an original, so that the record stays under the megabyte a Kafka message may have."""
+"""Bytes of an original that are kept: the record has to stay under Kafka's limit of 1 MB per message."""
 
 LONGEST_REASON, LONGEST_FIELD = 1000, 200
 
 
-class GatewayError(BaseModel):
-    """A dead letter as a gateway sends it to `POST /iot/errors`."""
+class ReportedError(BaseModel):
+    """A dead letter that a gateway reports with `POST /iot/errors`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -68,9 +68,9 @@ def dead_letter(
     device_id: str | None = None,
     gateway_id: str | None = None,
 ) -> Record:
-    """The record of something refused; patient identifiers in its bytes are replaced.
+    """Return the record of a refused message, with pseudonyms instead of patient identifiers in its bytes.
 
-    Originals beyond 600 KiB are cut, their full size is in `original_size`.
+    Originals over 600 KiB are cut; `original_size` has their full size.
     """
     kept = _scrub_inside(_as_utf8(original[:MAX_ORIGINAL]), pseudonyms)
     document: dict[str, Any] = {
@@ -88,11 +88,11 @@ def dead_letter(
     return Record.of(ERRORS, device_id, document)
 
 
-def of_gateway(error: GatewayError, pseudonyms: Pseudonyms, sender: str | None) -> Record:
-    """A gateway's dead letter under its own identity; its reason is the sender's words, and scrubbed as well.
+def of_gateway(error: ReportedError, pseudonyms: Pseudonyms, sender: str | None) -> Record:
+    """Return the record of a dead letter that a gateway reports; its reason is scrubbed as well.
 
     Args:
-        sender: the gateway of the token, which counts, not what the letter says; None without authentication.
+        sender: the gateway of the token, which overrides `gateway_id`; None without authentication.
     """
     return dead_letter(
         base64.b64decode(error.original),
@@ -108,7 +108,7 @@ def of_gateway(error: GatewayError, pseudonyms: Pseudonyms, sender: str | None) 
 
 
 def original_of(document: object) -> bytes | None:
-    """The original bytes inside a gateway's dead letter that is itself malformed, where they can be read."""
+    """Return the original bytes of a reported dead letter that is itself malformed; None if unreadable."""
     original = document.get("original") if isinstance(document, dict) else None
     try:
         return base64.b64decode(original, validate=True) if isinstance(original, str) else None
@@ -117,18 +117,18 @@ def original_of(document: object) -> bytes | None:
 
 
 def _scrub_inside(data: bytes, pseudonyms: Pseudonyms) -> bytes:
-    """Bytes without identifiers, also where they hold others in base64, as a gateway's dead letters do."""
+    """Scrub bytes, and bytes in base64 inside them, as in a dead letter reported by a gateway."""
 
-    def replaced(run: re.Match[bytes]) -> bytes:
-        within = binascii.a2b_base64(run[0][: len(run[0]) // 4 * 4])
-        scrubbed = pseudonyms.scrub(within)
-        return run[0] if scrubbed == within else base64.b64encode(scrubbed)
+    def scrubbed(run: re.Match[bytes]) -> bytes:
+        inner = binascii.a2b_base64(run[0][: len(run[0]) // 4 * 4])
+        clean = pseudonyms.scrub(inner)
+        return run[0] if clean == inner else base64.b64encode(clean)
 
-    return _BASE64.sub(replaced, pseudonyms.scrub(data))
+    return _BASE64.sub(scrubbed, pseudonyms.scrub(data))
 
 
 def _as_utf8(original: bytes) -> bytes:
-    """UTF-16 or UTF-32 that names a patient, as UTF-8, where scrubbing finds it; other bytes as they are."""
+    """Convert UTF-16 or UTF-32 that names a patient to UTF-8, so that it can be scrubbed."""
     encoding = json.detect_encoding(original)
     if encoding.startswith("utf-8"):
         return original

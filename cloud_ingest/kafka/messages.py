@@ -1,4 +1,4 @@
-"""The values of the Kafka topics as typed messages; validation raises pydantic's `ValidationError`."""
+"""Models of the values in the Kafka topics; validation raises pydantic's `ValidationError`."""
 
 from __future__ import annotations
 

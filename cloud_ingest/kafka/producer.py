@@ -1,8 +1,8 @@
-"""Kafka's producer: records out, acknowledgements back into asyncio.
+"""Kafka producer with asyncio: sends records and reports their acknowledgements.
 
-confluent-kafka's synchronous producer with one thread that polls it. The thread counts acknowledgements and
-wakes the event loop once per group of records, not once per record. acks=all and idempotence keep what was
-sent in order and single; every record's fate is known within `DELIVERY_TIMEOUT_S`.
+confluent-kafka's synchronous producer, polled by one thread. The thread counts acknowledgements and wakes the
+event loop once per group of records, not once per record. With acks=all and idempotence records keep their
+order and are not duplicated; each is acknowledged or given up within `DELIVERY_TIMEOUT_S`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT_S = 3.0
 
-# A denied topic is not among them: the record is well, and goes once the ACL is repaired.
+# A denied topic is not permanent: the record is valid and can be sent once the ACL is repaired.
 _PERMANENT = frozenset(
     {
         KafkaError.MSG_SIZE_TOO_LARGE,
@@ -35,7 +35,7 @@ _PERMANENT = frozenset(
 
 
 def producer_settings(bootstrap: str) -> dict[str, Any]:
-    """librdkafka's settings for a producer that loses nothing and never waits long."""
+    """Return librdkafka's settings for a producer that loses no record and never blocks for long."""
     return {
         "bootstrap.servers": bootstrap,
         "client.id": "kidjamo-ingest",
@@ -50,21 +50,21 @@ def producer_settings(bootstrap: str) -> dict[str, Any]:
         "retry.backoff.ms": 50,
         "linger.ms": 0.5,
         "partitioner": "murmur2_random",  # the Java clients' choice, so that every producer agrees
-        "allow.auto.create.topics": False,  # a topic made by accident would have the broker's partition count
+        "allow.auto.create.topics": False,  # such a topic would have the broker's partition count
         "queue.buffering.max.kbytes": 65536,
         "log.connection.close": False,
-        "log_level": 2,  # its many words on a broker that is away; what matters is logged by the callers
+        "log_level": 2,  # librdkafka logs much while a broker is down; callers log what matters
     }
 
 
 class Ticket:
-    """The fate of a group of records, filled in by the polling thread.
+    """Delivery state of a group of records, filled in by the polling thread.
 
     Attributes:
-        done: set on the event loop once every record is acknowledged or given up.
-        acknowledged: one byte a record, 1 where Kafka has it.
-        refused: reason by index of the records Kafka will never take.
-        failure: why a record was given up that may be sent again; empty while none was.
+        done: resolved on the event loop once every record is acknowledged or given up.
+        acknowledged: one byte per record, 1 where Kafka has acknowledged it.
+        refused: reason, by index, of records that Kafka will never accept.
+        failure: reason of the last record that was given up and can be sent again; empty if there is none.
     """
 
     def __init__(self, count: int) -> None:
@@ -74,12 +74,12 @@ class Ticket:
         self.refused: dict[int, str] = {}
         self.failure = ""
         self._count = count
-        self._settled = itertools.count(1).__next__  # atomic: two threads settle
+        self._settled = itertools.count(1).__next__  # atomic: called from two threads
         if not count:
             self.done.set_result(None)
 
     def settle(self, index: int, error: KafkaError | None) -> None:
-        """Note the fate of one record; called from any thread, once a record."""
+        """Record that one record was acknowledged or given up; called once per record, from any thread."""
         if error is None:
             self.acknowledged[index] = 1
         elif error.code() in _PERMANENT:
@@ -94,7 +94,7 @@ class Ticket:
             self.done.set_result(None)
 
     def missing(self) -> list[int]:
-        """Indices of the records not acknowledged so far."""
+        """Return the indices of the records not acknowledged so far."""
         if all(self.acknowledged):
             return []
         return [index for index, acknowledged in enumerate(self.acknowledged) if not acknowledged]
@@ -104,7 +104,7 @@ class Publisher:
     """A producer and the thread that polls it.
 
     Attributes:
-        acknowledged: records Kafka has acknowledged since the start, counted as its answers come in.
+        acknowledged: number of records acknowledged since the start.
 
     Args:
         bootstrap: Kafka's brokers.
@@ -120,7 +120,7 @@ class Publisher:
         self._thread.start()
 
     def send(self, records: Sequence[Record]) -> Ticket:
-        """Hand records to the producer, in order; returns at once."""
+        """Send records in order; return at once."""
         ticket = Ticket(len(records))
         produce, delivered = self._producer.produce, self._delivered
         for index, record in enumerate(records):
@@ -133,11 +133,11 @@ class Publisher:
         return ticket
 
     def waiting(self) -> int:
-        """Records handed over whose fate is open."""
+        """Return the number of records neither acknowledged nor given up."""
         return len(self._producer)
 
     def close(self, timeout: float = DELIVERY_TIMEOUT_S) -> None:
-        """Wait for what is under way, at most `timeout` seconds, then stop polling."""
+        """Stop polling and wait at most `timeout` seconds for records in flight."""
         self._stopping.set()
         self._thread.join(2)
         self._producer.flush(timeout)
@@ -149,7 +149,7 @@ class Publisher:
                 self._replace()
 
     def _replace(self) -> None:
-        """A producer with a fatal error takes nothing any more: fail what it holds, start afresh."""
+        """Replace a producer that had a fatal error: it fails its records and accepts no more."""
         broken, self._producer = self._producer, Producer(self._settings)
         self._fatal.clear()
         broken.purge()
@@ -157,10 +157,10 @@ class Publisher:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
-            log.error("kafka producer failed for good, starting another: %s", error.str())
+            log.error("fatal error of the Kafka producer, replacing it: %s", error.str())
             self._fatal.set()
         else:
-            log.debug("kafka producer: %s", error.str())
+            log.debug("Kafka producer: %s", error.str())
 
     def _delivered(self, ticket: Ticket, index: int, error: KafkaError | None, _message: Message) -> None:
         if error is None:

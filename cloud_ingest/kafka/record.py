@@ -1,4 +1,4 @@
-"""What is handed to Kafka, or to the spool until Kafka is back."""
+"""Records for Kafka, or for the spool while Kafka is not available."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Any, Literal, NamedTuple, Self
 from pydantic_core import to_json
 
 Store = Literal["kafka", "spool"]
-"""Where a record is safe."""
+"""Where a record is stored durably."""
+
+TopicPartition = tuple[str, int]
+"""Topic and partition number."""
 
 Lane = tuple[str, bytes | None]
-"""Topic and key: they share a partition, so Kafka takes all records of a lane or none."""
+"""Topic and key: all records with the same ones go to one partition, in order."""
 
 
 class Record(NamedTuple):
     """One Kafka message.
 
     Attributes:
-        key: decides the partition: one patient's records keep their order; None where nobody is known.
+        key: the patient's pseudonym; records with the same key stay in order. None where no patient is known.
     """
 
     topic: str
@@ -32,10 +35,10 @@ class Record(NamedTuple):
 
     @classmethod
     def of(cls, topic: str, key: str | None, document: dict[str, Any]) -> Self:
-        """A record with a JSON value."""
+        """Return a record with a JSON value."""
         return cls(topic, key.encode() if key else None, to_json(document))
 
 
 def utc_text(moment: datetime) -> str:
-    """ISO 8601 in UTC with a trailing Z, as every timestamp of ours is written."""
+    """Return a time in ISO 8601, UTC, with a trailing Z."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

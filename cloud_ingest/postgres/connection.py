@@ -1,4 +1,4 @@
-"""Reaching PostgreSQL."""
+"""Connections to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import psycopg2
-from psycopg2.extensions import connection
+from psycopg2.extensions import connection, cursor
 
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.settings import Settings
 
 DEFAULT_HOST = "127.0.0.1"
@@ -18,23 +18,23 @@ T = TypeVar("T")
 
 
 def connect(settings: Settings, application: str, statement_timeout_s: float | None = None) -> connection:
-    """A new connection, or an error within PGCONNECT_TIMEOUT.
+    """Return a new connection; fail within PGCONNECT_TIMEOUT.
 
     Args:
-        statement_timeout_s: after how long a statement fails, also one that waits for a lock.
+        statement_timeout_s: how long a statement may take, time spent waiting for a lock included.
 
     Raises:
         psycopg2.OperationalError: the server does not answer or refuses.
     """
-    made: connection = psycopg2.connect(**parameters(settings), application_name=application)
+    database: connection = psycopg2.connect(**parameters(settings), application_name=application)
     if statement_timeout_s is not None:
-        with made, made.cursor() as cur:
+        with database, database.cursor() as cur:
             cur.execute("SET statement_timeout = %s", (round(statement_timeout_s * 1000),))
-    return made
+    return database
 
 
 def parameters(settings: Settings) -> dict[str, Any]:
-    """libpq's parameters; a connection whose server vanished is noticed within seconds."""
+    """Return libpq's parameters; the keepalives detect a lost server within seconds."""
     return {
         "host": settings.pg_host or DEFAULT_HOST,
         "port": settings.pg_port,
@@ -49,58 +49,87 @@ def parameters(settings: Settings) -> dict[str, Any]:
     }
 
 
-class Questions:
-    """Questions to PostgreSQL on behalf of requests, one after the other on a thread of their own.
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, without the details that libpq adds."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
-    A server that hangs holds up these, and nothing else that needs a thread.
+
+class LastingConnection:
+    """One connection, opened at the first transaction and again after an error; for one thread at a time.
+
+    Args:
+        application, statement_timeout_s: as in `connect`.
+    """
+
+    def __init__(
+        self, settings: Settings, application: str, statement_timeout_s: float | None = None
+    ) -> None:
+        self._settings, self._application, self._timeout_s = settings, application, statement_timeout_s
+        self._connection: connection | None = None
+
+    def transact(self, work: Callable[[cursor], T]) -> T:
+        """Run `work` in a transaction and return its result.
+
+        Raises:
+            DatabaseUnavailable: PostgreSQL does not answer or refuses; the cause says why.
+        """
+        try:
+            if self._connection is None:
+                self._connection = connect(self._settings, self._application, self._timeout_s)
+            with self._connection, self._connection.cursor() as cur:
+                return work(cur)
+        except psycopg2.Error as error:
+            self.close()
+            raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}") from error
+
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+class DbExecutor:
+    """Runs the database work of requests on one thread of its own, in order.
+
+    A server that hangs delays only this work, and nothing else that needs a thread.
 
     Args:
         name: of the thread.
-        within_s: how long each may take, its turn included.
+        within_s: how long each piece of work may take, time in the queue included.
     """
 
     def __init__(self, name: str, within_s: float) -> None:
         self._worker, self._within_s = ThreadPoolExecutor(1, thread_name_prefix=name), within_s
 
-    async def ask(self, question: Callable[[], T]) -> T:
-        """Put one; it is not put any more where its turn does not come in time.
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run `work` and return its result; drop it if its turn does not come in time.
 
         Raises:
-            DatabaseAway: there is no answer in time.
+            DatabaseUnavailable: there is no result in time.
         """
         try:
             async with asyncio.timeout(self._within_s):
-                return await asyncio.get_running_loop().run_in_executor(self._worker, question)
+                return await asyncio.get_running_loop().run_in_executor(self._worker, work)
         except TimeoutError:
-            raise DatabaseAway("PostgreSQL does not answer in time") from None
+            raise DatabaseUnavailable("PostgreSQL does not answer in time") from None
 
     def close(self, last: Callable[[], None]) -> None:
-        """Take no more; `last` comes after what is being asked, and is not waited for."""
+        """Accept no more work; run `last` after the work in progress, without waiting for it."""
         self._worker.submit(last)
         self._worker.shutdown(wait=False)
 
 
 class DatabaseProbe:
-    """Asks the database for a sign of life over one lasting connection."""
+    """Checks over one lasting connection that PostgreSQL answers."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._connection: connection | None = None
+        self._connection = LastingConnection(settings, "kidjamo-ingest health")
 
     def __call__(self) -> None:
-        """Raise unless the database answers; the connection is made anew after a failure."""
-        try:
-            if self._connection is None:
-                self._connection = connect(self._settings, "kidjamo-ingest health")
-                self._connection.autocommit = True
-            with self._connection.cursor() as cursor:
-                cursor.execute("SELECT 1")
-        except psycopg2.Error as error:
-            self.close()
-            raise DatabaseAway(type(error).__name__) from None
+        """Raise DatabaseUnavailable unless PostgreSQL answers."""
+        self._connection.transact(lambda cur: cur.execute("SELECT 1"))
 
     def close(self) -> None:
-        """Let go of the connection."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        """Close the connection."""
+        self._connection.close()

@@ -1,1 +1,1 @@
-"""Pseudonyms, their keys, erasure of a patient and rotation of the key."""
+"""Pseudonyms and their keys, erasure of patients from PostgreSQL, key rotation."""

@@ -1,4 +1,4 @@
-"""The commands `kidjamo-ingest erase`, `rekey` and `pseudonym-key`: what is kept, and under what names."""
+"""The commands `kidjamo-ingest erase`, `rekey` and `pseudonym-key`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from cloud_ingest.errors import DatabaseAway, InvalidSettings
+from cloud_ingest.errors import DatabaseUnavailable, InvalidSettings
 from cloud_ingest.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 OK, FAILURE = 0, 1
 
 _ERASE = (
-    "erase the children whose erasure was requested (DELETE /patients/{id}) from PostgreSQL: rows first, the"
-    " name last; counts afterwards and exits with 1 if a row is left. Safe to run again; run it from a timer"
+    "erase patients whose erasure was requested (DELETE /patients/{id}) from PostgreSQL, and from no other"
+    " store: rows first, the name last; exit with 1 if a row is left. Can be run again; run it from a timer"
 )
 _REKEY = (
-    "after a new key version was added to PSEUDONYM_KEY_FILE and the API was restarted: move the listed"
-    " patients' rows to their new pseudonyms, in portions; old pseudonyms still resolve. Can be broken off"
-    " and run again"
+    "after a new key version was added to PSEUDONYM_KEY_FILE and the API was restarted: move the rows of the"
+    " listed patients in PostgreSQL to their new pseudonyms, in portions; old pseudonyms still resolve. Can"
+    " be interrupted and run again"
 )
-_KEY = "make the secret key that turns patient identifiers into pseudonyms"
+_KEY = "create the secret key that turns patient identifiers into pseudonyms"
 _MAKE = (
-    "write a fresh key to PSEUDONYM_KEY_FILE, readable by its owner only, and print where; one that is there"
-    " stays. Keep a copy: without it no pseudonym can be made again"
+    "write a new key to PSEUDONYM_KEY_FILE, readable by its owner only, and print the path; an existing key"
+    " is not replaced. Keep a copy: without it the same pseudonyms can never be computed again"
 )
 
 
 def add_commands(commands: Any) -> None:
-    """Add them to the subcommands of a parser."""
+    """Add the commands to the subcommands of a parser."""
     erase = commands.add_parser("erase", help=_ERASE, description=_ERASE)
     erase.add_argument(
         "--lift",
         metavar="REQUEST_ID",
         type=UUID,
-        help="instead, let the messages of a child in again whose erasure this request asked for",
+        help="instead, lift this erasure request: new messages of the patient are recorded again",
     )
     erase.set_defaults(command=_erase)
     rekey = commands.add_parser("rekey", help=_REKEY, description=_REKEY)
@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
         metavar="FILE",
         type=Path,
         required=True,
-        help="clear patient identifiers, one a line; it is only read here, remove it afterwards",
+        help="file of clear patient identifiers, one per line; delete it afterwards",
     )
     rekey.set_defaults(command=_rekey)
     key = commands.add_parser("pseudonym-key", help=_KEY, description=_KEY)
@@ -65,11 +65,11 @@ def _erase(settings: Settings, chosen: argparse.Namespace) -> int:
     with _database(settings) as database:
         if chosen.lift:
             lifted = lift(database, chosen.lift)
-            print(f"{chosen.lift}: {'lifted' if lifted else 'no such request stands'}")
+            print(f"{chosen.lift}: {'lifted' if lifted else 'no such open request'}")
             return OK if lifted else FAILURE
         erased = erase_requested(database)
     for each in erased:
-        print(f"{each.request_id}: {sum(each.rows_erased.values())} rows erased, 0 left")
+        print(f"{each.request_id}: {sum(each.rows_erased.values())} rows erased from PostgreSQL, 0 left")
     print(f"{len(erased)} requests done")
     return OK
 
@@ -85,7 +85,7 @@ def _rekey(settings: Settings, chosen: argparse.Namespace) -> int:
     print(f"{moved.links} pseudonyms replaced, {moved.rows} rows moved")
     if moved.others:
         print(
-            f"{moved.others} pseudonyms of older keys still hold readings: their patients are not in the list"
+            f"{moved.others} pseudonyms of older keys still have readings: their patients are not in the list"
         )
     return OK
 
@@ -95,17 +95,17 @@ def _make_key(settings: Settings, _chosen: argparse.Namespace) -> int:
 
     path = settings.key_file.absolute()
     if not make_key(path):
-        raise InvalidSettings(f"{VARIABLE} {path}: is there already, and stays as it is")
+        raise InvalidSettings(f"{VARIABLE} {path}: exists already and was not changed")
     print(path)
     return OK
 
 
 @contextmanager
 def _database(settings: Settings) -> Iterator[connection]:
-    """A connection; its errors in our words.
+    """Open a connection.
 
     Raises:
-        DatabaseAway: it does not answer, or refuses.
+        DatabaseUnavailable: PostgreSQL does not answer, or refuses.
     """
     import psycopg2
 
@@ -118,7 +118,7 @@ def _database(settings: Settings) -> Iterator[connection]:
         finally:
             database.close()
     except psycopg2.Error as error:
-        raise DatabaseAway(f"{settings.pg_database}: {error}") from error
+        raise DatabaseUnavailable(f"{settings.pg_database}: {error}") from error
 
 
 def _lines(path: Path) -> list[str]:

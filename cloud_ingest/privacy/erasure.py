@@ -1,9 +1,11 @@
-"""Erasing a child: the request on record, the rows gone, the name last, and the proof by counting.
+"""Erasure of a patient from PostgreSQL: store the request, delete the rows, the name last, then count.
 
-A request stands until it is lifted: the recorder leaves out every later message of that child, such as a
-backlog that a gateway still held, and every dead letter that names it; running alarms forget it. The request
-itself keeps the pseudonyms, which say nothing without the key; the lake erases the same pseudonyms and notes
-it in `lake_state` and `lake_done_at`.
+Kafka and the lake are not erased. `lake_state` and `lake_done_at` are stored for the lake to fill in; nothing
+sets them yet, so that the state of a request stays `running`.
+
+A request holds until it is lifted: the recorder drops later messages of the patient, such as a gateway's
+backlog, and dead letters that name the patient; running alarms forget the patient. The request keeps the
+pseudonyms, which identify nobody without the key.
 """
 
 from __future__ import annotations
@@ -27,12 +29,12 @@ REQUEST, RUNNING, DONE = "requested", "running", "done"
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """A request to erase a child.
+    """A request to erase a patient.
 
     Attributes:
         database_state, lake_state: requested, running or done.
         rows_erased: by table.
-        lifted_at: when it ceased to keep the child's later messages out.
+        lifted_at: since when messages of the patient are recorded again.
     """
 
     request_id: str
@@ -47,7 +49,7 @@ class Erasure:
 
     @property
     def state(self) -> str:
-        """Of all of it: done when every store has erased."""
+        """State of the whole request: done when PostgreSQL and the lake are."""
         if self.lifted_at:
             return "lifted"
         states = {self.database_state, self.lake_state}
@@ -61,36 +63,36 @@ _COLUMNS = (
 
 
 def request(database: connection, pseudonyms: Sequence[str], by: str) -> Erasure:
-    """Put a request on record; one that stands for the same pseudonyms already is returned instead.
+    """Store a request; return the existing one if there is an open request for the same pseudonyms.
 
     Args:
-        pseudonyms: under every key version; older ones that were replaced by them are added.
+        pseudonyms: of the patient, under every key version; older ones that these replaced are added.
     """
     with database, database.cursor() as cur:
-        cur.execute("SELECT pg_advisory_xact_lock(5071946019)")  # two at once must not make two requests
+        cur.execute("SELECT pg_advisory_xact_lock(5071946019)")  # no two requests for one patient
         cur.execute(
             "SELECT old_pseudonym FROM pseudonym_links WHERE new_pseudonym = ANY(%(given)s)"
             " UNION SELECT new_pseudonym FROM pseudonym_links WHERE old_pseudonym = ANY(%(given)s)",
             {"given": list(pseudonyms)},
         )
-        everything = sorted({*pseudonyms, *(linked for (linked,) in cur.fetchall())})
+        all_pseudonyms = sorted({*pseudonyms, *(linked for (linked,) in cur.fetchall())})
         cur.execute(
             f"SELECT {_COLUMNS} FROM erasure_requests WHERE pseudonyms @> %s AND lifted_at IS NULL",
-            (everything,),
+            (all_pseudonyms,),
         )
-        if standing := cur.fetchall():
-            return _erasure(standing[0])
+        if existing := cur.fetchall():
+            return _erasure(existing[0])
         cur.execute(
             f"INSERT INTO erasure_requests (pseudonyms, requested_by) VALUES (%s, %s) RETURNING {_COLUMNS}",
-            (everything, by),
+            (all_pseudonyms, by),
         )
-        made = _erasure(cur.fetchall()[0])
-    log.warning("erasure %s requested", made.request_id)
-    return made
+        stored = _erasure(cur.fetchall()[0])
+    log.warning("erasure %s requested", stored.request_id)
+    return stored
 
 
 def find(database: connection, request_id: UUID) -> Erasure | None:
-    """A request, where there is one."""
+    """Return a request, or None."""
     with database, database.cursor() as cur:
         cur.execute(f"SELECT {_COLUMNS} FROM erasure_requests WHERE request_id = %s", (str(request_id),))
         rows = cur.fetchall()
@@ -98,7 +100,7 @@ def find(database: connection, request_id: UUID) -> Erasure | None:
 
 
 def lift(database: connection, request_id: UUID) -> bool:
-    """Let a child's messages in again, as when it is enrolled anew; False where no such request stands."""
+    """Lift a request, as when the patient is enrolled again; return False if it is not open."""
     with database, database.cursor() as cur:
         cur.execute(
             "UPDATE erasure_requests SET lifted_at = now() WHERE request_id = %s AND lifted_at IS NULL",
@@ -108,10 +110,10 @@ def lift(database: connection, request_id: UUID) -> bool:
 
 
 def erase_requested(database: connection) -> list[Erasure]:
-    """Erase what is requested from this database; one that was interrupted goes on.
+    """Erase all requested patients from this database; continue erasures that were interrupted.
 
     Raises:
-        NotErased: rows were left, or came back; the request stays open.
+        NotErased: rows are left; the request stays open.
     """
     with database, database.cursor() as cur:
         cur.execute(
@@ -119,12 +121,12 @@ def erase_requested(database: connection) -> list[Erasure]:
             " ORDER BY requested_at",
             (DONE,),
         )
-        waiting = [_erasure(row) for row in cur.fetchall()]
-    return [_erase(database, each) for each in waiting]
+        requested = [_erasure(row) for row in cur.fetchall()]
+    return [_erase(database, each) for each in requested]
 
 
 def rows_left(database: connection, pseudonyms: Sequence[str]) -> dict[str, int]:
-    """How many rows each table still holds of these pseudonyms, the identity mapping included."""
+    """Return the rows of these pseudonyms that are left by table, the identity mapping included."""
     with database, database.cursor() as cur:
         left = {
             leaf.name: leaf.count(cur, list(pseudonyms)) for leaf in (*leaves_with_patients(cur), *_OTHERS)
@@ -140,7 +142,7 @@ def _erase(database: connection, erasure: Erasure) -> Erasure:
             (RUNNING, erasure.request_id),
         )
     with database, database.cursor() as cur:
-        # Whoever read the table before the request stood has finished once this lock is ours.
+        # Transactions that read the table before the request was stored have ended once this lock is granted.
         cur.execute("LOCK TABLE erasure_requests IN ACCESS EXCLUSIVE MODE")
     with database, database.cursor() as cur:
         leaves = leaves_with_patients(cur)
@@ -155,12 +157,14 @@ def _erase(database: connection, erasure: Erasure) -> Erasure:
             (DONE, erasure.request_id),
         )
         done = _erasure(cur.fetchall()[0])
-    log.warning("erasure %s: %s, none left", done.request_id, done.rows_erased or "no rows")
+    log.warning(
+        "erasure %s: erased %s from PostgreSQL, none left", done.request_id, done.rows_erased or "no rows"
+    )
     return done
 
 
 def _delete(database: connection, leaf: Leaf, pseudonyms: list[str], request_id: str) -> None:
-    """Delete in portions, each counted in the transaction that deletes it."""
+    """Delete in portions; count each in the transaction that deletes it."""
     while True:
         with database, database.cursor() as cur:
             deleted = leaf.delete(cur, pseudonyms)
@@ -195,4 +199,4 @@ _OTHERS = (
     Leaf("pseudonym_links", "pseudonym_links", "old_pseudonym = ANY(%(pseudonyms)s)"),
     Leaf("patients", "identity.patients", "pseudonym = ANY(%(pseudonyms)s)"),
 )
-"""Dead letters, whose bytes were scrubbed to pseudonyms; then what leads to a child, its name last of all."""
+"""Dead letters, whose bytes hold pseudonyms; then the links between pseudonyms; the name last."""

@@ -1,6 +1,6 @@
-"""What became of pseudonyms: a newer one has taken their place, or their child was erased.
+"""Replaced pseudonyms, and those of erased patients.
 
-Read in the transaction that writes: erasure and rotation wait for whoever looked before they stood.
+Read them in the transaction that writes: erasure and key rotation wait for transactions that have read them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg2.extensions import cursor
 from vitals.errors import KidjamoError
 
 PSEUDONYM = re.compile(rb"p[0-9]+_[0-9a-f]{32}")
-"""As it stands in bytes that may be anything else."""
+"""A pseudonym inside arbitrary bytes."""
 
 _FIND = """
 SELECT old_pseudonym, new_pseudonym FROM pseudonym_links WHERE old_pseudonym = ANY(%(pseudonyms)s)
@@ -26,22 +26,22 @@ WHERE pseudonyms && %(pseudonyms)s AND lifted_at IS NULL
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Pseudonyms that no longer stand for a child.
+    """Pseudonyms that are no longer in use.
 
     Attributes:
         current: the newest pseudonym, by older ones.
-        erased: those whose child was erased, or is to be.
+        erased: those of patients whose erasure has been requested.
     """
 
     current: Mapping[str, str] = field(default_factory=dict)
     erased: frozenset[str] = frozenset()
 
     def of(self, pseudonym: str) -> str | None:
-        """The pseudonym this child has now; None where it was erased."""
+        """Return the current pseudonym of the same patient; None for an erased patient."""
         return None if pseudonym in self.erased else self.current.get(pseudonym, pseudonym)
 
     def known(self) -> frozenset[str]:
-        """All that are named here."""
+        """Return all replaced and erased pseudonyms."""
         return self.erased.union(self.current)
 
 
@@ -58,7 +58,7 @@ class IdentitiesChanged(KidjamoError):
 
 
 def find(cur: cursor, pseudonyms: Collection[str]) -> Identities:
-    """What became of these pseudonyms; of those that still stand it says nothing."""
+    """Return which of these pseudonyms were replaced or erased."""
     cur.execute(_FIND, {"pseudonyms": list(pseudonyms)})
     found = cur.fetchall()
     return Identities(

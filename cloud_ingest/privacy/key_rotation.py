@@ -1,8 +1,8 @@
-"""A new key version: rows move from the old pseudonym to the new one, and the old one still resolves.
+"""Key rotation: rows move from old pseudonyms to those of a new key version; old pseudonyms still resolve.
 
-Only whoever holds the key and the identifiers can tell which new pseudonym belongs to which old one, so an
-operator hands over the list of patients. Readings that arrive after the API has the new key carry the new
-pseudonym at once; late ones under the old (from the spool, from Kafka) are recorded under the new one too.
+Which new pseudonym belongs to which old one can only be computed from the patient identifiers, so an operator
+provides the list of patients. Readings that arrive after the API has the new key carry the new pseudonym;
+late ones under the old (from the spool or Kafka) are recorded under the new one too.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ SELECT count(DISTINCT patient_id) FROM measurements WHERE patient_id ~ '^p[0-9]+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What a run did.
+    """Result of one run.
 
     Attributes:
-        links: pseudonyms whose rows were moved in this run.
-        rows: rows that moved.
-        others: pseudonyms of older keys that still hold readings: patients the list did not name.
+        links: pseudonyms whose rows were moved.
+        rows: rows that were moved.
+        others: pseudonyms of older keys that still have readings: patients missing from the list.
     """
 
     links: int
@@ -54,9 +54,9 @@ class Moved:
 
 
 def rekey(database: connection, keys: Pseudonymiser, patients: Iterable[str]) -> Moved:
-    """Link each patient's older pseudonyms to the newest, then move the rows.
+    """Link the older pseudonyms of each patient to the newest, then move the rows.
 
-    Can be broken off at any point and run again.
+    Can be interrupted at any point and run again.
     """
     for patient in patients:
         new, *older = keys.every_pseudonym(patient)
@@ -64,26 +64,26 @@ def rekey(database: connection, keys: Pseudonymiser, patients: Iterable[str]) ->
             for old in older:
                 cur.execute(_LINK, {"old": old, "new": new})
     with database, database.cursor() as cur:
-        # Whoever read the table before the links stood has finished once this lock is ours.
+        # Transactions that read the table before the links were stored have ended once this lock is granted.
         cur.execute("LOCK TABLE pseudonym_links IN ACCESS EXCLUSIVE MODE")
     with database, database.cursor() as cur:
         cur.execute(
             "SELECT old_pseudonym, new_pseudonym FROM pseudonym_links WHERE database_done_at IS NULL"
             " ORDER BY linked_at, old_pseudonym"
         )
-        waiting = cur.fetchall()
-    rows = sum(_move(database, old, new) for old, new in waiting)
+        pending = cur.fetchall()
+    rows = sum(_move(database, old, new) for old, new in pending)
     with database, database.cursor() as cur:
-        return Moved(len(waiting), rows, _others(cur, max(keys.keys)))
+        return Moved(len(pending), rows, _others(cur, max(keys.keys)))
 
 
 def _move(database: connection, old: str, new: str) -> int:
-    """Move one pseudonym's rows, a portion a transaction; the name under the old one goes last."""
+    """Move the rows of one pseudonym, one portion per transaction; delete the old name last."""
     with database, database.cursor() as cur:
         leaves = leaves_with_patients(cur)
     total = 0
     for leaf in leaves:
-        # rows of both would collide: whoever writes that table follows the link (`identities`)
+        # rows of both would collide: the writers of that table follow the link (`identities`)
         if leaf.unique:
             continue
         moved = PORTION
@@ -104,5 +104,5 @@ def _move(database: connection, old: str, new: str) -> int:
 
 def _others(cur: cursor, newest: int) -> int:
     cur.execute(_LEFT, (f"^p{newest}_",))
-    ((found,),) = cur.fetchall()
-    return int(found)
+    ((count,),) = cur.fetchall()
+    return int(count)

@@ -1,7 +1,7 @@
-"""Where children's rows are: every table of the public schema with a `patient_id`, found in the catalogue.
+"""Tables with rows of patients: every table of the public schema with a `patient_id`, found in the catalogue.
 
-A table that comes later is covered by erasure and rotation without being named here. A partitioned table
-counts as its leaves, so that rows can be worked on in portions by their place.
+Erasure and key rotation cover tables that are added later without any change here. A partitioned table is
+represented by its partitions, so that rows can be changed in portions by `ctid`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _BY_PATIENT = "patient_id = ANY(%(pseudonyms)s)"
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A table, or one partition, and how to tell a child's rows in it.
+    """A table or partition, and the condition that selects the rows of a patient.
 
     Attributes:
-        table: name of the whole table.
-        name: its own, with the schema where it is not public.
+        table: name of the table.
+        name: name of the table or partition, with the schema if it is not public.
         condition: SQL over the parameter `pseudonyms`.
-        key: its columns that tell rows apart.
-        unique: whether the patient is part of a unique key, so that rows of two pseudonyms may collide.
+        key: columns that identify a row.
+        unique: whether the patient is part of a unique key: rows of two pseudonyms may collide.
     """
 
     table: str
@@ -45,17 +45,17 @@ class Leaf:
     unique: bool = False
 
     def count(self, cur: cursor, pseudonyms: list[str]) -> int:
-        """How many rows it holds of these pseudonyms."""
+        """Return the number of rows of these pseudonyms."""
         cur.execute(self._sql("SELECT count(*) FROM {table} WHERE {condition}"), {"pseudonyms": pseudonyms})
-        ((found,),) = cur.fetchall()
-        return int(found)
+        ((count,),) = cur.fetchall()
+        return int(count)
 
     def delete(self, cur: cursor, pseudonyms: list[str]) -> int:
-        """Delete at most `PORTION` rows of these pseudonyms; returns how many."""
+        """Delete at most `PORTION` rows of these pseudonyms; return how many."""
         return self._change(cur, "DELETE FROM {table}", {"pseudonyms": pseudonyms})
 
     def rename(self, cur: cursor, old: str, new: str) -> int:
-        """Give at most `PORTION` rows of one pseudonym to another; returns how many."""
+        """Move at most `PORTION` rows from one pseudonym to another; return how many."""
         return self._change(cur, "UPDATE {table} SET patient_id = %(new)s", {"pseudonyms": [old], "new": new})
 
     def _change(self, cur: cursor, what: str, values: dict[str, Any]) -> int:
@@ -70,6 +70,6 @@ class Leaf:
 
 
 def leaves_with_patients(cur: cursor) -> list[Leaf]:
-    """All tables with a `patient_id`, as they are now."""
+    """Return all tables and partitions with a `patient_id`."""
     cur.execute(_LEAVES)
     return [Leaf(table, name, unique=unique) for name, table, unique in cur.fetchall()]

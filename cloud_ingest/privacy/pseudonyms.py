@@ -1,4 +1,4 @@
-"""The file that holds the pseudonym key: made once, readable by its owner only."""
+"""The pseudonym key file, and the pseudonyms computed with it."""
 
 from __future__ import annotations
 
@@ -16,57 +16,57 @@ from vitals.pseudonym import ClearIdentifiers, Pseudonymiser, new_key, parse_key
 log = logging.getLogger(__name__)
 
 VARIABLE = "PSEUDONYM_KEY_FILE"
-_MISSING = "; kidjamo-ingest pseudonym-key make makes one, which every machine needs a copy of"
+_MISSING = "; `kidjamo-ingest pseudonym-key make` creates one; every machine needs a copy of it"
 
 
 class Pseudonyms(Protocol):
-    """Turns identifiers into pseudonyms, or passes them through."""
+    """Turns patient identifiers into pseudonyms, or returns them unchanged."""
 
     def pseudonym(self, patient_id: str) -> str:
-        """Pseudonym of one patient."""
+        """Return the pseudonym of a patient."""
 
     def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
-        """Pseudonyms of one patient under each key version, the newest first."""
+        """Return the pseudonyms of a patient under each key version, the newest first."""
 
     def scrub(self, data: bytes) -> bytes:
-        """Bytes with every patient identifier in them replaced."""
+        """Return bytes with every patient identifier in them replaced."""
 
 
-REMEMBERED = 20_000
-"""Patients whose pseudonyms are kept in memory, the latest ones."""
+CACHED = 20_000
+"""Number of patients whose pseudonyms are cached."""
 
 
-class Remembered:
-    """Pseudonyms that need not be computed for each reading of the same child."""
+class CachedPseudonyms:
+    """Caches pseudonyms, so that they are not computed for each reading."""
 
     def __init__(self, source: Pseudonyms) -> None:
-        self.pseudonym = lru_cache(REMEMBERED)(source.pseudonym)
+        self.pseudonym = lru_cache(CACHED)(source.pseudonym)
         self.scrub, self.every_pseudonym = source.scrub, source.every_pseudonym
 
 
 def pseudonyms(settings: Settings, *, first_start: bool = False) -> Pseudonyms:
-    """The pseudonyms the settings ask for.
+    """Return the pseudonyms that the settings ask for.
 
     Args:
-        first_start: whether a key is made where none is named and none is there. Only the API asks for it: a
-            command run elsewhere would give children other pseudonyms.
+        first_start: whether to create a key if none is configured and the default file is missing. Only the
+            API does so: a command run elsewhere would compute other pseudonyms.
 
     Raises:
-        InvalidSettings: the key file is missing, readable by others, or does not hold a good key.
+        InvalidSettings: the key file is missing, readable by others, or does not contain a valid key.
     """
     if settings.pseudonymisation == "off":
-        log.warning("PSEUDONYMISATION=off: patient identifiers pass in clear, for made-up patients only")
+        log.warning("PSEUDONYMISATION=off: patient identifiers are not replaced; for made-up patients only")
         return ClearIdentifiers()
     if first_start and settings.pseudonym_key_file is None and not settings.key_file.exists():
         make_key(settings.key_file)
-    return Remembered(load_key(settings.key_file))
+    return CachedPseudonyms(load_key(settings.key_file))
 
 
 def load_key(path: Path) -> Pseudonymiser:
     """Read a key file.
 
     Raises:
-        InvalidSettings: it is missing, readable by others, or does not hold a good key.
+        InvalidSettings: it is missing, readable by others, or does not contain a valid key.
     """
     try:
         return parse_keys(read_secret(path, VARIABLE, _MISSING))
@@ -75,19 +75,19 @@ def load_key(path: Path) -> Pseudonymiser:
 
 
 def make_key(path: Path) -> bool:
-    """Write a fresh key with mode 0600, whole or not at all; False if one is there already, which stays.
+    """Write a new key with mode 0600, atomically; return False and change nothing if the file exists.
 
     Raises:
         InvalidSettings: the directory cannot be written.
     """
     try:
-        create_secret(path, new_key())  # the pseudonyms made with it outlive a power cut, so must the key
+        create_secret(path, new_key())  # synced to disk: pseudonyms computed with it are stored too
         log.warning(
-            "made a pseudonym key in %s: keep a copy, without it no pseudonym can be made again", path
+            "created a pseudonym key in %s: keep a copy, without it no pseudonym can be computed again", path
         )
     except FileExistsError:
-        log.info("another process made the pseudonym key in %s", path)
+        log.info("the pseudonym key in %s exists already", path)
         return False
     except OSError as error:
-        raise InvalidSettings(f"{path}: cannot make the pseudonym key: {error.strerror}") from None
+        raise InvalidSettings(f"{path}: cannot create the pseudonym key: {error.strerror}") from None
     return True

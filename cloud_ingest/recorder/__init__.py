@@ -1,1 +1,1 @@
-"""Kafka to PostgreSQL: every message recorded once."""
+"""Records every Kafka message once in PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Kafka values -> rows of PostgreSQL. Pure: raises `InvalidReading` on a value that is no row."""
+"""Converts Kafka values to rows of PostgreSQL. Pure: raises `InvalidReading` for an invalid value."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Where a topic's values go.
+    """The table of a topic.
 
     Attributes:
-        columns: in the order of the rows; the identity comes first.
-        row: one decoded value as a row.
+        columns: in the order of the rows; the id comes first.
+        row: converts one decoded value to a row.
     """
 
     name: str
@@ -34,25 +34,25 @@ class Table:
 
     @property
     def timestamp(self) -> int:
-        """Where in a row its time stands."""
+        """Index of the timestamp in a row."""
         return self.columns.index("timestamp")
 
     @property
     def patient(self) -> int | None:
-        """Where in a row its patient stands, where it has one."""
+        """Index of the patient in a row; None for a table without patients."""
         return self.columns.index("patient_id") if "patient_id" in self.columns else None
 
     @property
     def insert(self) -> str:
-        """The statement, for `execute_values`."""
+        """The INSERT statement, for `execute_values`."""
         return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES %s ON CONFLICT DO NOTHING"
 
 
 def row_of(table: Table, value: bytes | None) -> Row | None:
-    """The row of one Kafka value; None for a gateway's heartbeat, which the alarms process keeps.
+    """Return the row of one Kafka value; None for a heartbeat, which only the alarms process stores.
 
     Raises:
-        InvalidReading: the value is none of this topic.
+        InvalidReading: the value is not valid for this topic.
     """
     if value is None:
         raise InvalidReading("", "no value")
@@ -65,13 +65,13 @@ def row_of(table: Table, value: bytes | None) -> Row | None:
         raise invalid_reading(error) from None
 
 
-def error_row(error_id: UUID, noticed: Any, reason: str, original: bytes | None) -> Row:
-    """A row of the errors table for a dead letter that could not be read itself."""
-    return (str(error_id), noticed, "recorder", clean(reason), "", original, None, None)
+def error_row(error_id: UUID, at: Any, reason: str, original: bytes | None) -> Row:
+    """Return a row of the errors table for a dead letter that is itself unreadable."""
+    return (str(error_id), at, "recorder", clean(reason), "", original, None, None)
 
 
 def clean(text: Any) -> Any:
-    """Text as PostgreSQL can hold it: it knows no NUL."""
+    """Replace NUL in text, which PostgreSQL cannot store."""
     return text.replace("\0", "\ufffd") if isinstance(text, str) else text
 
 
@@ -107,7 +107,7 @@ def _measurement(document: object) -> Row:
 
 
 def _plain(model: type[BaseModel]) -> Callable[[object], Row]:
-    """Row maker of a model whose fields are the columns."""
+    """Return a converter for a model whose fields are the columns."""
     fields = tuple(model.model_fields)
 
     def row(document: object) -> Row:

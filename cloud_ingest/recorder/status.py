@@ -1,4 +1,4 @@
-"""The recorder's books as the API sees them: read from the database, its lag from Kafka."""
+"""The recorder's accounting as the API shows it: totals from PostgreSQL, lag from Kafka."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg2
 
-from cloud_ingest.errors import KafkaAway
+from cloud_ingest.errors import KafkaUnavailable
 from cloud_ingest.kafka.admin import admin_client, end_offsets
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.recorder.accounting import next_offsets, totals
@@ -17,34 +17,34 @@ TIMEOUT_S = 2.0
 
 
 class RecorderView:
-    """Asks the database, then Kafka; each for two seconds at most.
+    """Reads PostgreSQL, then Kafka; each takes two seconds at most.
 
-    Kafka is asked by a new client each time, which takes 10 ms: one that is kept believes for minutes in the
-    partition leaders of before a broker's restart, and gets no answer.
+    Each call uses a new Kafka client, which takes 10 ms: an older one keeps the partition leaders from before
+    a broker restart for minutes and gets no answer.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
     def __call__(self) -> dict[str, Any]:
-        """Totals, difference and lag (messages not read yet); or why they are unknown."""
+        """Return totals, difference and lag (messages not read yet), or why they are unknown."""
         try:
             database = connect(self._settings, "kidjamo-ingest reconciliation")
             with closing(database), database, database.cursor() as cursor:
                 cursor.execute(f"SET LOCAL statement_timeout = {int(TIMEOUT_S * 1000)}")
-                books, following = totals(cursor), next_offsets(cursor)
+                recorded, following = totals(cursor), next_offsets(cursor)
         except psycopg2.errors.UndefinedTable:
-            return {"status": "unknown", "reason": "no recorder has ever run"}
+            return {"status": "unknown", "reason": "no recorder has run yet"}
         except psycopg2.Error as error:
             return {"status": "unknown", "reason": f"database: {type(error).__name__}"}
         try:
             ends = end_offsets(admin_client(self._settings.kafka), following, TIMEOUT_S)
-        except KafkaAway as error:
-            return {"status": "known", **books.document(), "lag": None, "reason": str(error)}
-        lag = sum(_unread(ends[place], offset) for place, offset in following.items())
-        return {"status": "known", **books.document(), "lag": lag}
+        except KafkaUnavailable as error:
+            return {"status": "known", **recorded.document(), "lag": None, "reason": str(error)}
+        lag = sum(_unread(ends[partition], offset) for partition, offset in following.items())
+        return {"status": "known", **recorded.document(), "lag": lag}
 
 
 def _unread(end: int, offset: int) -> int:
-    """Messages of a log from `offset` on; all of one that ends before it, for it was made anew."""
+    """Return the messages from `offset` on; all of a partition that ends before it and was created anew."""
     return end - offset if end >= offset else end

@@ -1,4 +1,4 @@
-"""The service as its users meet it: over HTTP, in this process or in one of its own."""
+"""The API over HTTP, on a thread of this process or in a process of its own."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from cloud_ingest.api.server import listen, url_of
 from cloud_ingest.settings import Settings
 
 NOWHERE = "127.0.0.1:1"
-"""An address where no Kafka is."""
+"""An address without a Kafka."""
 
 
 def environment(directory: Path, bootstrap: str, **more: str) -> dict[str, str]:
-    """Settings that keep everything inside a directory."""
+    """Return settings that store everything inside a directory."""
     key = directory / "pseudonym.key"
     if not key.exists():
         key.touch(mode=0o600)
@@ -51,7 +51,7 @@ def register(
     *devices: str,
     scopes: frozenset[Scope] = GATEWAY_SCOPES,
 ) -> str:
-    """The secret of a newly registered gateway; no devices mean all of them."""
+    """Register a gateway and return its secret; no devices means all devices."""
     registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
     return registry.add(gateway_id, scopes, frozenset(devices) or None)[1]
 
@@ -89,12 +89,12 @@ class RunningApi:
         return self.http.post(path, json=document)
 
     def component(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.http.get("/health").json()["components"][name]
-        return found
+        state: dict[str, Any] = self.http.get("/health").json()["components"][name]
+        return state
 
 
 class ServedApi:
-    """`kidjamo-ingest serve` as a process of its own."""
+    """The command `kidjamo-ingest serve` as a process."""
 
     def __init__(self, variables: dict[str, str], directory: Path) -> None:
         self.process = subprocess.Popen(
@@ -126,10 +126,10 @@ class ServedApi:
         return self.process.wait(20)
 
 
-def wait_until(true: Callable[[], bool], timeout: float) -> bool:
-    """Whether something becomes true in time."""
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Return whether a condition becomes true within `timeout` seconds."""
     end = time.monotonic() + timeout
-    while not true():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.05)

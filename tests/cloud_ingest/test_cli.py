@@ -208,7 +208,7 @@ def test_recorder_without_any_server_waits_and_stops_cleanly(tmp_path: Path) -> 
             [sys.executable, "-m", "cloud_ingest.cli", "recorder"], env=os.environ | variables, stderr=stderr
         )
     try:
-        assert wait_until(lambda: "trying again" in log.read_text(), 20)
+        assert wait_until(lambda: "retrying" in log.read_text(), 20)
         recorder.terminate()
         assert recorder.wait(10) == 0
     finally:

@@ -19,7 +19,7 @@ from firmware_sim.feed import readings
 from firmware_sim.targets import ApiTarget, CombinedTarget, KafkaTarget, MqttTarget
 from firmware_sim.timeline import milliseconds
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
-from tests.cloud_ingest.topic_reader import Seen, read_topic
+from tests.cloud_ingest.topic_reader import read_topic
 from tests.firmware_sim.air import until
 from tests.firmware_sim.mqtt.test_bracelet import subscriber
 from vitals import topics
@@ -38,7 +38,7 @@ def identities(sent: Sequence[Reading]) -> set[str]:
     return {str(reading.message_id) for reading in sent}
 
 
-def published(kafka: KafkaBroker, topic: str, sent: Sequence[Reading]) -> list[Seen]:
+def published(kafka: KafkaBroker, topic: str, sent: Sequence[Reading]) -> list[TopicMessage]:
     """Return the messages of a topic that belong to these readings."""
     wanted = identities(sent)
     return [seen for seen in read_topic(kafka.bootstrap, topic) if seen.value["message_id"] in wanted]

@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Caller, Scope
-from cloud_ingest.alarms.coordinator import Child
-from cloud_ingest.alarms.queries import Present
+from cloud_ingest.alarms.queries import AlarmSnapshot
+from cloud_ingest.alarms.states import PatientAlarms
 from cloud_ingest.api import schemas as doc
 from cloud_ingest.api.dependencies import Needs, TheParts, document_of
 from cloud_ingest.api.responses import json_response
@@ -114,7 +114,7 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 )
 async def get_alarms(parts: TheParts) -> Response:
     """Answer what stands, children by pseudonym."""
-    return json_response(_standing(await parts.alarms.present()).model_dump(mode="json"))
+    return json_response(_standing(await parts.alarms.snapshot()).model_dump(mode="json"))
 
 
 @router.post(
@@ -149,7 +149,7 @@ async def acknowledge_alarms(
     """Silence a child's open alarms for a bounded time, with one's name; `patient_id` is the pseudonym."""
     wanted = await document_of(request, caller, doc.ChildAcknowledgement)
     silence_s = None if wanted.minutes is None else round(wanted.minutes * 60)
-    made = await parts.alarms.acknowledge_child(patient_id, wanted.by, wanted.group, silence_s)
+    made = await parts.alarms.acknowledge_patient(patient_id, wanted.by, wanted.group, silence_s)
     return _taken(made, "no such child has been heard of; children go by their pseudonyms here")
 
 
@@ -159,10 +159,10 @@ def _taken(acknowledgement_id: UUID | None, otherwise: str) -> Response:
     return json_response({"status": "accepted", "acknowledgement_id": str(acknowledgement_id)}, 202)
 
 
-def _standing(present: Present) -> StandingAlarms:
+def _standing(present: AlarmSnapshot) -> StandingAlarms:
     return StandingAlarms(
         as_of=present.as_of,
-        children=[_child(patient_id, child) for patient_id, child in present.children.items()],
+        children=[_child(patient_id, child) for patient_id, child in present.patients.items()],
         conditions=[_condition(key, each) for key, each in present.conditions.standing.items()],
         gateways=[
             GatewayState(
@@ -178,8 +178,8 @@ def _standing(present: Present) -> StandingAlarms:
     )
 
 
-def _child(patient_id: str, child: Child) -> ChildAlarms:
-    alarms = [_alarm(episode, episode.group in child.quiet) for episode in child.episodes.open]
+def _child(patient_id: str, child: PatientAlarms) -> ChildAlarms:
+    alarms = [_alarm(episode, episode.group in child.left_to_gateway) for episode in child.episodes.open]
     return ChildAlarms(patient_id=patient_id, alarms=alarms)
 
 

@@ -19,7 +19,7 @@ from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.api import schemas as doc
 from cloud_ingest.api.dependencies import Needs, Parts, TheParts
 from cloud_ingest.api.responses import json_response
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import erasure
 from vitals.reading import Identifier
@@ -42,7 +42,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 class Store(BaseModel):
-    """How far one store has come."""
+    """Progress of the erasure in one store."""
 
     state: State
     done_at: datetime | None = None
@@ -56,7 +56,7 @@ class ErasureState(BaseModel):
     state: Literal["requested", "running", "done", "lifted"]
     requested_at: datetime
     database: Store
-    lake: Store
+    lake: Store = Field(description="The request as recorded for the lake, which is not erased yet")
 
     @classmethod
     def of(cls, request: erasure.Erasure) -> ErasureState:
@@ -79,15 +79,16 @@ class ErasureState(BaseModel):
 @router.delete(
     "/patients/{patient_id}",
     status_code=202,
-    summary="Erase a child from every store",
+    summary="Request the erasure of a patient",
     responses=_REFUSALS | {202: {"model": ErasureState, "description": "The request is on record"}},
 )
 async def delete_patient(
     patient_id: Annotated[Identifier, Path()], parts: TheParts, caller: Eraser
 ) -> Response:
-    """Put the request on record; stores erase on their own time, later messages of the child are left out.
+    """Store the request; later messages of the patient are not recorded in PostgreSQL.
 
-    Asking again while the request stands answers with the same one.
+    `kidjamo-ingest erase` then erases the patient from PostgreSQL. Kafka and the lake are not erased.
+    A second request for the same patient returns the first.
     """
     pseudonyms = parts.ingestion.intake.pseudonyms.every_pseudonym(patient_id)
     by = caller.gateway_id or "api"
@@ -100,12 +101,12 @@ async def delete_patient(
 
 @router.get(
     "/erasures/{request_id}",
-    summary="How far an erasure has come",
+    summary="State of an erasure request",
     responses=_REFUSALS
     | {200: {"model": ErasureState}, 404: {"model": doc.Refused, "description": "No such request"}},
 )
 async def get_erasure(request_id: UUID, parts: TheParts, _caller: Eraser) -> Response:
-    """Answer the state in each store."""
+    """Return the state of the request."""
     found = await _ask(parts, lambda database: erasure.find(database, request_id))
     if found is None:
         raise HTTPException(404, "no such erasure request")
@@ -116,7 +117,7 @@ async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
     """Put a question to PostgreSQL over a connection of its own: erasures are rare.
 
     Raises:
-        DatabaseAway: it does not answer in time, or has not been migrated.
+        DatabaseUnavailable: it does not answer in time, or has not been migrated.
     """
 
     def ask() -> Found:
@@ -124,6 +125,6 @@ async def _ask(parts: Parts, question: Callable[[connection], Found]) -> Found:
             return question(database)
 
     try:
-        return await parts.rarely.ask(ask)
+        return await parts.rarely.run(ask)
     except psycopg2.Error as error:
-        raise DatabaseAway(f"PostgreSQL cannot take the request: {type(error).__name__}") from None
+        raise DatabaseUnavailable(f"PostgreSQL cannot take the request: {type(error).__name__}") from None

@@ -13,7 +13,7 @@ from cloud_ingest.api import schemas as doc
 from cloud_ingest.api.dependencies import Parts, TheParts, document_of
 from cloud_ingest.api.responses import json_response, refusal
 from cloud_ingest.api.routes.measurements import ReadingsWriter
-from cloud_ingest.errors import DatabaseAway, NotAllowed
+from cloud_ingest.errors import DatabaseUnavailable, NotAllowed
 from cloud_ingest.ingest.service import Arrival
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
@@ -99,7 +99,7 @@ async def _acknowledgements(parts: Parts, heartbeat: Heartbeat, hidden: Pseudony
     clear = {hidden.pseudonym(patient): patient for patient in heartbeat.watches}
     try:
         made = await parts.alarms.recent(clear)
-    except DatabaseAway as error:  # the heartbeat counts all the same
+    except DatabaseUnavailable as error:  # the heartbeat counts all the same
         log.debug("no acknowledgements for a gateway: %s", error)
         return []
     return [each.for_gateway(clear[each.patient_id]) for each in made if each.patient_id in clear]

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from cloud_ingest.access.permissions import Scope
 from cloud_ingest.api.dependencies import Needs, Parts, TheParts
 from cloud_ingest.api.responses import json_response
-from cloud_ingest.errors import DatabaseAway, SpoolUnavailable
+from cloud_ingest.errors import DatabaseUnavailable, SpoolUnavailable
 from cloud_ingest.kafka.record import utc_text
 
 router = APIRouter(dependencies=[Depends(Needs(Scope.METRICS_READ))], tags=["operation"])
@@ -83,6 +83,6 @@ async def _recorder(parts: Parts) -> dict[str, Any]:
     if parts.recorder is None:
         return RECORDER_ABSENT
     try:
-        return await parts.rarely.ask(parts.recorder)
-    except DatabaseAway as error:
+        return await parts.rarely.run(parts.recorder)
+    except DatabaseUnavailable as error:
         return {"status": "unknown", "reason": str(error)}

@@ -1,4 +1,4 @@
-"""The database schema, as a row of numbered steps (`versions/`), and how to bring a database up to date."""
+"""The database schema as numbered migrations (`versions/`), and the function that applies them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.postgres.connection import DEFAULT_HOST
 from cloud_ingest.settings import Settings
 from vitals.limits import VITALS
 
 _LOCK = 5_071_946_017
-"""Advisory lock that lets one process migrate at a time."""
+"""Advisory lock: one process migrates at a time."""
 
 
 def migrate(settings: Settings, revision: str = "head") -> None:
-    """Bring the database to a revision, the newest unless one is named; does nothing where it is past it.
+    """Upgrade the database to a revision, by default the newest; do nothing if it is already past it.
 
     Raises:
-        DatabaseAway: it does not answer, or refuses.
+        DatabaseUnavailable: PostgreSQL does not answer, or refuses.
     """
     engine = sqlalchemy.create_engine(
         _url(settings),
@@ -41,7 +41,7 @@ def migrate(settings: Settings, revision: str = "head") -> None:
             if revision == "head":
                 _add_vital_columns(connection)
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise DatabaseAway(f"{settings.pg_database}: {error}") from error
+        raise DatabaseUnavailable(f"{settings.pg_database}: {error}") from error
 
 
 def _add_vital_columns(connection: sqlalchemy.Connection) -> None:

@@ -1,4 +1,4 @@
-"""Roles of the database server; migrations make those they need."""
+"""Roles of the database server, created by the migrations that need them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ DO $$ BEGIN
         CREATE ROLE {role} NOLOGIN;
     END IF;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN
-    NULL;  -- another database of this server made it a moment ago
+    NULL;  -- a migration of another database on this server has just created it
 END $$
 """
 
 
 def create_missing(*roles: str) -> None:
-    """Make the roles that are not there; they belong to the whole server, not to one database."""
+    """Create the roles that are missing; roles belong to the server, not to one database."""
     for role in roles:
         op.execute(_CREATE.format(role=role))

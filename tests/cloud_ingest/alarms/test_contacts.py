@@ -9,7 +9,7 @@ from threading import Event
 import pytest
 
 from cloud_ingest.alarms.contacts import load_contacts
-from cloud_ingest.alarms.process import Alarms
+from cloud_ingest.alarms.process import AlarmProcess
 from cloud_ingest.cli import main
 from cloud_ingest.errors import InvalidSettings
 from runtime.apprise_contact import AppriseContact
@@ -95,10 +95,10 @@ def test_unusable_url_is_reported_at_the_start(
     for name, value in environment(tmp_path, NOWHERE, ALARM_CONTACTS_FILE=str(file)).items():
         monkeypatch.setenv(name, value)
 
-    async def run(_self: Alarms) -> None:
-        pytest.fail("the alarms process was started")
+    async def run(_self: AlarmProcess) -> None:
+        pytest.fail("the alarms run")
 
-    monkeypatch.setattr(Alarms, "run", run)
+    monkeypatch.setattr(AlarmProcess, "run", run)
     monkeypatch.setattr("cloud_ingest.cli._stop_on_signals", Event)
     assert main(["alarms"]) == 2
     (complaint,) = capfd.readouterr().err.splitlines()

@@ -1,4 +1,4 @@
-"""Real Kafka to real PostgreSQL to a real web service that stands for a person, with what ends in between."""
+"""The alarms process with real Kafka, real PostgreSQL and a web service as contact; kills and outages."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from vitals.pseudonym import Pseudonymiser
 
 ALERTS, DEVICE_STATUS = "kidjamo-iot-alerts", "kidjamo-iot-device-status"
 TOPICS = ("kidjamo-iot-measurements", ALERTS, DEVICE_STATUS)
-WAITING = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NULL"
-TOLD = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NOT NULL"
-HELD = "SELECT count(*) FROM alarm_states WHERE position(%s in state::text) > 0"
-"""States that speak of a child, its gateway's among them."""
+UNDELIVERED = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NULL"
+DELIVERED = "SELECT count(*) FROM alarm_notifications WHERE patient_id = %s AND told_at IS NOT NULL"
+STATES_NAMING = "SELECT count(*) FROM alarm_states WHERE position(%s in state::text) > 0"
+"""States that name a patient, that of the gateway included."""
 SPO2_ONLY = {**CRISIS, "measurements": {"spo2_pct": 85.0}}
 
 
-class Process:
-    """`kidjamo-ingest alarms` as a process of its own."""
+class AlarmsCommand:
+    """The command `kidjamo-ingest alarms` as a process."""
 
     def __init__(self, variables: dict[str, str], directory: Path) -> None:
         self._variables, self._directory = variables, directory
@@ -54,8 +54,8 @@ class Process:
             stderr=(self._directory / "alarms.log").open("a"),
         )
 
-    def end(self, how: signal.Signals) -> int:
-        self.process.send_signal(how)
+    def end(self, by: signal.Signals) -> int:
+        self.process.send_signal(by)
         return self.process.wait(20)
 
     @property
@@ -63,18 +63,18 @@ class Process:
         return (self._directory / "alarms.log").read_text()
 
 
-class Cloud:
-    """The API, the alarms and a contact."""
+class CloudWithAlarms:
+    """The API, the alarms process and a contact; one test's patient."""
 
     def __init__(
-        self, api: RunningApi, alarms: Process, contact: NotificationWebService, database: Dsn
+        self, api: RunningApi, alarms: AlarmsCommand, contact: NotificationWebService, database: Dsn
     ) -> None:
         self.api, self.alarms, self.contact, self.database = api, alarms, contact, database
         self.patient = f"patient-{uuid4().hex[:8]}"
         self.device, self.gateway = f"d-{uuid4().hex[:8]}", f"gw-{uuid4().hex[:8]}"
 
     def measure(self, base: dict[str, Any], ago: timedelta = timedelta()) -> str:
-        """A reading of this test's child; returns its pseudonym."""
+        """Send a reading of this test's patient; return the pseudonym."""
         at = (datetime.now(UTC) - ago).isoformat()
         sent = reading(base, patient_id=self.patient, device_id=self.device, timestamp=at)
         assert self.api.post(sent).status_code == 200
@@ -94,21 +94,21 @@ class Cloud:
 
     @property
     def pseudonym(self) -> str:
-        hidden = self.api.app.state.parts.ingestion.intake.pseudonyms
-        return str(hidden.pseudonym(self.patient))
+        pseudonyms = self.api.app.state.parts.ingestion.intake.pseudonyms
+        return str(pseudonyms.pseudonym(self.patient))
 
-    def told(self, title: str | None = None) -> list[dict[str, Any]]:
-        """What the contact was told of this test's child, or under a title."""
+    def received(self, title: str | None = None) -> list[dict[str, Any]]:
+        """Return the messages that the contact received about this test's patient, or with a title."""
         wanted = title or f"ALARME {self.pseudonym[:8]}"
         return [each for each in self.contact.received if each["title"] == wanted]
 
-    def alarms_of_child(self) -> list[dict[str, Any]]:
+    def open_alarms_of_patient(self) -> list[dict[str, Any]]:
         answer = self.api.http.get("/alarms")
         children = answer.json()["children"] if answer.status_code == 200 else []
         return next((each["alarms"] for each in children if each["patient_id"] == self.pseudonym), [])
 
     def phase(self) -> str | None:
-        return next((each["phase"] for each in self.alarms_of_child()), None)
+        return next((each["phase"] for each in self.open_alarms_of_patient()), None)
 
     def acknowledge(self, **body: Any) -> Any:
         return self.api.post({"by": "Fatou", **body}, f"/alarms/{self.pseudonym}/acknowledge")
@@ -116,15 +116,15 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def dsn(own_postgres: PostgresServer) -> Dsn:
-    made = own_postgres.database("alarms")
-    migrate(Settings.from_environment(made.env()))
-    return made
+    database = own_postgres.database("alarms")
+    migrate(Settings.from_environment(database.env()))
+    return database
 
 
 @pytest.fixture(scope="module")
 def contact() -> Iterator[NotificationWebService]:
-    with NotificationWebService() as made:
-        yield made
+    with NotificationWebService() as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -144,54 +144,56 @@ def variables(
 
 
 @pytest.fixture(scope="module")
-def running(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    process = Process(variables, tmp_path_factory.mktemp("alarms-log"))
+def running(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlarmsCommand]:
+    process = AlarmsCommand(variables, tmp_path_factory.mktemp("alarms-log"))
     yield process
     assert process.end(signal.SIGTERM) == 0, process.log
 
 
 @pytest.fixture(scope="module")
 def api(variables: dict[str, str]) -> Iterator[RunningApi]:
-    with RunningApi(variables) as made:
-        yield made
+    with RunningApi(variables) as running_api:
+        yield running_api
 
 
 @pytest.fixture
-def cloud(api: RunningApi, running: Process, contact: NotificationWebService, dsn: Dsn) -> Cloud:
+def cloud(
+    api: RunningApi, running: AlarmsCommand, contact: NotificationWebService, dsn: Dsn
+) -> CloudWithAlarms:
     assert wait_until(lambda: api.component("database")["status"] == "up", 10)
-    return Cloud(api, running, contact, dsn)
+    return CloudWithAlarms(api, running, contact, dsn)
 
 
-def test_alarm_is_told_once_also_when_the_process_is_killed(cloud: Cloud) -> None:
+def test_alarm_is_notified_once_although_the_process_is_killed(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(cloud.told()) == 1, 30), cloud.alarms.log
-    assert cloud.told()[0]["message"] == (
+    assert wait_until(lambda: len(cloud.received()) == 1, 30), cloud.alarms.log
+    assert cloud.received()[0]["message"] == (
         "Manque d'oxygène\u00a0: au pire SpO2 85 %, depuis moins d'une minute"
     )
-    assert wait_until(lambda: one(cloud, TOLD) == 1, 5)
+    assert wait_until(lambda: one(cloud, DELIVERED) == 1, 5)
     assert cloud.phase() == "ACTIVE"
     cloud.alarms.end(signal.SIGKILL)
     cloud.measure(SPO2_ONLY)
     cloud.alarms.start()
-    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 30)
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 30)
     time.sleep(1)
-    assert len(cloud.told()) == 1
+    assert len(cloud.received()) == 1
     assert cloud.patient not in cloud.alarms.log
     assert str(cloud.contact.server.server_port) not in cloud.alarms.log
 
 
-def test_acknowledgement_is_followed_within_two_seconds_and_survives_a_kill(cloud: Cloud) -> None:
+def test_acknowledgement_is_applied_within_two_seconds_and_survives_a_kill(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY)
     assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
     assert cloud.acknowledge(group="SPO2", minutes=5).status_code == 202
-    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED" and one(cloud, TOLD) == 1, 3)
+    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED" and one(cloud, DELIVERED) == 1, 3)
     cloud.alarms.end(signal.SIGKILL)
     cloud.alarms.start()
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 30)
-    (alarm,) = cloud.alarms_of_child()
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 30)
+    (alarm,) = cloud.open_alarms_of_patient()
     assert (alarm["phase"], alarm["silence"]["by"]) == ("ACKNOWLEDGED", "Fatou")
-    assert len(cloud.told()) == 1
+    assert len(cloud.received()) == 1
     database = cloud.database.connect()
     with database.cursor() as cursor:
         cursor.execute(
@@ -203,59 +205,67 @@ def test_acknowledgement_is_followed_within_two_seconds_and_survives_a_kill(clou
     database.close()
 
 
-def test_acknowledgement_made_while_nobody_listens_does_not_silence_what_came_after_it(cloud: Cloud) -> None:
+def test_acknowledgement_made_while_the_process_is_down_does_not_silence_later_readings(
+    cloud: CloudWithAlarms,
+) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
     cloud.alarms.end(signal.SIGKILL)
     assert cloud.acknowledge().status_code == 202
     cloud.measure({**SPO2_ONLY, "measurements": {"spo2_pct": 70.0}})
     cloud.alarms.start()
-    assert wait_until(lambda: len(cloud.told()) == 2, 30), cloud.alarms.log
-    assert "SpO2 70 %" in cloud.told()[1]["message"]
-    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 5)
+    assert wait_until(lambda: len(cloud.received()) == 2, 30), cloud.alarms.log
+    assert "SpO2 70 %" in cloud.received()[1]["message"]
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 5)
     assert cloud.phase() == "ACTIVE"
 
 
-def test_backlog_raises_no_live_alarm(cloud: Cloud) -> None:
+def test_backlog_raises_no_live_alarm(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY, ago=timedelta(minutes=20))
-    other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)
+    other = CloudWithAlarms(cloud.api, cloud.alarms, cloud.contact, cloud.database)
     other.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(other.told()) == 1, 30), cloud.alarms.log
-    assert (cloud.told(), cloud.phase()) == ([], None)
+    assert wait_until(lambda: len(other.received()) == 1, 30), cloud.alarms.log
+    assert (cloud.received(), cloud.phase()) == ([], None)
 
 
-def test_reading_from_the_future_is_quarantined_and_still_alarms(cloud: Cloud) -> None:
+def test_reading_from_the_future_is_quarantined_and_still_alarms(cloud: CloudWithAlarms) -> None:
     at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     sent = reading(SPO2_ONLY, patient_id=cloud.patient, device_id=cloud.device, timestamp=at)
     assert cloud.api.post(sent).status_code == 422
-    assert wait_until(lambda: len(cloud.told()) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 1, 30), cloud.alarms.log
 
 
-def test_covered_child_is_left_to_its_gateway_until_that_reaches_nobody(cloud: Cloud) -> None:
+def test_covered_patient_is_left_to_the_gateway_until_it_reaches_no_contact(cloud: CloudWithAlarms) -> None:
     cloud.beat()
     cloud.measure(SPO2_ONLY)
     assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
-    (alarm,) = cloud.alarms_of_child()
+    (alarm,) = cloud.open_alarms_of_patient()
     assert alarm["left_to_gateway"] is True
     time.sleep(1)
-    assert cloud.told() == []
+    assert cloud.received() == []
     cloud.beat(contacts_reachable=False)
-    assert wait_until(lambda: len(cloud.told()) == 1, 10), cloud.alarms.log
-    assert "la passerelle ne peut plus prévenir personne" in cloud.told()[0]["message"]
+    assert wait_until(lambda: len(cloud.received()) == 1, 10), cloud.alarms.log
+    assert "sa passerelle ne peut plus prévenir personne" in cloud.received()[0]["message"]
 
 
-def test_heartbeat_brings_acknowledgements_of_the_cloud_to_the_gateway(cloud: Cloud) -> None:
+def test_heartbeat_response_contains_acknowledgements_of_the_cloud(cloud: CloudWithAlarms) -> None:
     assert cloud.beat()["acknowledgements"] == []
     cloud.measure(SPO2_ONLY)
     assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
     cloud.acknowledge(minutes=5)
-    (made,) = cloud.beat()["acknowledgements"]
-    assert (made["patient_id"], made["group"], made["by"]) == (cloud.patient, None, "Fatou")
-    length = datetime.fromisoformat(made["until"]) - datetime.fromisoformat(made["at"])
+    (acknowledged,) = cloud.beat()["acknowledgements"]
+    assert (acknowledged["patient_id"], acknowledged["group"], acknowledged["by"]) == (
+        cloud.patient,
+        None,
+        "Fatou",
+    )
+    length = datetime.fromisoformat(acknowledged["until"]) - datetime.fromisoformat(acknowledged["at"])
     assert length == timedelta(minutes=5)
 
 
-def test_silent_gateway_is_told_recorded_once_and_cleared(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+def test_silent_gateway_is_notified_recorded_once_and_cleared(
+    cloud: CloudWithAlarms, own_kafka: KafkaBroker
+) -> None:
     long_ago = (datetime.now(UTC) - timedelta(minutes=3)).isoformat()
     document = {
         "kind": "heartbeat",
@@ -272,9 +282,9 @@ def test_silent_gateway_is_told_recorded_once_and_cleared(cloud: Cloud, own_kafk
     producer.send(DEVICE_STATUS, json.dumps(document).encode()).get(10)
     producer.close()
     title = f"Avertissement {cloud.gateway}"
-    assert wait_until(lambda: len(cloud.told(title)) == 1, 30), cloud.alarms.log
-    found = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1, 10)
-    assert found, cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received(title)) == 1, 30), cloud.alarms.log
+    is_recorded = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1, 10)
+    assert is_recorded, cloud.alarms.log
     (alert,) = of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)
     assert alert.key == cloud.pseudonym
     assert (alert.value["type"], alert.value["severity"]) == ("GATEWAY_SILENT", "TECHNICAL")
@@ -286,16 +296,16 @@ def test_silent_gateway_is_told_recorded_once_and_cleared(cloud: Cloud, own_kafk
     cloud.alarms.start()
     cloud.beat()
     assert wait_until(lambda: key not in conditions(cloud), 40), cloud.alarms.log
-    assert len(cloud.told(title)) == 1
+    assert len(cloud.received(title)) == 1
     assert len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1
 
 
-def conditions(cloud: Cloud) -> dict[str, Any]:
+def conditions(cloud: CloudWithAlarms) -> dict[str, Any]:
     return {each["key"]: each for each in cloud.api.http.get("/alarms").json()["conditions"]}
 
 
-def test_database_away_holds_no_alarm_up_and_what_happened_is_kept_later(
-    cloud: Cloud, own_postgres: PostgresServer
+def test_database_outage_delays_no_alarm_and_state_is_written_after_it(
+    cloud: CloudWithAlarms, own_postgres: PostgresServer
 ) -> None:
     cloud.measure(NORMAL)
     own_postgres.stop()
@@ -304,42 +314,42 @@ def test_database_away_holds_no_alarm_up_and_what_happened_is_kept_later(
         refused = cloud.acknowledge()
         assert (refused.status_code, refused.json()["error"]) == (503, "database_away")
         assert "Retry-After" in refused.headers
-        begun = time.monotonic()
+        started = time.monotonic()
         cloud.measure(SPO2_ONLY)
-        assert wait_until(lambda: len(cloud.told()) == 1, 10), cloud.alarms.log
-        assert time.monotonic() - begun < 5
+        assert wait_until(lambda: len(cloud.received()) == 1, 10), cloud.alarms.log
+        assert time.monotonic() - started < 5
     finally:
         own_postgres.start()
-    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 15), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1, 15), cloud.alarms.log
     cloud.alarms.end(signal.SIGKILL)
     cloud.alarms.start()
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: [each["records"] for each in cloud.alarms_of_child()] == [2], 30)
-    assert len(cloud.told()) == 1
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 30)
+    assert len(cloud.received()) == 1
 
 
-def test_database_that_is_away_at_the_start_forgets_nothing(
-    cloud: Cloud, own_postgres: PostgresServer
+def test_database_that_is_down_at_the_start_loses_nothing(
+    cloud: CloudWithAlarms, own_postgres: PostgresServer
 ) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
     assert cloud.acknowledge().status_code == 202
     assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED", 5)
-    other = Cloud(cloud.api, cloud.alarms, cloud.contact, cloud.database)
+    other = CloudWithAlarms(cloud.api, cloud.alarms, cloud.contact, cloud.database)
     cloud.alarms.end(signal.SIGKILL)
     own_postgres.stop()
     try:
         cloud.alarms.start()
         other.measure(SPO2_ONLY)
-        assert wait_until(lambda: len(other.told()) == 1, 30), cloud.alarms.log
+        assert wait_until(lambda: len(other.received()) == 1, 30), cloud.alarms.log
     finally:
         own_postgres.start()
     assert wait_until(lambda: other.phase() == "ACTIVE", 15), cloud.alarms.log
     assert cloud.phase() == "ACKNOWLEDGED"
-    assert (len(cloud.told()), len(other.told())) == (1, 1)
+    assert (len(cloud.received()), len(other.received())) == (1, 1)
 
 
-def test_kafka_that_comes_back_is_heard_again(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+def test_kafka_is_read_again_after_an_outage(cloud: CloudWithAlarms, own_kafka: KafkaBroker) -> None:
     own_kafka.stop()
     try:
         cloud.measure(SPO2_ONLY)  # into the API's spool
@@ -347,68 +357,68 @@ def test_kafka_that_comes_back_is_heard_again(cloud: Cloud, own_kafka: KafkaBrok
         assert cloud.alarms.process.poll() is None
     finally:
         own_kafka.start()
-    assert wait_until(lambda: len(cloud.told()) == 1, 60), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 1, 60), cloud.alarms.log
 
 
-def test_contact_that_fails_is_told_when_it_works_again(cloud: Cloud) -> None:
+def test_contact_that_fails_is_notified_when_it_works_again(cloud: CloudWithAlarms) -> None:
     cloud.contact.status = 500
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(cloud.told()) >= 1, 30), cloud.alarms.log
-    assert one(cloud, WAITING) == 1
+    assert wait_until(lambda: len(cloud.received()) >= 1, 30), cloud.alarms.log
+    assert one(cloud, UNDELIVERED) == 1
     cloud.alarms.end(signal.SIGKILL)
     cloud.contact.status = 200
-    tried = len(cloud.told())
+    attempts = len(cloud.received())
     cloud.alarms.start()
-    assert wait_until(lambda: len(cloud.told()) == tried + 1, 30), cloud.alarms.log
-    assert wait_until(lambda: one(cloud, WAITING) == 0, 5)
+    assert wait_until(lambda: len(cloud.received()) == attempts + 1, 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, UNDELIVERED) == 0, 5)
 
 
-def one(cloud: Cloud, query: str) -> Any:
+def one(cloud: CloudWithAlarms, query: str) -> Any:
     database = cloud.database.connect()
     try:
         with database.cursor() as cursor:
             cursor.execute(query, (cloud.pseudonym,))
-            (found,) = cursor.fetchone() or (None,)
-            return found
+            (result,) = cursor.fetchone() or (None,)
+            return result
     finally:
         database.close()
 
 
-def test_second_process_takes_the_first_ones_place(
-    cloud: Cloud, variables: dict[str, str], tmp_path: Path
+def test_second_process_takes_the_lease(
+    cloud: CloudWithAlarms, variables: dict[str, str], tmp_path: Path
 ) -> None:
-    first, second = cloud.alarms, Process(variables, tmp_path)
+    first, second = cloud.alarms, AlarmsCommand(variables, tmp_path)
     assert wait_until(lambda: "this one stands by" in first.log, 30), first.log
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(cloud.told()) == 1, 30), second.log
+    assert wait_until(lambda: len(cloud.received()) == 1, 30), second.log
     time.sleep(5)
-    begun = first.log.count("hears 9 partitions")
+    read_before = first.log.count("reading 9 partitions")
     second.end(signal.SIGKILL)
-    other = Cloud(cloud.api, first, cloud.contact, cloud.database)
+    other = CloudWithAlarms(cloud.api, first, cloud.contact, cloud.database)
     other.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(other.told()) == 1, 22), first.log
-    assert first.log.count("hears 9 partitions") == begun + 1
-    assert (first.process.poll(), len(cloud.told())) == (None, 1)
+    assert wait_until(lambda: len(other.received()) == 1, 22), first.log
+    assert first.log.count("reading 9 partitions") == read_before + 1
+    assert (first.process.poll(), len(cloud.received())) == (None, 1)
 
 
-def test_process_that_stands_by_ends_promptly(
-    cloud: Cloud, variables: dict[str, str], tmp_path: Path
+def test_standby_process_ends_promptly(
+    cloud: CloudWithAlarms, variables: dict[str, str], tmp_path: Path
 ) -> None:
-    second, before = Process(variables, tmp_path), cloud.alarms.log.count("this one stands by")
+    second, before = AlarmsCommand(variables, tmp_path), cloud.alarms.log.count("this one stands by")
     try:
         assert wait_until(lambda: cloud.alarms.log.count("this one stands by") > before, 30)
-        begun = time.monotonic()
+        started = time.monotonic()
         assert cloud.alarms.end(signal.SIGTERM) == 0
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - started < 2
     finally:
         assert second.end(signal.SIGTERM) == 0, second.log
-        begun_before = cloud.alarms.log.count("hears 9 partitions")
+        read_before = cloud.alarms.log.count("reading 9 partitions")
         cloud.alarms.start()
-    assert wait_until(lambda: cloud.alarms.log.count("hears 9 partitions") > begun_before, 30)
+    assert wait_until(lambda: cloud.alarms.log.count("reading 9 partitions") > read_before, 30)
 
 
-def has_heard_all(cloud: Cloud, kafka: KafkaBroker) -> bool:
-    """Whether the alarms process has taken in and kept all there is on its topics."""
+def has_processed_all(cloud: CloudWithAlarms, kafka: KafkaBroker) -> bool:
+    """Whether the alarms process has processed and stored everything on its topics."""
     consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap)
     places = [TopicPartition(topic, number) for topic in TOPICS for number in range(3)]
     ends = {(at.topic, at.partition): end for at, end in consumer.end_offsets(places).items()}
@@ -416,51 +426,51 @@ def has_heard_all(cloud: Cloud, kafka: KafkaBroker) -> bool:
     database = cloud.database.connect()
     with database.cursor() as cursor:
         cursor.execute("SELECT topic, partition, position FROM alarm_positions")
-        kept = {(topic, partition): position for topic, partition, position in cursor.fetchall()}
+        stored = {(topic, partition): position for topic, partition, position in cursor.fetchall()}
     database.close()
-    return bool(ends == kept)
+    return bool(ends == stored)
 
 
-def test_running_process_forgets_a_child_that_is_erased(cloud: Cloud, own_kafka: KafkaBroker) -> None:
+def test_running_process_forgets_an_erased_patient(cloud: CloudWithAlarms, own_kafka: KafkaBroker) -> None:
     cloud.beat(contacts_reachable=False)
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
     database = cloud.database.connect()
     erasure.request(database, [cloud.pseudonym], "test")
     (done,) = erasure.erase_requested(database)
     assert done.rows_erased["alarm_notifications"] == 1
     cloud.beat(contacts_reachable=False)
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: has_heard_all(cloud, own_kafka), 30), cloud.alarms.log
-    assert wait_until(lambda: one(cloud, HELD) == 0, 5)
-    assert len(cloud.told()) == 1
+    assert wait_until(lambda: has_processed_all(cloud, own_kafka), 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, STATES_NAMING) == 0, 5)
+    assert len(cloud.received()) == 1
     assert erasure.rows_left(database, [cloud.pseudonym]) == {}
     database.close()
 
 
-def test_alarm_goes_on_under_a_new_pseudonym(cloud: Cloud) -> None:
+def test_alarm_continues_under_a_new_pseudonym(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: one(cloud, TOLD) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
     keys = Pseudonymiser({1: bytes(range(32)), 2: bytes(range(1, 33))})
     new, old = keys.every_pseudonym(cloud.patient)
     assert old == cloud.pseudonym
     database = cloud.database.connect()
     rekey(database, keys, [cloud.patient])
     database.close()
-    assert wait_until(lambda: one(cloud, HELD) == 0, 5), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, STATES_NAMING) == 0, 5), cloud.alarms.log
     cloud.measure(SPO2_ONLY)
 
-    def open_alarms() -> dict[str, list[int]]:
+    def records_of_open_alarms() -> dict[str, list[int]]:
         children = cloud.api.http.get("/alarms").json()["children"]
         return {each["patient_id"]: [alarm["records"] for alarm in each["alarms"]] for each in children}
 
-    assert wait_until(lambda: open_alarms().get(new) == [2], 30), cloud.alarms.log
-    assert old not in open_alarms()
-    assert len(cloud.told()) == 1
-    assert len(cloud.told(f"ALARME {new[:8]}")) == 0
+    assert wait_until(lambda: records_of_open_alarms().get(new) == [2], 30), cloud.alarms.log
+    assert old not in records_of_open_alarms()
+    assert len(cloud.received()) == 1
+    assert len(cloud.received(f"ALARME {new[:8]}")) == 0
 
 
-def test_unknown_child_and_unbounded_silence_are_refused(cloud: Cloud) -> None:
+def test_unknown_patient_and_unbounded_silence_are_refused(cloud: CloudWithAlarms) -> None:
     assert cloud.acknowledge().status_code == 404
     for body in ({"minutes": 31}, {"minutes": 0}, {"group": "PAIN"}, {"by": ""}, {"by": "a\0"}, {"who": 1}):
         assert cloud.acknowledge(**body).status_code == 422

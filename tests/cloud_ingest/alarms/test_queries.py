@@ -1,4 +1,4 @@
-"""A PostgreSQL that hangs holds up what asks it, and nothing else."""
+"""A PostgreSQL that hangs delays the requests that need it, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import httpx
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.alarms.queries import AlarmRegister
-from cloud_ingest.errors import DatabaseAway
+from cloud_ingest.alarms.queries import AlarmQueries
+from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
@@ -32,36 +32,36 @@ def lock(database: connection, table: str) -> None:
 
 
 @pytest.fixture
-def there() -> Iterator[Probe]:
-    probe = Probe("PostgreSQL", lambda: None)
-    probe.start()
-    assert probe.wait_for_answer(5)
-    yield probe
-    probe.stop()
+def probe() -> Iterator[Probe]:
+    started = Probe("PostgreSQL", lambda: None)
+    started.start()
+    assert started.wait_for_answer(5)
+    yield started
+    started.stop()
 
 
-async def test_question_that_came_too_late_is_not_put_any_more(
-    dsn: Dsn, database: connection, there: Probe
+async def test_query_whose_turn_comes_too_late_is_dropped(
+    dsn: Dsn, database: connection, probe: Probe
 ) -> None:
     with database, database.cursor() as cursor:
         cursor.execute("INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_a', %s)", (CHILD,))
-    register = AlarmRegister(Settings.from_environment(dsn.env()), there)
+    queries = AlarmQueries(Settings.from_environment(dsn.env()), probe)
     lock(database, "alarm_acknowledgements")
-    begun = time.monotonic()
-    asked = [register.acknowledge_child("p1_a", "Fatou", None, None) for _ in range(20)]
-    answers = await asyncio.gather(*asked, return_exceptions=True)
-    assert 3 <= time.monotonic() - begun < 4
-    assert {type(each) for each in answers} == {DatabaseAway}
+    started = time.monotonic()
+    requests = [queries.acknowledge_patient("p1_a", "Fatou", None, None) for _ in range(20)]
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+    assert 3 <= time.monotonic() - started < 4
+    assert {type(each) for each in answers} == {DatabaseUnavailable}
     await asyncio.sleep(0.5)
     try:
-        present = await register.present()
+        snapshot = await queries.snapshot()
     finally:
         database.rollback()
-    assert list(present.children) == [], "it answers again, although the table was still locked"
+    assert list(snapshot.patients) == [], "it answers again, although the table is still locked"
     with database, database.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM alarm_acknowledgements")
         assert cursor.fetchone() == (0,)
-    register.close()
+    queries.close()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_question_that_came_too_late_is_not_put_any_more(
         ("GET", "/reconciliation", "recorder_books"),
     ],
 )
-def test_database_that_hangs_holds_up_no_compressed_reading(
+def test_database_that_hangs_does_not_delay_a_compressed_request(
     dsn: Dsn, database: connection, tmp_path: Path, method: str, path: str, table: str
 ) -> None:
     readings = [reading(NORMAL, message_id=str(uuid4())) for _ in range(1800)]
@@ -98,9 +98,9 @@ def test_database_that_hangs_holds_up_no_compressed_reading(
         for each in asking:
             each.start()
         time.sleep(0.5)
-        begun = time.monotonic()
+        started = time.monotonic()
         answer = api.http.post("/iot/measurements", content=body, headers={"Content-Encoding": "gzip"})
-        took = time.monotonic() - begun
+        took = time.monotonic() - started
         database.rollback()
         for each in asking:
             each.join()

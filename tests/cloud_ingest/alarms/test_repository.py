@@ -1,4 +1,4 @@
-"""The alarms' book in a real database."""
+"""The stored alarms in a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import pytest
 from psycopg2.extensions import connection
 
 from cloud_ingest.alarms import repository
-from cloud_ingest.alarms.repository import AlarmBook
+from cloud_ingest.alarms.repository import AlarmRepository
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
 
 
-class AheadByAnHour(datetime):
-    """The clock of a process that differs from the database's."""
+class HourAhead(datetime):
+    """The clock of a process, an hour ahead of the database's."""
 
     @classmethod
-    def now(cls, tz: tzinfo | None = None) -> AheadByAnHour:
+    def now(cls, tz: tzinfo | None = None) -> HourAhead:
         return cls.fromtimestamp(datetime.now(UTC).timestamp() + 3600, tz)
 
 
-def test_time_of_an_acknowledgement_is_by_the_clock_of_who_applies_it(
+def test_time_of_an_acknowledgement_is_by_the_clock_of_the_process_that_applies_it(
     dsn: Dsn, database: connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with database, database.cursor() as cursor:
@@ -29,9 +29,9 @@ def test_time_of_an_acknowledgement_is_by_the_clock_of_who_applies_it(
             "INSERT INTO alarm_acknowledgements (condition, by, at)"
             " VALUES ('KAFKA_DOWN:', 'Fatou', now() - interval '90 seconds')"
         )
-    monkeypatch.setattr(repository, "datetime", AheadByAnHour)
-    book = AlarmBook(Settings.from_environment(dsn.env()))
-    (made,) = book.recall().new
-    book.close()
-    age = datetime.now(UTC) + timedelta(hours=1) - made.at
+    monkeypatch.setattr(repository, "datetime", HourAhead)
+    stored = AlarmRepository(Settings.from_environment(dsn.env()))
+    (acknowledgement,) = stored.load().acknowledgements
+    stored.close()
+    age = datetime.now(UTC) + timedelta(hours=1) - acknowledgement.at
     assert timedelta(seconds=90) <= age < timedelta(seconds=95)

@@ -12,7 +12,7 @@ from cloud_ingest.access.permissions import ANYONE, FOREIGN_PATIENT
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.ingest.device_status import DeviceStatusGate
 from cloud_ingest.ingest.processor import Intake, Outcome, unflatten
-from cloud_ingest.kafka.dead_letter import GatewayError, of_gateway
+from cloud_ingest.kafka.dead_letter import ReportedError, of_gateway
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from vitals.errors import InvalidReading
 from vitals.pseudonym import Pseudonymiser
@@ -166,7 +166,7 @@ def test_refusal_keeps_our_own_words_and_scrubs_a_gateways(intake: Intake) -> No
     foreign = NotAllowed("patient_id", FOREIGN_PATIENT, None)
     (letter,) = documents(intake.refuse(foreign, RECEIVED, b"{}", ANYONE), ERRORS)
     assert letter["reason"] == FOREIGN_PATIENT
-    said = GatewayError(
+    said = ReportedError(
         error_id=NEW_ID,
         timestamp=RECEIVED,
         reason="patient_id: patient-001-ss\x1b[2J",

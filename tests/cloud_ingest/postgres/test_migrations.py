@@ -21,10 +21,10 @@ def database(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterat
     settings = Settings.from_environment(dsn.env())
     migrate(settings)
     migrate(settings)  # a second time changes nothing
-    made = dsn.connect()
-    made.autocommit = True
-    yield made
-    made.close()
+    connected = dsn.connect()
+    connected.autocommit = True
+    yield connected
+    connected.close()
 
 
 def fetch(database: connection, query: str) -> list[tuple[Any, ...]]:
@@ -38,7 +38,7 @@ def run(database: connection, statement: str) -> None:
         cursor.execute(statement)
 
 
-def test_tables_have_the_agreed_columns(database: connection) -> None:
+def test_tables_have_the_expected_columns(database: connection) -> None:
     rows = fetch(
         database,
         "SELECT table_name, string_agg(column_name, ' ' ORDER BY ordinal_position)"
@@ -71,7 +71,7 @@ def test_tables_have_the_agreed_columns(database: connection) -> None:
     }
 
 
-def test_the_reader_sees_public_tables_and_no_names(database: connection) -> None:
+def test_reader_sees_public_tables_and_no_names(database: connection) -> None:
     run(database, "CREATE TABLE made_later (n int)")
     run(database, "SET ROLE kidjamo_reader")
     for table in ("measurements", "alerts", "device_status", "ingestion_errors", "made_later"):
@@ -88,7 +88,7 @@ def test_the_reader_sees_public_tables_and_no_names(database: connection) -> Non
             run(database, statement)
 
 
-def test_a_new_partition_is_open_to_the_same_roles(database: connection) -> None:
+def test_new_partition_grants_the_same_roles(database: connection) -> None:
     run(database, "SET ROLE kidjamo_recorder")
     run(database, "SELECT ensure_month('measurements', '2024-02-01')")
     run(
@@ -108,7 +108,7 @@ def test_a_new_partition_is_open_to_the_same_roles(database: connection) -> None
         fetch(database, "SELECT * FROM measurements_2024_02")
 
 
-def test_the_keeper_erases_and_adds_no_reading(database: connection) -> None:
+def test_keeper_deletes_and_inserts_no_reading(database: connection) -> None:
     run(database, "SET ROLE kidjamo_keeper")
     run(database, "DELETE FROM measurements")
     run(database, "DELETE FROM identity.patients")
@@ -122,27 +122,27 @@ def test_the_keeper_erases_and_adds_no_reading(database: connection) -> None:
             run(database, statement)
 
 
-def test_an_older_database_keeps_its_rows(postgres: PostgresServer) -> None:
+def test_upgrade_of_an_older_database_keeps_its_rows(postgres: PostgresServer) -> None:
     dsn = postgres.database("before_partitions")
     settings = Settings.from_environment(dsn.env())
     migrate(settings, "0001")
-    made = dsn.connect()
-    made.autocommit = True
+    connected = dsn.connect()
+    connected.autocommit = True
     run(
-        made,
+        connected,
         "INSERT INTO measurements (message_id, patient_id, device_id, timestamp, recorded_at)"
         " SELECT gen_random_uuid(), 'p1_x', 'd', moment, '2026-01-01T00:00Z' FROM"
         " unnest(ARRAY[now(), now() - interval '2 months', '1970-01-01T00:00Z', '2999-01-01T00:00Z']) moment",
     )
-    before = fetch(made, "SELECT * FROM measurements ORDER BY message_id")
+    before = fetch(connected, "SELECT * FROM measurements ORDER BY message_id")
     migrate(settings)
-    assert fetch(made, "SELECT * FROM measurements ORDER BY message_id") == before
+    assert fetch(connected, "SELECT * FROM measurements ORDER BY message_id") == before
     assert len(before) == 4
-    assert fetch(made, "SELECT count(*) FROM measurements_default") == [(2,)]
-    made.close()
+    assert fetch(connected, "SELECT count(*) FROM measurements_default") == [(2,)]
+    connected.close()
 
 
-def test_the_recorder_adds_and_takes_nothing_away(database: connection) -> None:
+def test_recorder_inserts_and_deletes_nothing(database: connection) -> None:
     run(database, "SET ROLE kidjamo_recorder")
     run(
         database,
@@ -156,7 +156,7 @@ def test_the_recorder_adds_and_takes_nothing_away(database: connection) -> None:
         fetch(database, "SELECT * FROM identity.patients")
 
 
-def test_the_clinician_keeps_the_names_and_sees_no_vitals(database: connection) -> None:
+def test_clinician_writes_names_and_sees_no_vitals(database: connection) -> None:
     run(database, "SET ROLE kidjamo_clinician")
     run(database, "INSERT INTO identity.patients VALUES ('p1_x', 'Awa')")
     assert fetch(database, "SELECT display_name FROM identity.patients") == [("Awa",)]
@@ -164,7 +164,7 @@ def test_the_clinician_keeps_the_names_and_sees_no_vitals(database: connection) 
         fetch(database, "SELECT * FROM measurements")
 
 
-def test_the_api_acknowledges_alarms_and_changes_none(database: connection) -> None:
+def test_api_acknowledges_alarms_and_changes_no_state(database: connection) -> None:
     run(database, "SET ROLE kidjamo_api")
     run(database, "INSERT INTO alarm_acknowledgements (patient_id, by) VALUES ('p1_x', 'Fatou')")
     assert fetch(database, "SELECT * FROM alarm_states") == []
@@ -177,7 +177,7 @@ def test_the_api_acknowledges_alarms_and_changes_none(database: connection) -> N
             run(database, statement)
 
 
-def test_the_api_reads_the_recorders_books_and_changes_none(database: connection) -> None:
+def test_api_reads_the_recorders_accounting_and_changes_nothing(database: connection) -> None:
     run(database, "SET ROLE kidjamo_api")
     for table in ("recorder_books", "recorder_offsets"):
         assert fetch(database, f"SELECT * FROM {table}") == []
@@ -185,7 +185,7 @@ def test_the_api_reads_the_recorders_books_and_changes_none(database: connection
             run(database, f"DELETE FROM {table}")
 
 
-def test_the_alarms_keep_their_state_and_see_neither_names_nor_readings(database: connection) -> None:
+def test_alarms_role_writes_states_and_sees_neither_names_nor_readings(database: connection) -> None:
     run(database, "SET ROLE kidjamo_alarms")
     run(database, "INSERT INTO alarm_states (kind, id, state) VALUES ('child', 'p1_x', '{}')")
     run(database, "UPDATE alarm_states SET state = '[]'")

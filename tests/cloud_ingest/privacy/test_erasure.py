@@ -1,9 +1,10 @@
-"""Erasing a child from a real PostgreSQL, over the API and by the job."""
+"""Erasure of a patient from a real PostgreSQL, through the API and the command."""
 
 from __future__ import annotations
 
 import base64
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from psycopg2.extensions import connection
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotErased
 from cloud_ingest.privacy import erasure, patient_tables
-from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.deduplication import rows_to_insert
 from cloud_ingest.recorder.row_mapping import TABLES, error_row
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.recorder.test_recorder import value
@@ -36,7 +37,7 @@ def run(database: connection, statement: str, *values: object) -> list[tuple[Any
 
 
 def fill(database: connection, patient: str, readings: int = 3) -> None:
-    """A row of this patient wherever one can be."""
+    """Insert a row of this patient into every table."""
     run(
         database,
         "INSERT INTO measurements (message_id, patient_id, device_id, timestamp)"
@@ -70,21 +71,25 @@ def keeper(postgres: PostgresServer, dsn: Dsn) -> connection:
     return login.connect()
 
 
-def test_erase_leaves_nothing_of_one_child_and_all_of_the_others(
+def test_erase_deletes_all_rows_of_one_patient_and_no_other(
     postgres: PostgresServer, dsn: Dsn, database: connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(patient_tables, "PORTION", 2)
     monkeypatch.setattr(erasure, "PORTION", 2)
     fill(database, AWA, readings=5)
     fill(database, BINTA)
-    asked = erasure.request(database, [AWA], "test")
-    keeping = keeper(postgres, dsn)
-    (done,) = erasure.erase_requested(keeping)
-    keeping.close()
+    requested = erasure.request(database, [AWA], "test")
+    as_keeper = keeper(postgres, dsn)
+    (done,) = erasure.erase_requested(as_keeper)
+    as_keeper.close()
     assert done.rows_erased == {
         "measurements": 5, "alerts": 1, "device_status": 1, "ingestion_errors": 1, "patients": 1,
     }  # fmt: skip
-    assert (done.request_id, done.database_state, done.lake_state) == (asked.request_id, "done", "requested")
+    assert (done.request_id, done.database_state, done.lake_state) == (
+        requested.request_id,
+        "done",
+        "requested",
+    )
     assert erasure.rows_left(database, [AWA]) == {}
     assert sum(erasure.rows_left(database, [BINTA]).values()) == 7
     for table in ("measurements", "alerts", "device_status", "ingestion_errors"):
@@ -92,15 +97,15 @@ def test_erase_leaves_nothing_of_one_child_and_all_of_the_others(
     assert run(database, "SELECT pseudonym FROM identity.patients") == [(BINTA,)]
 
 
-def test_erase_covers_a_table_that_came_later(
+def test_erase_covers_a_table_that_was_added_later(
     postgres: PostgresServer, dsn: Dsn, database: connection
 ) -> None:
     run(database, "CREATE TABLE daily (patient_id text, day date, PRIMARY KEY (patient_id, day))")
     run(database, "INSERT INTO daily VALUES (%s, '2026-01-01'), (%s, '2026-01-01')", AWA, BINTA)
     erasure.request(database, [AWA], "test")
-    keeping = keeper(postgres, dsn)
-    (done,) = erasure.erase_requested(keeping)
-    keeping.close()
+    as_keeper = keeper(postgres, dsn)
+    (done,) = erasure.erase_requested(as_keeper)
+    as_keeper.close()
     assert done.rows_erased == {"daily": 1}
     assert run(database, "SELECT patient_id FROM daily") == [(BINTA,)]
 
@@ -109,12 +114,12 @@ def test_erase_keeps_the_name_until_the_data_are_gone(database: connection) -> N
     fill(database, AWA)
     run(database, "CREATE RULE stubborn AS ON DELETE TO alerts_default DO INSTEAD NOTHING")
     run(database, "UPDATE alerts SET timestamp = '1970-01-01'")
-    asked = erasure.request(database, [AWA], "test")
+    requested = erasure.request(database, [AWA], "test")
     with pytest.raises(NotErased, match="alerts_default"):
         erasure.erase_requested(database)
-    found = erasure.find(database, UUID(asked.request_id))
-    assert found is not None
-    assert found.database_state == "running"
+    stored = erasure.find(database, UUID(requested.request_id))
+    assert stored is not None
+    assert stored.database_state == "running"
     run(database, "DROP RULE stubborn ON alerts_default")
     (done,) = erasure.erase_requested(database)
     assert done.rows_erased == {
@@ -122,21 +127,21 @@ def test_erase_keeps_the_name_until_the_data_are_gone(database: connection) -> N
     }  # fmt: skip
 
 
-def test_late_messages_of_an_erased_child_are_left_out_until_lifted(database: connection) -> None:
+def test_late_messages_of_an_erased_patient_are_dropped_until_lifted(database: connection) -> None:
     table = TABLES[MEASUREMENTS]
     rows = [a_row(table, value("d", patient_id=patient)) for patient in (AWA, BINTA)]
 
     def recorded() -> list[str]:
         with database, database.cursor() as cursor:
-            return [row[1] for row in admitted(cursor, table, rows)]
+            return [row[1] for row in rows_to_insert(cursor, table, rows)]
 
     assert recorded() == [AWA, BINTA]
-    asked = erasure.request(database, [AWA], "test")
+    requested = erasure.request(database, [AWA], "test")
     assert recorded() == [BINTA]
     erasure.erase_requested(database)
     assert recorded() == [BINTA]
-    assert erasure.lift(database, UUID(asked.request_id))
-    assert not erasure.lift(database, UUID(asked.request_id))
+    assert erasure.lift(database, UUID(requested.request_id))
+    assert not erasure.lift(database, UUID(requested.request_id))
     assert recorded() == [AWA, BINTA]
 
 
@@ -148,11 +153,11 @@ def letter(original: bytes) -> bytes:
     return json.dumps(document).encode()
 
 
-def test_dead_letters_that_name_an_erased_child_are_left_out(database: connection) -> None:
+def test_dead_letters_that_name_an_erased_patient_are_dropped(database: connection) -> None:
     table = TABLES[ERRORS]
     originals = [
         b'{"patient_id": "%b", "seq": "x"}' % AWA.encode(),
-        b'[{"patient_id":"%b"},{"patient_id":"%b"' % (BINTA.encode(), AWA.encode()),  # a batch, cut short
+        b'[{"patient_id":"%b"},{"patient_id":"%b"' % (BINTA.encode(), AWA.encode()),  # a truncated batch
         b'\xff patient_id="%b"' % BINTA.encode(),
         b"{not json",
     ]
@@ -163,25 +168,23 @@ def test_dead_letters_that_name_an_erased_child_are_left_out(database: connectio
 
     def recorded() -> list[bytes | None]:
         with database, database.cursor() as cursor:
-            return [row[table.columns.index("original")] for row in admitted(cursor, table, rows)]
+            return [row[table.columns.index("original")] for row in rows_to_insert(cursor, table, rows)]
 
     assert recorded() == [*originals, None]
-    asked = erasure.request(database, [AWA], "test")
+    requested = erasure.request(database, [AWA], "test")
     assert recorded() == [*originals[2:], None]
     erasure.erase_requested(database)
     assert recorded() == [*originals[2:], None]
-    assert erasure.lift(database, UUID(asked.request_id))
+    assert erasure.lift(database, UUID(requested.request_id))
     assert recorded() == [*originals, None]
 
 
-def test_erase_waits_for_a_batch_that_did_not_know(dsn: Dsn, database: connection) -> None:
-    """A recorder that looked before the request stood commits after it: its rows go too."""
-    import threading
-
+def test_erase_waits_for_a_recorder_that_has_not_seen_the_request(dsn: Dsn, database: connection) -> None:
+    """A recorder that read before the request was stored commits after it: its rows are deleted too."""
     recorder = dsn.connect()
     cursor = recorder.cursor()
     table = TABLES[MEASUREMENTS]
-    (row,) = admitted(cursor, table, [a_row(table, value("d", patient_id=AWA))])
+    (row,) = rows_to_insert(cursor, table, [a_row(table, value("d", patient_id=AWA))])
     erasure.request(database, [AWA], "test")
     job = threading.Thread(target=erasure.erase_requested, args=(database,))
     job.start()
@@ -195,13 +198,13 @@ def test_erase_waits_for_a_batch_that_did_not_know(dsn: Dsn, database: connectio
     assert run(database, "SELECT count(*) FROM measurements") == [(0,)]
 
 
-def test_requesting_twice_is_one_request(database: connection) -> None:
+def test_second_request_for_the_same_patient_returns_the_first(database: connection) -> None:
     first = erasure.request(database, [AWA], "test")
     assert erasure.request(database, [AWA], "test") == first
     assert erasure.request(database, [BINTA], "test").request_id != first.request_id
 
 
-def test_delete_patient_over_the_api(
+def test_delete_patient_through_the_api(
     dsn: Dsn, database: connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(database, SAMPLE)
@@ -216,7 +219,7 @@ def test_delete_patient_over_the_api(
             monkeypatch.setenv(name, setting)
         assert main(["erase"]) == 0
         state = api.http.get(where).json()
-        assert state["state"] == "running"  # the lake has yet to erase
+        assert state["state"] == "running"  # the lake has not erased
         assert state["database"]["state"] == "done"
         assert state["database"]["rows_erased"]["measurements"] == 3
         run(database, "UPDATE erasure_requests SET lake_state = 'done', lake_done_at = now()")
@@ -232,7 +235,7 @@ def test_delete_patient_over_the_api(
         assert api.http.get(where).json()["state"] == "lifted"
 
 
-def test_delete_patient_without_a_database_is_refused_for_now(tmp_path: Path) -> None:
+def test_delete_patient_without_a_database_is_refused_with_retry_after(tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, NOWHERE, PGHOST="127.0.0.1", PGPORT="1")) as api:
         answer = api.http.delete("/patients/patient-001-ss")
     assert answer.status_code == 503
@@ -240,11 +243,11 @@ def test_delete_patient_without_a_database_is_refused_for_now(tmp_path: Path) ->
     assert answer.json()["error"] == "database_away"
 
 
-def test_the_apis_role_can_ask_and_cannot_erase(postgres: PostgresServer, dsn: Dsn) -> None:
+def test_api_role_can_request_and_cannot_erase(postgres: PostgresServer, dsn: Dsn) -> None:
     login = postgres.login(f"api_{uuid4().hex[:8]}", "kidjamo_api", dsn.dbname)
     api = login.connect()
-    made = erasure.request(api, [AWA], "test")
-    assert erasure.find(api, UUID(made.request_id)) == made
+    requested = erasure.request(api, [AWA], "test")
+    assert erasure.find(api, UUID(requested.request_id)) == requested
     for statement in ("DELETE FROM erasure_requests", "SELECT * FROM measurements"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             run(api, statement)

@@ -1,4 +1,4 @@
-"""A new key version: rows move, the old pseudonym still resolves."""
+"""Key rotation: rows move to the new pseudonym, the old one still resolves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg2.extensions import connection
 
 from cloud_ingest.cli import main
 from cloud_ingest.privacy import erasure, key_rotation, patient_tables
-from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.deduplication import rows_to_insert
 from cloud_ingest.recorder.row_mapping import TABLES
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.privacy.test_erasure import fill, keeper, run
@@ -39,13 +39,13 @@ def test_rekey_moves_rows_and_name_in_portions(
     monkeypatch.setattr(key_rotation, "PORTION", 2)
     fill(database, OLD, readings=5)
     fill(database, "p1_" + "f" * 32)
-    keeping = keeper(postgres, dsn)
-    moved = key_rotation.rekey(keeping, BOTH, ["patient-001-ss"])
+    as_keeper = keeper(postgres, dsn)
+    moved = key_rotation.rekey(as_keeper, BOTH, ["patient-001-ss"])
     assert moved == key_rotation.Moved(links=1, rows=7, others=1)
-    assert key_rotation.rekey(keeping, BOTH, ["patient-001-ss"]) == key_rotation.Moved(
+    assert key_rotation.rekey(as_keeper, BOTH, ["patient-001-ss"]) == key_rotation.Moved(
         links=0, rows=0, others=1
     )
-    keeping.close()
+    as_keeper.close()
     assert holders(database, "measurements") == [("p1_" + "f" * 32, 3), (NEW, 5)]
     assert holders(database, "alerts") == [("p1_" + "f" * 32, 1), (NEW, 1)]
     assert run(database, "SELECT pseudonym FROM identity.patients ORDER BY 1") == [
@@ -58,7 +58,7 @@ def test_rekey_moves_rows_and_name_in_portions(
     ]
 
 
-def test_rekey_that_was_broken_off_goes_on(database: connection, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rekey_continues_after_an_interruption(database: connection, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patient_tables, "PORTION", 2)
     monkeypatch.setattr(key_rotation, "PORTION", 2)
     fill(database, OLD, readings=5)
@@ -81,15 +81,15 @@ def test_rekey_that_was_broken_off_goes_on(database: connection, monkeypatch: py
     assert run(database, "SELECT pseudonym FROM identity.patients") == [(NEW,)]
 
 
-def test_a_late_message_under_the_old_pseudonym_is_recorded_under_the_new(database: connection) -> None:
+def test_late_message_under_the_old_pseudonym_is_recorded_under_the_new(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     table = TABLES[MEASUREMENTS]
     with database, database.cursor() as cursor:
-        (row,) = admitted(cursor, table, [a_row(table, value("d", patient_id=OLD))])
+        (row,) = rows_to_insert(cursor, table, [a_row(table, value("d", patient_id=OLD))])
     assert row[1] == NEW
 
 
-def test_a_third_key_links_the_first_pseudonym_straight_to_it(database: connection) -> None:
+def test_third_key_links_the_first_pseudonym_directly_to_its_own(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     keys = Pseudonymiser({2: SECOND, 3: THIRD})
     key_rotation.rekey(database, keys, ["patient-001-ss"])
@@ -99,20 +99,22 @@ def test_a_third_key_links_the_first_pseudonym_straight_to_it(database: connecti
     assert links == [(OLD, newest), (NEW, newest)]
 
 
-def test_an_erased_child_stays_erased_under_a_new_key(database: connection) -> None:
+def test_erased_patient_stays_erased_under_a_new_key(database: connection) -> None:
     erasure.request(database, [OLD], "test")
     erasure.erase_requested(database)
-    fill(database, NEW)  # spoke between the rotation and the job
+    fill(database, NEW)  # readings between the rotation and the job
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
     (again,) = erasure.erase_requested(database)
     assert set(again.pseudonyms) == {OLD, NEW}
     assert erasure.rows_left(database, [OLD, NEW]) == {}
 
 
-def test_erasing_reaches_pseudonyms_of_keys_that_are_gone(database: connection) -> None:
+def test_erasure_includes_pseudonyms_of_removed_keys(database: connection) -> None:
     key_rotation.rekey(database, BOTH, ["patient-001-ss"])
-    made = erasure.request(database, Pseudonymiser({2: SECOND}).every_pseudonym("patient-001-ss"), "test")
-    assert set(made.pseudonyms) == {OLD, NEW}
+    requested = erasure.request(
+        database, Pseudonymiser({2: SECOND}).every_pseudonym("patient-001-ss"), "test"
+    )
+    assert set(requested.pseudonyms) == {OLD, NEW}
 
 
 def test_rekey_command(

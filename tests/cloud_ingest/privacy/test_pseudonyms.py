@@ -1,3 +1,5 @@
+"""The pseudonym key file."""
+
 import stat
 from pathlib import Path
 
@@ -9,7 +11,9 @@ from cloud_ingest.privacy.pseudonyms import load_key, make_key, pseudonyms
 from cloud_ingest.settings import Settings
 
 
-def test_first_start_makes_a_key_for_its_owner_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_first_start_creates_a_key_readable_by_its_owner_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     first = pseudonyms(Settings.from_environment({}), first_start=True).pseudonym("patient-001-ss")
     key = tmp_path / "data" / "pseudonym.key"
@@ -18,7 +22,7 @@ def test_first_start_makes_a_key_for_its_owner_only(tmp_path: Path, monkeypatch:
     assert list(key.parent.iterdir()) == [key]
 
 
-def test_make_key_keeps_a_key_that_is_there(tmp_path: Path) -> None:
+def test_make_key_does_not_replace_an_existing_key(tmp_path: Path) -> None:
     assert make_key(tmp_path / "key")
     before = (tmp_path / "key").read_text()
     assert not make_key(tmp_path / "key")
@@ -41,7 +45,7 @@ def test_load_key_refuses_a_file_others_can_read(tmp_path: Path, mode: int) -> N
         load_key(tmp_path / "key")
 
 
-def test_load_key_refuses_what_is_no_key(tmp_path: Path) -> None:
+def test_load_key_refuses_an_invalid_key(tmp_path: Path) -> None:
     file = tmp_path / "key"
     with pytest.raises(InvalidSettings, match="No such file"):
         load_key(file)
@@ -52,14 +56,14 @@ def test_load_key_refuses_what_is_no_key(tmp_path: Path) -> None:
             load_key(file)
 
 
-def test_a_named_key_file_is_never_made(tmp_path: Path) -> None:
+def test_configured_key_file_is_never_created(tmp_path: Path) -> None:
     settings = Settings.from_environment({"PSEUDONYM_KEY_FILE": str(tmp_path / "mistyped.key")})
     with pytest.raises(InvalidSettings, match=r"mistyped\.key: No such file.*pseudonym-key make"):
         pseudonyms(settings, first_start=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_only_the_api_makes_a_key(
+def test_only_the_api_creates_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -70,7 +74,7 @@ def test_only_the_api_makes_a_key(
     assert not list(tmp_path.iterdir())
 
 
-def test_make_writes_a_key_once_and_says_where(
+def test_make_writes_a_key_once_and_prints_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "new" / "pseudonym.key"
@@ -81,7 +85,7 @@ def test_make_writes_a_key_once_and_says_where(
     before, known = file.read_text(), load_key(file).pseudonym("patient-001-ss")
     assert main(["pseudonym-key", "make"]) == 2
     printed = capsys.readouterr()
-    assert f"PSEUDONYM_KEY_FILE {file}: is there already" in printed.err
+    assert f"PSEUDONYM_KEY_FILE {file}: exists already" in printed.err
     assert printed.out == ""
     assert file.read_text() == before
     assert known.startswith("p1_")

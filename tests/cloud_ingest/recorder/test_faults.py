@@ -1,4 +1,4 @@
-"""The recorder as a process with its own role: killed, its database stopped, its input poisoned."""
+"""The recorder as a process with its own role: kills, database outages, invalid messages."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from vitals.topics import ALERTS, MEASUREMENTS
 
 @pytest.fixture(scope="module")
 def dsn(own_postgres: PostgresServer) -> Dsn:
-    made = own_postgres.database("faults")
-    migrate(Settings.from_environment(made.env()))
-    return made
+    database = own_postgres.database("faults")
+    migrate(Settings.from_environment(database.env()))
+    return database
 
 
 @pytest.fixture(scope="module")
 def variables(own_kafka: KafkaBroker, own_postgres: PostgresServer, dsn: Dsn) -> dict[str, str]:
-    """A recorder's environment: it may do what kidjamo_recorder may, and nothing else."""
+    """The environment of a recorder with the privileges of kidjamo_recorder only."""
     create_topics(admin_client(own_kafka.bootstrap), 10)
     login = own_postgres.login("recorder", "kidjamo_recorder", dsn.dbname)
     return {"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **login.env()}
@@ -44,9 +44,9 @@ def variables(own_kafka: KafkaBroker, own_postgres: PostgresServer, dsn: Dsn) ->
 
 @pytest.fixture
 def producer(own_kafka: KafkaBroker) -> Iterator[KafkaProducer]:
-    made = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
-    yield made
-    made.close()
+    connected = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
+    yield connected
+    connected.close()
 
 
 def start(variables: dict[str, str], directory: Path) -> subprocess.Popen[bytes]:
@@ -68,7 +68,7 @@ def recording(variables: dict[str, str], directory: Path) -> Iterator[None]:
         process.wait()
 
 
-def test_outage_and_kills_under_load_lose_and_double_nothing(
+def test_outage_and_kills_under_load_lose_and_duplicate_nothing(
     variables: dict[str, str], dsn: Dsn, own_postgres: PostgresServer, producer: KafkaProducer, tmp_path: Path
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
@@ -76,7 +76,7 @@ def test_outage_and_kills_under_load_lose_and_double_nothing(
     ended = threading.Event()
 
     def load() -> None:
-        """500 readings a second over two months, every tenth sent twice."""
+        """Send 500 readings per second over two months, every tenth twice."""
         while not ended.is_set():
             for number in range(25):
                 message_id = str(uuid4())
@@ -127,17 +127,17 @@ def alert(device: str, **changes: Any) -> bytes:
     return json.dumps(document | changes).encode()
 
 
-def test_values_postgresql_cannot_hold_become_dead_letters(
+def test_values_postgresql_cannot_store_become_dead_letters(
     variables: dict[str, str], dsn: Dsn, producer: KafkaProducer, tmp_path: Path
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
-    good = [
-        (ALERTS, alert(device, type="A\0B")),  # what PostgreSQL has no character for is replaced
+    valid = [
+        (ALERTS, alert(device, type="A\0B")),  # NUL is replaced
         (MEASUREMENTS, value(device, timestamp="0001-01-01T00:00:00Z")),
         (MEASUREMENTS, value(device, seq=2**63 - 1, quality_score=1.7e308)),
         (ALERTS, alert(device, value=5e-324)),
     ]
-    poison = [
+    invalid = [
         (MEASUREMENTS, value(device, seq=2**63)),
         (MEASUREMENTS, value(device, signal={"battery_pct": 70_000})),
         (MEASUREMENTS, value(device, patient_id="p\0x")),
@@ -146,7 +146,7 @@ def test_values_postgresql_cannot_hold_become_dead_letters(
         (ALERTS, alert(device, type="x").replace(b'"x"', b'"\\ud800"')),
         (ALERTS, alert(device, alert_id="no-uuid")),
     ]
-    for topic, body in (*poison, *good):
+    for topic, body in (*invalid, *valid):
         producer.send(topic, body, key=b"one")
     producer.flush()
     with recording(variables, tmp_path):
@@ -155,5 +155,5 @@ def test_values_postgresql_cannot_hold_become_dead_letters(
         query = (
             "SELECT count(*) FROM ingestion_errors WHERE source = 'recorder' AND position(%s IN original) > 0"
         )
-        assert wait_until(lambda: rows(dsn, query, device.encode()) == [(len(poison),)], 20)
+        assert wait_until(lambda: rows(dsn, query, device.encode()) == [(len(invalid),)], 20)
     assert rows(dsn, "SELECT type FROM alerts WHERE device_id = %s AND value = 85", device) == [("A\ufffdB",)]

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from psycopg2.extensions import connection
 
-from cloud_ingest.recorder.deduplication import admitted
+from cloud_ingest.recorder.deduplication import rows_to_insert
 from cloud_ingest.recorder.partitions import Partitions, first_of_month, own_month
 from cloud_ingest.recorder.row_mapping import TABLES, Row, Table
 from cloud_ingest.settings import Settings
@@ -25,8 +25,8 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
 @dataclass
-class Clock:
-    """A clock to turn."""
+class CalendarClock:
+    """A clock that a test sets."""
 
     now: datetime = NOW
 
@@ -49,12 +49,12 @@ def measured(timestamp: str, message_id: UUID | None = None, **changes: Any) -> 
 
 def insert(database: connection, *rows: Row, table: Table = TABLE) -> None:
     with database, database.cursor() as cursor:
-        for row in admitted(cursor, table, rows):
+        for row in rows_to_insert(cursor, table, rows):
             cursor.execute(table.insert.replace("%s", "(" + ", ".join(["%s"] * len(row)) + ")"), row)
 
 
-def places(database: connection) -> list[tuple[str, str]]:
-    """Partition and year of each reading."""
+def partitions_of_readings(database: connection) -> list[tuple[str, str]]:
+    """Return partition and year of each reading."""
     return fetch(
         database,
         "SELECT tableoid::regclass::text, extract(year FROM timestamp)::text FROM measurements"
@@ -91,12 +91,12 @@ def test_own_month_only_near_today(timestamp: str, expected: date | None) -> Non
     assert own_month(datetime.fromisoformat(timestamp), NOW) == expected
 
 
-def test_rows_of_any_time_find_a_place(database: connection) -> None:
+def test_rows_of_any_time_have_a_partition(database: connection) -> None:
     stamps = ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "2025-02-03T04:05:06Z", "9999-12-31T23:00:00Z"]
     rows = [measured(stamp) for stamp in stamps]
-    Partitions(None, Clock()).ensure(database, [(TABLE, row) for row in rows])
+    Partitions(None, CalendarClock()).ensure(database, [(TABLE, row) for row in rows])
     insert(database, *rows)
-    assert places(database) == [
+    assert partitions_of_readings(database) == [
         ("measurements_default", "1"),
         ("measurements_default", "1970"),
         ("measurements_2025_02", "2025"),
@@ -104,26 +104,26 @@ def test_rows_of_any_time_find_a_place(database: connection) -> None:
     ]
 
 
-def test_strays_move_out_when_their_month_comes(database: connection) -> None:
+def test_rows_of_the_default_partition_move_when_their_month_comes(database: connection) -> None:
     ahead = measured("2027-05-01T00:00:00Z")
-    clock = Clock()
+    clock = CalendarClock()
     partitions = Partitions(None, clock)
     partitions.ensure(database, [(TABLE, ahead)])
     insert(database, ahead)
-    assert places(database) == [("measurements_default", "2027")]
+    assert partitions_of_readings(database) == [("measurements_default", "2027")]
     clock.now = datetime(2027, 3, 1, tzinfo=UTC)
     partitions.upkeep(database)
-    assert places(database) == [("measurements_2027_05", "2027")]
+    assert partitions_of_readings(database) == [("measurements_2027_05", "2027")]
 
 
-def test_upkeep_makes_the_coming_months_of_every_table(database: connection) -> None:
-    Partitions(None, Clock()).upkeep(database)
+def test_upkeep_creates_the_coming_months_of_every_table(database: connection) -> None:
+    Partitions(None, CalendarClock()).upkeep(database)
     for table in ("measurements", "alerts", "device_status", "ingestion_errors"):
         for month in ("2026_11", "2026_12", "2027_01"):
             assert fetch(database, "SELECT to_regclass(%s) IS NOT NULL", f"{table}_{month}") == [(True,)]
 
 
-def test_many_recorders_make_one_partition_at_once(dsn: Dsn) -> None:
+def test_many_recorders_create_one_partition_at_once(dsn: Dsn) -> None:
     row = measured("2025-06-15T00:00:00Z")
     failures: list[Exception] = []
     start = threading.Barrier(8)
@@ -132,7 +132,7 @@ def test_many_recorders_make_one_partition_at_once(dsn: Dsn) -> None:
         database = dsn.connect()
         start.wait()
         try:
-            Partitions(None, Clock()).ensure(database, [(TABLE, row)])
+            Partitions(None, CalendarClock()).ensure(database, [(TABLE, row)])
         except Exception as error:  # noqa: BLE001 - shown by the assertion
             failures.append(error)
         finally:
@@ -146,7 +146,7 @@ def test_many_recorders_make_one_partition_at_once(dsn: Dsn) -> None:
     assert failures == []
 
 
-def test_one_identity_under_two_times_stays_one_reading(database: connection) -> None:
+def test_one_id_with_several_timestamps_is_one_reading(database: connection) -> None:
     message_id = uuid4()
     first = measured("2026-10-31T23:59:59Z", message_id, seq=1)
     others = [
@@ -154,29 +154,29 @@ def test_one_identity_under_two_times_stays_one_reading(database: connection) ->
         measured("1970-01-01T00:00:00Z", message_id, seq=3),
         measured("2026-10-31T23:59:59Z", message_id, seq=4),
     ]
-    partitions = Partitions(None, Clock())
+    partitions = Partitions(None, CalendarClock())
     partitions.ensure(database, [(TABLE, row) for row in (first, *others)])
     insert(database, first, others[0])  # in one batch
     insert(database, *others)  # in another
     assert fetch(database, "SELECT seq, timestamp::text FROM measurements") == [(1, "2026-10-31 23:59:59+00")]
 
 
-def test_an_identity_two_recorders_stored_twice_does_not_stop_a_third(dsn: Dsn, database: connection) -> None:
+def test_id_that_two_recorders_stored_twice_does_not_stop_a_third(dsn: Dsn, database: connection) -> None:
     message_id, other = uuid4(), dsn.connect()
     with database, database.cursor() as ours, other, other.cursor() as theirs:  # neither sees the other's
         for cursor, second in ((ours, 0), (theirs, 1)):
-            (row,) = admitted(cursor, TABLE, [measured(f"2026-11-01T00:00:0{second}Z", message_id)])
+            (row,) = rows_to_insert(cursor, TABLE, [measured(f"2026-11-01T00:00:0{second}Z", message_id)])
             cursor.execute(TABLE.insert.replace("%s", "(" + ", ".join(["%s"] * len(row)) + ")"), row)
     other.close()
     fresh = measured("2026-11-01T00:00:02Z")
     with database, database.cursor() as cursor:
-        assert admitted(cursor, TABLE, [measured("2026-11-01T00:00:00Z", message_id), fresh]) == [fresh]
+        assert rows_to_insert(cursor, TABLE, [measured("2026-11-01T00:00:00Z", message_id), fresh]) == [fresh]
 
 
-def test_retention_drops_whole_months_and_strays(database: connection) -> None:
+def test_retention_drops_whole_months_and_rows_of_the_default_partition(database: connection) -> None:
     stamps = ["1970-01-01T00:00:00Z", "2026-08-31T23:59:59Z", "2026-09-01T00:00:00Z", "2026-11-24T00:00:00Z"]
     rows = [measured(stamp) for stamp in stamps]
-    clock = Clock()
+    clock = CalendarClock()
     partitions = Partitions(2, clock)
     partitions.ensure(database, [(TABLE, row) for row in rows])
     insert(database, *rows)
@@ -192,15 +192,15 @@ def test_retention_drops_whole_months_and_strays(database: connection) -> None:
     partitions.ensure(database, [(TABLE, late)])
     insert(database, late)
     partitions.upkeep(database)
-    assert len(places(database)) == 3
+    assert len(partitions_of_readings(database)) == 3
     clock.now = datetime(2026, 11, 25, 13, tzinfo=UTC)
     partitions.upkeep(database)
-    assert len(places(database)) == 2
+    assert len(partitions_of_readings(database)) == 2
 
 
-def test_a_long_query_delays_upkeep_and_no_reading(dsn: Dsn, database: connection) -> None:
+def test_long_query_delays_upkeep_and_no_reading(dsn: Dsn, database: connection) -> None:
     row = measured("2026-01-05T00:00:00Z")
-    clock = Clock()
+    clock = CalendarClock()
     partitions = Partitions(2, clock)
     partitions.ensure(database, [(TABLE, row)])
     insert(database, row)
@@ -211,19 +211,22 @@ def test_a_long_query_delays_upkeep_and_no_reading(dsn: Dsn, database: connectio
         unforeseen = measured("2025-02-05T00:00:00Z")
         partitions.ensure(database, [(TABLE, unforeseen)])
         insert(database, unforeseen)
-    assert places(database) == [("measurements_default", "2025"), ("measurements_2026_01", "2026")]
+    assert partitions_of_readings(database) == [
+        ("measurements_default", "2025"),
+        ("measurements_2026_01", "2026"),
+    ]
     looking.close()
     clock.now = datetime(2026, 11, 24, 12, 11, tzinfo=UTC)
     partitions.upkeep(database)
-    assert places(database) == []
+    assert partitions_of_readings(database) == []
 
 
 def test_without_a_retention_setting_nothing_is_dropped(database: connection) -> None:
     settings = Settings.from_environment({})
     row = measured("1970-01-01T00:00:00Z")
     insert(database, row)
-    Partitions(settings.pg_retention_months, Clock()).upkeep(database)
-    assert len(places(database)) == 1
+    Partitions(settings.pg_retention_months, CalendarClock()).upkeep(database)
+    assert len(partitions_of_readings(database)) == 1
 
 
 def test_recent_arrivals_are_indexed_by_block_range(database: connection) -> None:

@@ -1,4 +1,4 @@
-"""Real Kafka to real PostgreSQL."""
+"""The recorder between real Kafka and real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def settings(own_kafka: KafkaBroker, dsn: Dsn) -> Settings:
 
 @pytest.fixture
 def producer(own_kafka: KafkaBroker) -> Iterator[KafkaProducer]:
-    made = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
-    yield made
-    made.close()
+    connected = KafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all")
+    yield connected
+    connected.close()
 
 
 @contextlib.contextmanager
 def recording(settings: Settings) -> Iterator[None]:
-    """A recorder on a thread, ended as SIGTERM would."""
+    """Run a recorder on a thread and stop it as SIGTERM would."""
     stop = threading.Event()
     thread = threading.Thread(target=Recorder(settings, stop).run)
     thread.start()
@@ -62,7 +62,7 @@ def recording(settings: Settings) -> Iterator[None]:
 
 
 def rows(dsn: Dsn, query: str, *values: object) -> list[tuple[Any, ...]]:
-    """What a query finds; nothing where the recorder has not made its tables yet."""
+    """Return the rows of a query; none while the recorder has not created its tables."""
     database = dsn.connect()
     try:
         with database.cursor() as cursor:
@@ -90,7 +90,7 @@ def value(device: str, **changes: Any) -> bytes:
     return json.dumps(document).encode()
 
 
-def test_what_the_api_takes_is_recorded(
+def test_what_the_api_accepts_is_recorded(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
 ) -> None:
     device, message_id = f"d-{uuid4().hex[:8]}", str(uuid4())
@@ -133,24 +133,24 @@ def test_what_the_api_takes_is_recorded(
     assert json.loads(bytes(original))["seq"] == "x"
 
 
-def test_poison_becomes_a_dead_letter_and_the_rest_goes_on(
+def test_invalid_message_becomes_a_dead_letter_and_the_rest_is_recorded(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
-    poison = [b"{not json", b"\xff\x00", b'{"device_id": "x"}', None]
-    places = [producer.send(MEASUREMENTS, each, b"k", partition=0).get(10) for each in poison]
+    invalid = [b"{not json", b"\xff\x00", b'{"device_id": "x"}', None]
+    sent = [producer.send(MEASUREMENTS, each, b"k", partition=0).get(10) for each in invalid]
     producer.send(MEASUREMENTS, value(device), partition=0).get(10)
-    expected = {str(uuid5(NAMESPACE, f"{MEASUREMENTS}/0/{place.offset}")) for place in places}
+    expected = {str(uuid5(NAMESPACE, f"{MEASUREMENTS}/0/{each_sent.offset}")) for each_sent in sent}
     with recording(settings):
         assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
-        found = "SELECT error_id::text, source, original FROM ingestion_errors WHERE error_id::text = ANY(%s)"
-        assert wait_until(lambda: len(rows(dsn, found, list(expected))) == 4, 20)
-    kept = rows(dsn, found, list(expected))
-    assert {row[1] for row in kept} == {"recorder"}
-    assert {bytes(row[2]) for row in kept} == {b"{not json", b"\xff\x00", b'{"device_id": "x"}', b""}
+        query = "SELECT error_id::text, source, original FROM ingestion_errors WHERE error_id::text = ANY(%s)"
+        assert wait_until(lambda: len(rows(dsn, query, list(expected))) == 4, 20)
+    letters = rows(dsn, query, list(expected))
+    assert {row[1] for row in letters} == {"recorder"}
+    assert {bytes(row[2]) for row in letters} == {b"{not json", b"\xff\x00", b'{"device_id": "x"}', b""}
 
 
-def test_an_unreadable_dead_letter_does_not_loop(
+def test_unreadable_dead_letter_does_not_loop(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
 ) -> None:
     mark = f"{{unreadable {uuid4().hex}".encode()
@@ -168,7 +168,7 @@ def test_an_unreadable_dead_letter_does_not_loop(
     assert rows(dsn, "SELECT count(*) FROM ingestion_errors WHERE original = %s", mark) == [(1,)]
 
 
-def test_a_row_the_database_refuses_becomes_a_dead_letter(
+def test_row_that_the_database_refuses_becomes_a_dead_letter(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, producer: KafkaProducer
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
@@ -180,8 +180,8 @@ def test_a_row_the_database_refuses_becomes_a_dead_letter(
     error_id = uuid5(NAMESPACE, f"{MEASUREMENTS}/2/{place.offset - 1}")
     with recording(settings):
         assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
-        found = "SELECT reason FROM ingestion_errors WHERE error_id = %s"
-        assert wait_until(lambda: len(rows(dsn, found, str(error_id))) == 1, 20)
+        query = "SELECT reason FROM ingestion_errors WHERE error_id = %s"
+        assert wait_until(lambda: len(rows(dsn, query, str(error_id))) == 1, 20)
     with database, database.cursor() as cursor:
         cursor.execute("ALTER TABLE measurements DROP CONSTRAINT odd")
     database.close()
@@ -203,7 +203,7 @@ def test_database_outage_loses_nothing(
         assert wait_until(lambda: count(dsn, "measurements", device) == 201, 30)
 
 
-def test_a_database_that_is_away_at_start_is_waited_for(
+def test_recorder_waits_for_a_database_that_is_down_at_the_start(
     settings: Settings, dsn: Dsn, own_postgres: PostgresServer, producer: KafkaProducer
 ) -> None:
     device = f"d-{uuid4().hex[:8]}"
@@ -227,7 +227,7 @@ def test_reading_a_topic_again_changes_nothing(
         assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
 
 
-def test_health_sees_the_database_go_and_come(
+def test_health_shows_a_database_outage_and_its_end(
     own_kafka: KafkaBroker, own_postgres: PostgresServer, dsn: Dsn, tmp_path: Path
 ) -> None:
     with RunningApi(environment(tmp_path, own_kafka.bootstrap, **dsn.env())) as api:
@@ -239,7 +239,7 @@ def test_health_sees_the_database_go_and_come(
         assert wait_until(lambda: api.component("database")["status"] == "up", 5)
 
 
-def test_heartbeat_is_neither_a_device_state_nor_poison(
+def test_heartbeat_is_neither_a_device_state_nor_a_dead_letter(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
 ) -> None:
     gateway, after = f"gw-{uuid4().hex[:8]}", f"d-{uuid4().hex[:8]}"
@@ -261,50 +261,56 @@ def test_heartbeat_is_neither_a_device_state_nor_poison(
     )
 
 
-def test_books_of_the_recorder_add_up_and_show_what_is_gone(
+def test_accounting_balances_and_shows_skipped_messages(
     own_kafka: KafkaBroker, own_postgres: PostgresServer, producer: KafkaProducer, tmp_path: Path
 ) -> None:
-    books_dsn, device = own_postgres.database("books"), f"d-{uuid4().hex[:8]}"
-    settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **books_dsn.env()})
+    accounting_dsn, device = own_postgres.database("accounting"), f"d-{uuid4().hex[:8]}"
+    settings = Settings.from_environment(
+        {"KAFKA_BOOTSTRAP_SERVERS": own_kafka.bootstrap, **accounting_dsn.env()}
+    )
     same = value(device)
     for body in (value(device), b"poison", same, same):
-        producer.send(MEASUREMENTS, body, key=b"books")
+        producer.send(MEASUREMENTS, body, key=b"accounting")
     producer.flush()
-    variables = environment(tmp_path, own_kafka.bootstrap, **books_dsn.env())
+    variables = environment(tmp_path, own_kafka.bootstrap, **accounting_dsn.env())
     with RunningApi(variables) as api:
 
         def recorder() -> dict[str, Any]:
-            found: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
-            return found
+            state: dict[str, Any] = api.http.get("/reconciliation").json()["recorder"]
+            return state
 
-        assert recorder() == {"status": "unknown", "reason": "no recorder has ever run"}
+        assert recorder() == {"status": "unknown", "reason": "no recorder has run yet"}
         with recording(settings):
-            assert wait_until(lambda: count(books_dsn, "measurements", device) == 2, 30)
+            assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 2, 30)
             assert wait_until(lambda: recorder().get("lag") == 0, 20)
-            found = recorder()
-        assert (found["difference"], found["skipped"]) == (0, 0)
-        explained = (found[name] for name in ("recorded", "duplicates", "dead_letters", "heartbeats"))
-        assert found["consumed"] == sum(explained)
-        assert found["duplicates"] >= 1
-        assert found["dead_letters"] >= 1
-        consumed = found["consumed"]
+            state = recorder()
+        assert (state["difference"], state["skipped"]) == (0, 0)
+        accounted = (state[name] for name in ("recorded", "duplicates", "dead_letters", "heartbeats"))
+        assert state["consumed"] == sum(accounted)
+        assert state["duplicates"] >= 1
+        assert state["dead_letters"] >= 1
+        consumed = state["consumed"]
 
-        with contextlib.closing(books_dsn.connect()) as database, database, database.cursor() as cursor:
-            cursor.execute("UPDATE recorder_offsets SET next_offset = next_offset - 2")  # two never came
-        producer.send(MEASUREMENTS, value(device), key=b"books")
+        with contextlib.closing(accounting_dsn.connect()) as database, database, database.cursor() as cursor:
+            cursor.execute(
+                "UPDATE recorder_offsets SET next_offset = next_offset - 2"
+            )  # two messages were never read
+        producer.send(MEASUREMENTS, value(device), key=b"accounting")
         producer.flush()
         with recording(settings):
             assert wait_until(lambda: recorder()["consumed"] > consumed, 20)
-            assert wait_until(lambda: count(books_dsn, "measurements", device) == 3, 20)
+            assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 3, 20)
         assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
         assert api.http.get("/reconciliation").json()["balanced"] is False
 
 
-def test_a_kafka_made_anew_is_entered_in_the_books(
+def test_messages_of_a_kafka_that_was_created_anew_are_counted(
     fresh_kafka: KafkaBroker, own_postgres: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    anew_dsn, device = own_postgres.database("anew"), f"d-{uuid4().hex[:8]}"
-    settings = Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": fresh_kafka.bootstrap, **anew_dsn.env()})
+    renewed_dsn, device = own_postgres.database("anew"), f"d-{uuid4().hex[:8]}"
+    settings = Settings.from_environment(
+        {"KAFKA_BOOTSTRAP_SERVERS": fresh_kafka.bootstrap, **renewed_dsn.env()}
+    )
     view = RecorderView(settings)
 
     def send(messages: int) -> None:
@@ -316,7 +322,7 @@ def test_a_kafka_made_anew_is_entered_in_the_books(
 
     send(5)
     with recording(settings):
-        assert wait_until(lambda: count(anew_dsn, "measurements", device) == 5, 30)
+        assert wait_until(lambda: count(renewed_dsn, "measurements", device) == 5, 30)
     fresh_kafka.stop()
     shutil.rmtree(fresh_kafka.directory / "data")
     fresh_kafka.start()
@@ -324,13 +330,13 @@ def test_a_kafka_made_anew_is_entered_in_the_books(
     assert wait_until(lambda: view().get("lag") == 2, 20)
     with recording(settings):
         assert wait_until(lambda: view().get("lag") == 0, 30)
-    found = view()
-    assert (found["consumed"], found["recorded"], found["skipped"], found["difference"]) == (7, 7, 0, 0)
-    assert count(anew_dsn, "measurements", device) == 7
-    assert "it was made anew" in caplog.text
+    state = view()
+    assert (state["consumed"], state["recorded"], state["skipped"], state["difference"]) == (7, 7, 0, 0)
+    assert count(renewed_dsn, "measurements", device) == 7
+    assert "it was created anew" in caplog.text
 
 
-def test_malformed_readings_of_an_erased_child_leave_no_row_and_the_books_add_up(
+def test_malformed_readings_of_an_erased_patient_leave_no_row_and_accounting_balances(
     own_kafka: KafkaBroker, own_postgres: PostgresServer, tmp_path: Path
 ) -> None:
     erased_dsn, device = own_postgres.database("erased"), f"d-{uuid4().hex[:8]}"
@@ -347,12 +353,12 @@ def test_malformed_readings_of_an_erased_child_leave_no_row_and_the_books_add_up
         with recording(settings):
             assert wait_until(lambda: count(erased_dsn, "ingestion_errors", device) == 1, 30)
             assert wait_until(lambda: api.http.get("/reconciliation").json()["recorder"]["lag"] == 0, 20)
-            found = api.http.get("/reconciliation").json()
-    assert (found["recorder"]["difference"], found["balanced"]) == (0, True)
+            report = api.http.get("/reconciliation").json()
+    assert (report["recorder"]["difference"], report["balanced"]) == (0, True)
     assert count(erased_dsn, "ingestion_errors", device) == 1
 
 
-def test_one_identity_with_different_contents_is_one_row_and_all_its_alerts(
+def test_one_id_with_different_contents_is_one_row_with_all_its_alerts(
     own_kafka: KafkaBroker, settings: Settings, dsn: Dsn, tmp_path: Path
 ) -> None:
     device, message_id = f"d-{uuid4().hex[:8]}", str(uuid4())

@@ -1,4 +1,4 @@
-"""The recorder's lag, asked of a real Kafka."""
+"""The recorder's lag with a real Kafka."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.cloud_ingest.running import wait_until
 from vitals.topics import MEASUREMENTS
 
 
-def test_lag_is_known_again_soon_after_a_restart_of_the_broker(
+def test_lag_is_known_soon_after_a_restart_of_the_broker(
     fresh_kafka: KafkaBroker, dsn: Dsn, database: connection
 ) -> None:
     create_topics(admin_client(fresh_kafka.bootstrap), 10)

@@ -1,4 +1,4 @@
-"""Readings, alerts, device states and errors; the identity schema; three roles."""
+"""Tables of readings, alerts, device states and errors; the identity schema; three roles."""
 
 from alembic import op
 
@@ -101,13 +101,13 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON identity.patients TO kidjamo_clinician;
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create tables and roles."""
     op.execute(TABLES)
     create_missing("kidjamo_recorder", "kidjamo_reader", "kidjamo_clinician")
     op.execute(GRANTS)
 
 
 def downgrade() -> None:
-    """Drop the tables; roles belong to the whole server and stay."""
+    """Drop the tables; keep the roles, which belong to the server."""
     op.execute("DROP TABLE measurements, alerts, device_status, ingestion_errors")
     op.execute("DROP SCHEMA identity CASCADE")

@@ -1,4 +1,4 @@
-"""Readings, alerts, device states and errors in monthly partitions; what is there is taken along."""
+"""Monthly partitions of readings, alerts, device states and errors; existing rows are moved."""
 
 from alembic import op
 
@@ -11,7 +11,7 @@ IDS = {
     "device_status": "status_id",
     "ingestion_errors": "error_id",
 }
-"""The tables and their identities."""
+"""The tables and their id columns."""
 
 FUNCTIONS = """
 CREATE FUNCTION ensure_month(parent text, month date) RETURNS boolean
@@ -23,12 +23,12 @@ DECLARE
 BEGIN
     IF parent NOT IN ('measurements', 'alerts', 'device_status', 'ingestion_errors')
        OR month <> date_trunc('month', month)::date THEN
-        RAISE EXCEPTION 'no month of ours: % %', parent, month;
+        RAISE EXCEPTION 'not a partitioned table or not the first day of a month: % %', parent, month;
     END IF;
     IF to_regclass(child) IS NOT NULL THEN
         RETURN false;
     END IF;
-    -- Another recorder may be making the same month; an advisory lock would not show us its table.
+    -- Another recorder may be creating the same month; after an advisory lock its table would not be visible.
     EXECUTE format('LOCK TABLE %I IN SHARE UPDATE EXCLUSIVE MODE', parent);
     IF to_regclass(child) IS NOT NULL THEN
         RETURN false;
@@ -49,7 +49,7 @@ DECLARE
 BEGIN
     IF parent NOT IN ('measurements', 'alerts', 'device_status', 'ingestion_errors')
        OR cutoff > date_trunc('month', now() AT TIME ZONE 'UTC') - interval '1 month' THEN
-        RAISE EXCEPTION 'this month and the last are always kept: % %', parent, cutoff;
+        RAISE EXCEPTION 'the present and the last month cannot be dropped: % %', parent, cutoff;
     END IF;
     FOR child IN
         SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
@@ -107,7 +107,7 @@ GRANT SELECT ON {table} TO kidjamo_reader;
 
 
 def upgrade() -> None:
-    """Move each table's rows into months; indexes are built after the rows are in."""
+    """Move the rows of each table into monthly partitions; build the indexes afterwards."""
     op.execute(FUNCTIONS)
     for table, identity in IDS.items():
         op.execute(PARTITION.format(table=table, id=identity))
@@ -116,7 +116,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """One table each, as before."""
+    """Move the rows back into unpartitioned tables."""
     for table, identity in IDS.items():
         op.execute(WHOLE.format(table=table, id=identity))
     op.execute(INDEXES)

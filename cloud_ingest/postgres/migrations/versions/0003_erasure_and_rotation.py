@@ -1,4 +1,4 @@
-"""Requests to erase a child, pseudonyms that another has taken the place of, and the role that keeps both."""
+"""Erasure requests, links from replaced pseudonyms to current ones, and the role that maintains both."""
 
 from alembic import op
 
@@ -53,14 +53,14 @@ GRANT SELECT, INSERT, DELETE ON identity.patients TO kidjamo_keeper;
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create tables, function and roles."""
     op.execute(TABLES)
     create_missing("kidjamo_keeper", "kidjamo_api")
     op.execute(GRANTS)
 
 
 def downgrade() -> None:
-    """Drop them; roles belong to the whole server and stay."""
+    """Drop tables and function; keep the roles, which belong to the server."""
     op.execute(
         "ALTER DEFAULT PRIVILEGES IN SCHEMA public"
         " REVOKE SELECT, UPDATE, DELETE ON TABLES FROM kidjamo_keeper"

@@ -1,4 +1,4 @@
-"""Alarms in the cloud: their state, acknowledgements, who was told."""
+"""Alarms of the cloud: states, acknowledgements, notifications."""
 
 from alembic import op
 
@@ -64,12 +64,12 @@ GRANT SELECT, INSERT ON alarm_acknowledgements TO kidjamo_api;
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create tables and roles."""
     op.execute(TABLES)
     create_missing("kidjamo_alarms", "kidjamo_api")
     op.execute(GRANTS)
 
 
 def downgrade() -> None:
-    """Drop the tables; roles belong to the whole server and stay."""
+    """Drop the tables; keep the roles, which belong to the server."""
     op.execute("DROP TABLE alarm_states, alarm_positions, alarm_acknowledgements, alarm_notifications")

@@ -1,4 +1,4 @@
-"""The recorder's books: what it read, and what became of it."""
+"""The recorder's accounting: what it has read, and what became of it."""
 
 from alembic import op
 
@@ -28,10 +28,10 @@ GRANT SELECT ON recorder_books, recorder_offsets TO kidjamo_reader;
 
 
 def upgrade() -> None:
-    """Make them."""
+    """Create the tables."""
     op.execute(TABLES)
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop the tables."""
     op.execute("DROP TABLE recorder_books, recorder_offsets")

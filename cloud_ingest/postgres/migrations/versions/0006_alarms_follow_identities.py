@@ -1,4 +1,4 @@
-"""Alarms follow a child to its new pseudonym and forget one that was erased."""
+"""Let the alarms process read replaced and erased pseudonyms, and delete states."""
 
 from alembic import op
 
@@ -7,12 +7,12 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Let them know, and remove states."""
+    """Grant the privileges."""
     op.execute("GRANT SELECT ON erasure_requests, pseudonym_links TO kidjamo_alarms")
     op.execute("GRANT DELETE ON alarm_states TO kidjamo_alarms")
 
 
 def downgrade() -> None:
-    """Take it back."""
+    """Revoke the privileges."""
     op.execute("REVOKE DELETE ON alarm_states FROM kidjamo_alarms")
     op.execute("REVOKE SELECT ON erasure_requests, pseudonym_links FROM kidjamo_alarms")

@@ -1,4 +1,4 @@
-"""The API reads the recorder's books, for `GET /reconciliation`."""
+"""Let the API read the recorder's accounting, for `GET /reconciliation`."""
 
 from alembic import op
 
@@ -7,10 +7,10 @@ down_revision = "0006"
 
 
 def upgrade() -> None:
-    """Let it."""
+    """Grant the privilege."""
     op.execute("GRANT SELECT ON recorder_books, recorder_offsets TO kidjamo_api")
 
 
 def downgrade() -> None:
-    """Take it back."""
+    """Revoke the privilege."""
     op.execute("REVOKE SELECT ON recorder_books, recorder_offsets FROM kidjamo_api")

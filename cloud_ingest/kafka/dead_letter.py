@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +24,13 @@ MAX_ORIGINAL = 600 * 1024
 """Bytes kept of an original, so that the record stays under the megabyte a Kafka message may have."""
 
 LONGEST_REASON, LONGEST_FIELD = 1000, 200
+
+
+class RefusalCode(StrEnum):
+    """Why the API refused a message, the same as `error` in its response."""
+
+    INVALID = "invalid"
+    FORBIDDEN = "forbidden"
 
 
 class GatewayError(BaseModel):
@@ -64,6 +72,7 @@ def dead_letter(
     pseudonyms: Pseudonyms,
     *,
     source: str = "api",
+    code: RefusalCode | None = None,
     error_id: UUID | None = None,
     device_id: str | None = None,
     gateway_id: str | None = None,
@@ -83,7 +92,7 @@ def dead_letter(
     }
     if len(original) > MAX_ORIGINAL:
         document["original_size"] = len(original)
-    optional = {"device_id": device_id, "gateway_id": gateway_id}
+    optional = {"code": code, "device_id": device_id, "gateway_id": gateway_id}
     document |= {name: value for name, value in optional.items() if value}
     return Record.of(ERRORS, device_id, document)
 

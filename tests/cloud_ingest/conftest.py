@@ -1,4 +1,4 @@
-"""Servers of these tests' own, which they stop and freeze; a database brought up to date for each test."""
+"""Servers that tests may stop and freeze, and a migrated database for each test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploy.local.postgres import Dsn, PostgresServer
 
 @pytest.fixture(scope="package")
 def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker to stop, freeze and start; each test leaves it running."""
+    """A broker that tests may stop and freeze; each test leaves it running."""
     broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
     broker.start()
     yield broker
@@ -24,7 +24,7 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]
 
 @pytest.fixture(scope="package")
 def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A database server to stop and start; each test leaves it running."""
+    """A database server that tests may stop; each test leaves it running."""
     server = PostgresServer(tmp_path_factory.mktemp("postgres"))
     server.start()
     yield server
@@ -33,7 +33,7 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
 
 @pytest.fixture
 def dsn(postgres: PostgresServer, request: pytest.FixtureRequest) -> Dsn:
-    """A database of the test's own, up to date."""
+    """A migrated database for one test."""
     made = postgres.database(request.node.name[:60])
     migrate(Settings.from_environment(made.env()))
     return made
@@ -41,7 +41,7 @@ def dsn(postgres: PostgresServer, request: pytest.FixtureRequest) -> Dsn:
 
 @pytest.fixture
 def database(dsn: Dsn) -> Iterator[connection]:
-    """A connection to it."""
+    """A connection to the database of the test."""
     made = dsn.connect()
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""Tokens no library would make."""
+"""Forged tokens, which a library refuses to make."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 
 def b64(data: bytes) -> str:
-    """Base64 as tokens have it."""
+    """Return base64 in the form of JSON Web Tokens."""
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def unsigned(claims: dict[str, Any], kid: str, algorithm: str = "none", signature: bytes = b"") -> str:
-    """A token that says it needs no signature."""
+    """Return a token whose header names no signature algorithm."""
     header = {"alg": algorithm, "typ": "JWT", "kid": kid}
     return f"{b64(json.dumps(header).encode())}.{b64(json.dumps(claims).encode())}.{b64(signature)}"
 
 
 def confused(claims: dict[str, Any], kid: str, public_key: bytes) -> str:
-    """A token signed by HMAC with the public key, which everybody has, as the secret."""
+    """Return a token signed by HMAC with the public key as the secret (algorithm confusion)."""
     signed = unsigned(claims, kid, "HS256").rpartition(".")[0]
     return f"{signed}.{b64(hmac.new(public_key, signed.encode(), hashlib.sha256).digest())}"

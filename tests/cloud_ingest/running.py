@@ -1,4 +1,4 @@
-"""The service as its users meet it: over HTTP, in this process or in one of its own."""
+"""A running API for tests, in this process or in its own."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ import uvicorn
 from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.api.app import create_app
-from cloud_ingest.api.http_protocol import Connection
+from cloud_ingest.api.http_protocol import BoundedHttpProtocol
 from cloud_ingest.api.server import listen, url_of
 from cloud_ingest.settings import Settings
 
 NOWHERE = "127.0.0.1:1"
-"""An address where no Kafka is."""
+"""An address without a Kafka broker."""
 
 
 def environment(directory: Path, bootstrap: str, **more: str) -> dict[str, str]:
-    """Settings that keep everything inside a directory."""
+    """Return settings with every file inside a directory."""
     key = directory / "pseudonym.key"
     if not key.exists():
         key.touch(mode=0o600)
@@ -51,13 +51,13 @@ def register(
     *devices: str,
     scopes: frozenset[Scope] = GATEWAY_SCOPES,
 ) -> str:
-    """The secret of a newly registered gateway; no devices mean all of them."""
+    """Register a gateway, without devices for all of them; return its secret."""
     registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
     return registry.add(gateway_id, scopes, frozenset(devices) or None)[1]
 
 
 class RunningApi:
-    """The API on a thread of this process."""
+    """An API on a thread of this process."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.settings = Settings.from_environment(variables)
@@ -65,7 +65,7 @@ class RunningApi:
         listener = listen(self.settings)
         config = uvicorn.Config(
             self.app,
-            http=Connection,
+            http=BoundedHttpProtocol,
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -94,7 +94,7 @@ class RunningApi:
 
 
 class ServedApi:
-    """`kidjamo-ingest serve` as a process of its own."""
+    """`kidjamo-ingest serve` in its own process."""
 
     def __init__(self, variables: dict[str, str], directory: Path) -> None:
         self.process = subprocess.Popen(
@@ -127,7 +127,7 @@ class ServedApi:
 
 
 def wait_until(true: Callable[[], bool], timeout: float) -> bool:
-    """Whether something becomes true in time."""
+    """Return whether a condition becomes true in time."""
     end = time.monotonic() + timeout
     while not true():
         if time.monotonic() > end:

@@ -1,4 +1,4 @@
-"""Readings the tests send, written out."""
+"""Readings that the tests send."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CRISIS: dict[str, Any] = {
 
 
 def reading(base: dict[str, Any] = NORMAL, **changes: Any) -> dict[str, Any]:
-    """A copy of a reading with some fields changed."""
+    """Return a copy of a reading with some fields changed."""
     return {**copy.deepcopy(base), **changes}
 
 
 def a_row(table: Table, value: bytes) -> Row:
-    """The row a message becomes."""
+    """Return the row made of a message."""
     row = row_of(table, value)
     assert row is not None
     return row

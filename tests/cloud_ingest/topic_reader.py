@@ -1,4 +1,4 @@
-"""Reads topics with kafka-python, which shares no code with the client under test."""
+"""Topics read with kafka-python, which shares no code with the client under test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Seen(NamedTuple):
 
 
 def read_topic(bootstrap: str, topic: str) -> list[Seen]:
-    """Everything a topic holds now, per partition in order."""
+    """Return every message of a topic, ordered within each partition."""
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
     try:
         numbers = consumer.partitions_for_topic(topic) or set()
@@ -38,5 +38,5 @@ def read_topic(bootstrap: str, topic: str) -> list[Seen]:
 
 
 def of_device(bootstrap: str, topic: str, device_id: str) -> list[Seen]:
-    """What a topic holds of one device."""
+    """Return the messages of one device."""
     return [seen for seen in read_topic(bootstrap, topic) if seen.value.get("device_id") == device_id]

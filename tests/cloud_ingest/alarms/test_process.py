@@ -92,7 +92,7 @@ class Cloud:
 
     @property
     def pseudonym(self) -> str:
-        hidden = self.api.app.state.parts.ingestion.intake.pseudonyms
+        hidden = self.api.app.state.services.ingest.processor.pseudonyms
         return str(hidden.pseudonym(self.patient))
 
     def told(self, title: str | None = None) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The API over HTTP against a real Kafka, read back by another client."""
+"""The routes over HTTP with a real Kafka, read back by another client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def device() -> str:
     return f"bracelet-{uuid4().hex[:12]}"
 
 
-def test_single_answers_as_the_contract_says(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
+def test_single_reading_response_follows_the_contract(
+    api: RunningApi, kafka: KafkaBroker, device: str
+) -> None:
     answer = api.post(reading(CRISIS, device_id=device))
     assert answer.status_code == 200
     body = answer.json()
@@ -59,12 +61,12 @@ def test_single_answers_as_the_contract_says(api: RunningApi, kafka: KafkaBroker
     assert len(of_device(kafka.bootstrap, ALERTS, device)) == 3
 
 
-def test_single_keeps_the_senders_message_id(api: RunningApi, device: str) -> None:
+def test_single_reading_keeps_the_senders_message_id(api: RunningApi, device: str) -> None:
     message_id = str(uuid4())
     assert api.post(reading(device_id=device, message_id=message_id)).json()["message_id"] == message_id
 
 
-def test_topics_are_made_with_three_partitions(api: RunningApi, kafka: KafkaBroker) -> None:
+def test_topics_have_three_partitions(api: RunningApi, kafka: KafkaBroker) -> None:
     from kafka import KafkaConsumer
 
     consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap)
@@ -75,7 +77,7 @@ def test_topics_are_made_with_three_partitions(api: RunningApi, kafka: KafkaBrok
     assert numbers == {topic: {0, 1, 2} for topic in (MEASUREMENTS, ALERTS, STATUS, ERRORS)}
 
 
-def test_batch_one_bad_reading_never_sinks_the_others(
+def test_batch_with_invalid_readings_accepts_the_others(
     api: RunningApi, kafka: KafkaBroker, device: str
 ) -> None:
     good = [reading(device_id=device, seq=number, message_id=str(uuid4())) for number in range(3)]
@@ -95,12 +97,12 @@ def test_batch_one_bad_reading_never_sinks_the_others(
     assert json.loads(base64.b64decode(letter.value["original"]))["measurements"] == {"spo2_pct": "97"}
 
 
-def test_reading_that_is_no_json_never_sinks_its_batch(
+def test_batch_with_a_reading_that_is_not_json_accepts_the_others(
     api: RunningApi, kafka: KafkaBroker, device: str
 ) -> None:
     crisis = json.dumps(reading(CRISIS, device_id=device)).encode()
-    torn = b'{"device_id": "%b", "measurements": {"spo2_pct": NaN}}' % device.encode()
-    answer = api.http.post("/iot/measurements", content=b'{"readings": [%b, %b]}' % (torn, crisis))
+    invalid = b'{"device_id": "%b", "measurements": {"spo2_pct": NaN}}' % device.encode()
+    answer = api.http.post("/iot/measurements", content=b'{"readings": [%b, %b]}' % (invalid, crisis))
     assert answer.status_code == 200
     bad, good = answer.json()["results"]
     assert (bad["status"], good["status"]) == ("rejected", "accepted")
@@ -108,19 +110,19 @@ def test_reading_that_is_no_json_never_sinks_its_batch(
     assert good["alerts"]
     assert len(of_device(kafka.bootstrap, ALERTS, device)) == len(good["alerts"])
     kept = [base64.b64decode(sent.value["original"]) for sent in read_topic(kafka.bootstrap, ERRORS)]
-    assert torn in [original.strip() for original in kept]
+    assert invalid in [original.strip() for original in kept]
 
 
-def test_batch_of_none(api: RunningApi) -> None:
+def test_empty_batch_is_accepted(api: RunningApi) -> None:
     assert api.post({"readings": []}).json() == {"accepted": 0, "rejected": 0, "results": []}
 
 
-def test_batch_of_too_many_is_refused(api: RunningApi) -> None:
+def test_batch_of_too_many_readings_is_refused(api: RunningApi) -> None:
     answer = api.post({"readings": [0] * 10_001})
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
-def test_one_patients_readings_keep_their_order(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
+def test_readings_of_one_patient_keep_their_order(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
     for start in range(0, 60, 20):
         batch = [reading(device_id=device, patient_id=device, seq=n) for n in range(start, start + 20)]
         assert api.post({"readings": batch}).json()["accepted"] == 20
@@ -130,7 +132,9 @@ def test_one_patients_readings_keep_their_order(api: RunningApi, kafka: KafkaBro
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_compressed_bodies(api: RunningApi, kafka: KafkaBroker, device: str, encoding: str) -> None:
+def test_compressed_bodies_are_accepted(
+    api: RunningApi, kafka: KafkaBroker, device: str, encoding: str
+) -> None:
     compress = gzip.compress if encoding == "gzip" else zstandard.compress
     text = json.dumps({"readings": [reading(device_id=device)] * 300}).encode()
     answer = api.http.post(
@@ -139,7 +143,9 @@ def test_compressed_bodies(api: RunningApi, kafka: KafkaBroker, device: str, enc
     assert answer.json()["accepted"] == 300
 
 
-def test_ingest_flat_and_nested(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
+def test_ingest_accepts_the_flat_and_the_nested_form(
+    api: RunningApi, kafka: KafkaBroker, device: str
+) -> None:
     flat = {"patient_id": "patient-001-ss", "device_id": device, "spo2_pct": 87.9, "temp_corp": 36.8}
     answer = api.post(flat, "/ingest")
     assert [alert["type"] for alert in answer.json()["alerts"]] == ["CRITICAL_SPO2"]
@@ -150,7 +156,7 @@ def test_ingest_flat_and_nested(api: RunningApi, kafka: KafkaBroker, device: str
     assert seen[0]["measurements"] == {"spo2_pct": 87.9, "temp_corp": 36.8}
 
 
-def test_measurements_does_not_take_the_flat_form(api: RunningApi) -> None:
+def test_measurements_refuses_the_flat_form(api: RunningApi) -> None:
     answer = api.post({"patient_id": "p", "spo2_pct": 97})
     assert answer.status_code == 422
 
@@ -170,7 +176,7 @@ def test_measurements_does_not_take_the_flat_form(api: RunningApi) -> None:
         (b"1" * 5000, "", "not JSON"),
     ],
 )
-def test_malformed_bodies_answer_422_and_are_kept(
+def test_malformed_bodies_get_422_and_are_recorded(
     api: RunningApi, kafka: KafkaBroker, body: bytes, field: str, reason: str
 ) -> None:
     mark = f'{{"device_id": "{uuid4().hex}"}}'.encode() if body else b""
@@ -184,7 +190,9 @@ def test_malformed_bodies_answer_422_and_are_kept(
         assert sent in kept
 
 
-def test_malformed_body_is_kept_without_the_child(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
+def test_malformed_body_is_recorded_without_the_patient_identifier(
+    api: RunningApi, kafka: KafkaBroker, device: str
+) -> None:
     child = f"child-{uuid4().hex}"
     text = f'{{"patient_id": "{child}", "device_id": "{device}", "measurements": {{"spo2_pct"'
     for body, headers in (
@@ -217,12 +225,12 @@ def test_future_timestamp_is_quarantined(api: RunningApi, kafka: KafkaBroker, de
     assert len(of_device(kafka.bootstrap, ERRORS, device)) == 1
 
 
-def test_a_huge_body_is_refused(api: RunningApi) -> None:
+def test_body_above_the_limit_is_refused(api: RunningApi) -> None:
     answer = api.http.post("/iot/measurements", content=b" " * (8 * 2**20 + 1))
     assert (answer.status_code, answer.json()["error"]) == (413, "too_large")
 
 
-def test_a_huge_body_of_unknown_length_is_refused(api: RunningApi) -> None:
+def test_body_of_unknown_length_above_the_limit_is_refused(api: RunningApi) -> None:
     def endless() -> Iterator[bytes]:
         for _ in range(9):
             yield b" " * 2**20
@@ -232,7 +240,7 @@ def test_a_huge_body_of_unknown_length_is_refused(api: RunningApi) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_a_bomb_is_refused(api: RunningApi, encoding: str) -> None:
+def test_decompression_bomb_is_refused(api: RunningApi, encoding: str) -> None:
     compress = gzip.compress if encoding == "gzip" else zstandard.compress
     bomb = compress(b" " * (32 * 2**20 + 1))
     answer = api.http.post("/iot/measurements", content=bomb, headers={"Content-Encoding": encoding})
@@ -240,7 +248,7 @@ def test_a_bomb_is_refused(api: RunningApi, encoding: str) -> None:
     assert "33554432" in answer.json()["reason"]
 
 
-def test_unknown_encoding_and_routes_answer_in_one_form(api: RunningApi) -> None:
+def test_refusals_share_one_form(api: RunningApi) -> None:
     wrong = api.http.post("/iot/measurements", content=b"{}", headers={"Content-Encoding": "br"})
     for answer, status in (
         (wrong, 415),
@@ -251,7 +259,7 @@ def test_unknown_encoding_and_routes_answer_in_one_form(api: RunningApi) -> None
         assert set(answer.json()) == {"error", "field", "reason"}
 
 
-def test_gateway_errors_keep_their_identity(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
+def test_gateway_errors_keep_their_error_id(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
     child = f"child-{uuid4().hex}"
     original = f'{{"patient_id": "{child}", "spo2'.encode()
     error: dict[str, Any] = {
@@ -275,19 +283,21 @@ def test_gateway_errors_keep_their_identity(api: RunningApi, kafka: KafkaBroker,
         assert child.encode() not in base64.b64decode(each.value["original"])
 
 
-def test_gateway_errors_of_the_wrong_shape(api: RunningApi) -> None:
+def test_gateway_errors_that_are_not_a_list_are_refused(api: RunningApi) -> None:
     answer = api.post({"errors": {}}, "/iot/errors")
     assert (answer.status_code, answer.json()["field"]) == (422, "errors")
 
 
-def test_device_status_once_and_at_a_change(api: RunningApi, kafka: KafkaBroker, device: str) -> None:
+def test_device_status_is_published_once_and_at_each_change(
+    api: RunningApi, kafka: KafkaBroker, device: str
+) -> None:
     for battery in (80, 80, 79):
         api.post(reading(device_id=device, signal={"battery_pct": battery, "contact": True}))
     seen = of_device(kafka.bootstrap, STATUS, device)
     assert [each.value["battery_pct"] for each in seen] == [80, 79]
 
 
-def test_metrics_hold_the_contracts_keys_and_count(api: RunningApi, device: str) -> None:
+def test_metrics_have_the_keys_of_the_contract_and_count(api: RunningApi, device: str) -> None:
     before = api.http.get("/metrics").json()
     api.post({"readings": [reading(CRISIS, device_id=device), reading(device_id=device)]})
     after = api.http.get("/metrics").json()
@@ -305,7 +315,7 @@ def test_metrics_hold_the_contracts_keys_and_count(api: RunningApi, device: str)
     assert f"kidjamo_readings_accepted_total {float(after['processed_messages'])}" in text.text
 
 
-def test_csv_gets_a_row_a_reading(api: RunningApi, device: str) -> None:
+def test_csv_has_a_row_per_reading(api: RunningApi, device: str) -> None:
     api.post(reading(CRISIS, device_id=device))
     path = api.settings.metrics_csv
 
@@ -320,7 +330,7 @@ def test_csv_gets_a_row_a_reading(api: RunningApi, device: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health", "/metrics", "/reconciliation", "/docs"])
-def test_head_is_answered_like_get_without_a_body(api: RunningApi, path: str) -> None:
+def test_head_response_is_that_of_get_without_a_body(api: RunningApi, path: str) -> None:
     head = api.http.head(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-type"] == api.http.get(path).headers["content-type"]
@@ -340,8 +350,8 @@ def test_openapi_describes_every_route_with_examples(api: RunningApi) -> None:
     alarms = {"/alarms/{patient_id}/acknowledge", "/alarms/conditions/acknowledge"}
     ingestion = {"/iot/measurements", "/ingest", "/iot/errors", "/iot/heartbeat"}
     erasure = {"/patients/{patient_id}", "/erasures/{request_id}"}
-    looked_at = {"/alarms", "/health", "/metrics", "/reconciliation"}
-    assert set(document["paths"]) == ingestion | alarms | erasure | looked_at
+    status = {"/alarms", "/health", "/metrics", "/reconciliation"}
+    assert set(document["paths"]) == ingestion | alarms | erasure | status
     schemas = document["components"]["schemas"]
     for path in ingestion | alarms:
         content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
@@ -383,7 +393,7 @@ def _references(node: object) -> Iterator[str]:
         ("/alarms/conditions/acknowledge", {"key": "a\u0000b", "by": "F"}, "key"),
     ],
 )
-def test_acknowledgement_of_what_can_be_no_name_is_malformed(
+def test_acknowledgement_of_an_invalid_identifier_is_refused(
     api: RunningApi, path: str, body: dict[str, str], field: str
 ) -> None:
     answer = api.post(body, path)
@@ -392,7 +402,7 @@ def test_acknowledgement_of_what_can_be_no_name_is_malformed(
     assert answer.json()["field"] == field
 
 
-def test_openapi_says_what_names_an_alarm(api: RunningApi) -> None:
+def test_openapi_describes_identifiers_of_alarms(api: RunningApi) -> None:
     document = api.http.get("/openapi.json").json()
     (patient,) = document["paths"]["/alarms/{patient_id}/acknowledge"]["post"]["parameters"]
     assert patient["schema"]["pattern"] == r"^[^\x00-\x1f\x7f/+#]+$"

@@ -28,9 +28,8 @@ class ConcurrencyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if (
-            scope["method"] == "HEAD"
-        ):  # uvicorn drops the body of the response, because its own scope says HEAD
+        # uvicorn has the original scope, and drops the body of the response to HEAD.
+        if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
         if scope["path"] == "/health":
             await self._app(scope, receive, send)

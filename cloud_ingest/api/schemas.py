@@ -28,7 +28,7 @@ class ReadingBatch(BaseModel):
 
 
 class FlatReading(BaseModel):
-    """The older form: the values stand beside `patient_id`."""
+    """The older form, with the values beside `patient_id`."""
 
     patient_id: Identifier = Field(examples=["patient-001-ss"])
     device_id: Identifier = "unknown"

@@ -109,7 +109,7 @@ class ReadingProcessor:
             received: time of arrival by the server's clock, UTC.
             original: the bytes it was decoded from; None encodes it again, as for the readings of a batch.
             caller: the sender, with the devices and patients it may send readings of.
-            flat: whether the values may stand beside `patient_id`.
+            flat: whether the values may be beside `patient_id`.
         """
         validated = self._validate(document, received, original, caller, flat)
         return self._write(self._evaluate(validated), received)

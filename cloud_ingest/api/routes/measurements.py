@@ -75,7 +75,7 @@ async def post_measurements(request: Request, ingest: IngestServiceDep, caller: 
     ),
 )
 async def post_ingest(request: Request, ingest: IngestServiceDep, caller: ReadingsWriter) -> Response:
-    """Accept a reading whose values stand beside `patient_id`; `timestamp` and `device_id` are optional."""
+    """Accept a reading with its values beside `patient_id`; `timestamp` and `device_id` are optional."""
     return ingest_response(await _ingest(request, ingest, caller, flat=True))
 
 

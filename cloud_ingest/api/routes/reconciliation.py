@@ -29,7 +29,7 @@ router = APIRouter(dependencies=[Depends(RequireScope(Scope.METRICS_READ))], tag
 RECORDER_ABSENT: dict[str, Any] = {"status": "not_configured"}
 
 
-class RecorderBooks(BaseModel):
+class RecorderCounters(BaseModel):
     """Counters of the recorder: consumed = recorded + duplicates + dead_letters + heartbeats."""
 
     status: Literal["known", "unknown", "not_configured"]
@@ -64,7 +64,7 @@ class ReconciliationReport(BaseModel):
     in_flight: int = Field(description="Sent to Kafka, not acknowledged yet")
     spools_set_aside: int = Field(description="Corrupt spool files whose records are not accounted for")
     difference: int = Field(description="Above 0: records missing; below 0: more records than accepted")
-    recorder: RecorderBooks
+    recorder: RecorderCounters
     balanced: bool | None = Field(
         description="false: a difference was found; null: none was found, but the recorder's side is unknown"
     )

@@ -2,7 +2,7 @@
 
 KidjamoError (vitals.errors)
  ├─ InvalidSettings      settings the service refuses to start with
- ├─ RequestRefused       a request refused before any reading is processed
+ ├─ ApiError             a request refused before any reading is processed
  │   ├─ Unauthorized         401, no valid token
  │   ├─ Forbidden            403, a token without the scope
  │   ├─ TooManyRequests      429, with the time to wait
@@ -33,7 +33,7 @@ class InvalidSettings(KidjamoError, ValueError):
     """Settings the service refuses to start with; the message names the variable and the reason."""
 
 
-class RequestRefused(KidjamoError, ValueError):
+class ApiError(KidjamoError, ValueError):
     """A request refused as a whole.
 
     Attributes:
@@ -48,7 +48,7 @@ class RequestRefused(KidjamoError, ValueError):
     field = ""
 
 
-class Unauthorized(RequestRefused):
+class Unauthorized(ApiError):
     """No token, or an invalid one; the headers say which (RFC 6750, section 3)."""
 
     status = 401
@@ -60,7 +60,7 @@ class Unauthorized(RequestRefused):
         self.headers = {"WWW-Authenticate": challenge}
 
 
-class Forbidden(RequestRefused):
+class Forbidden(ApiError):
     """A valid token without the required scope."""
 
     status = 403
@@ -71,7 +71,7 @@ class Forbidden(RequestRefused):
         self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
 
 
-class TooManyRequests(RequestRefused):
+class TooManyRequests(ApiError):
     """More requests or readings than a client may send; the headers say when to retry."""
 
     status = 429
@@ -82,7 +82,7 @@ class TooManyRequests(RequestRefused):
         self.headers = {"Retry-After": str(math.ceil(wait_s))}
 
 
-class BodyTooLarge(RequestRefused):
+class BodyTooLarge(ApiError):
     """More bytes or readings than one request may carry."""
 
     status = 413
@@ -90,14 +90,14 @@ class BodyTooLarge(RequestRefused):
     headers: Mapping[str, str] = {"Connection": "close"}
 
 
-class UnknownEncoding(RequestRefused):
+class UnknownEncoding(ApiError):
     """A Content-Encoding other than gzip and zstd."""
 
     status = 415
     code = "unsupported_encoding"
 
 
-class MalformedBody(RequestRefused):
+class MalformedBody(ApiError):
     """A body that cannot be decoded.
 
     Attributes:

@@ -52,7 +52,7 @@ async def read_body(request: Request, caller: Caller) -> bytes:
 
     Raises:
         HTTPException: 408, the body did not arrive in time.
-        RequestRefused: too large, an unknown encoding, or not decompressible.
+        ApiError: too large, an unknown encoding, or not decompressible.
     """
     authorizer, encoding = services_of(request).authorizer, request.headers.get("content-encoding")
     sent = await read_raw_body(request, MAX_BODY)

@@ -83,7 +83,7 @@ class RequireScope:
         """Return the caller.
 
         Raises:
-            RequestRefused: no valid token, a token without the scope, or too many requests.
+            ApiError: no valid token, a token without the scope, or too many requests.
         """
         authorizer = services_of(request).authorizer
         if authorizer is None:

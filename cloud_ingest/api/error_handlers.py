@@ -13,7 +13,7 @@ from starlette.responses import Response
 from cloud_ingest.api.middleware import RETRY_AFTER_S
 from cloud_ingest.api.responses import refusal
 from cloud_ingest.api.routes import oauth
-from cloud_ingest.errors import DatabaseAway, NotDurable, OAuthRefused, RequestRefused
+from cloud_ingest.errors import ApiError, DatabaseAway, NotDurable, OAuthRefused
 from vitals.reading import plainly
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ _CODES = {403: "forbidden", 404: "not_found", 405: "method_not_allowed", 408: "t
 def add_error_handlers(app: FastAPI) -> None:
     """Register a handler for every exception that a request can end with."""
 
-    @app.exception_handler(RequestRefused)
-    async def request_refused(_request: Request, error: RequestRefused) -> Response:
+    @app.exception_handler(ApiError)
+    async def request_refused(_request: Request, error: ApiError) -> Response:
         return refusal(error.status, error.code, str(error), dict(error.headers), error.field)
 
     @app.exception_handler(OAuthRefused)

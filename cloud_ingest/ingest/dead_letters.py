@@ -36,7 +36,7 @@ _REASONS_BEFORE_CODES = (
 """Reasons of forbidden letters on the topic from versions that did not record a code."""
 
 
-class DeadLetter(ErrorValue):
+class StoredDeadLetter(ErrorValue):
     """A message of the errors topic.
 
     Attributes:
@@ -74,7 +74,7 @@ class LetterSelection:
     source: str = ""
     error_ids: frozenset[UUID] = frozenset()
 
-    def selects(self, letter: DeadLetter, sender: Caller | None) -> bool:
+    def selects(self, letter: StoredDeadLetter, sender: Caller | None) -> bool:
         """Return whether a letter of this sender is selected."""
         return (
             (self.since is None or letter.timestamp >= self.since)
@@ -85,7 +85,7 @@ class LetterSelection:
         )
 
 
-def sender_of(letter: DeadLetter, registry: Registry | None, pseudonyms: Pseudonyms) -> Caller | None:
+def sender_of(letter: StoredDeadLetter, registry: Registry | None, pseudonyms: Pseudonyms) -> Caller | None:
     """Return the caller on whose behalf to send a letter again; None where an operator has to decide.
 
     Args:
@@ -104,7 +104,7 @@ def sender_of(letter: DeadLetter, registry: Registry | None, pseudonyms: Pseudon
     return Caller(registration.gateway_id, registration.scopes, registration.devices, patients)
 
 
-def read_dead_letters(bootstrap: str) -> Iterator[DeadLetter]:
+def read_dead_letters(bootstrap: str) -> Iterator[StoredDeadLetter]:
     """Yield what the errors topic holds now; messages that are no dead letters are logged and skipped.
 
     Raises:
@@ -130,7 +130,7 @@ def read_dead_letters(bootstrap: str) -> Iterator[DeadLetter]:
         consumer.close()
 
 
-def _read_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[DeadLetter]:
+def _read_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[StoredDeadLetter]:
     low, high = consumer.get_watermark_offsets(partition, timeout=KAFKA_TIMEOUT_S)
     consumer.assign([TopicPartition(partition.topic, partition.partition, low)])
     offset, last_message_at = low, time.monotonic()
@@ -148,9 +148,9 @@ def _read_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[D
                 yield letter
 
 
-def _parse(value: bytes) -> DeadLetter | None:
+def _parse(value: bytes) -> StoredDeadLetter | None:
     try:
-        return DeadLetter.model_validate(parse_json(value))
+        return StoredDeadLetter.model_validate(parse_json(value))
     except (InvalidReading, ValidationError):
         log.warning("skipped a message of %s that is not a dead letter", ERRORS)
         return None

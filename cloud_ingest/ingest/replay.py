@@ -20,7 +20,7 @@ from uuid import uuid5
 from cloud_ingest.access.permissions import ANYONE, Caller
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.errors import NotDurable
-from cloud_ingest.ingest.dead_letters import DeadLetter, LetterSelection, read_dead_letters, sender_of
+from cloud_ingest.ingest.dead_letters import LetterSelection, StoredDeadLetter, read_dead_letters, sender_of
 from cloud_ingest.ingest.device_status import DeviceStatusGate
 from cloud_ingest.ingest.processor import ProcessedReading, ReadingProcessor, unflatten
 from cloud_ingest.kafka.producer import Publisher
@@ -101,7 +101,7 @@ async def replay(
 
 
 async def _replay_letter(
-    letter: DeadLetter,
+    letter: StoredDeadLetter,
     sender: Caller,
     processor: ReadingProcessor,
     publisher: Publisher | None,
@@ -126,12 +126,12 @@ async def _replay_letter(
     report(f"{summary} -> {'sent' if publisher else 'would be sent'}, {len(readings)} readings")
 
 
-def _summary(letter: DeadLetter) -> str:
+def _summary(letter: StoredDeadLetter) -> str:
     return f"{letter.error_id} {utc_text(letter.timestamp)} {letter.source}: {letter.reason}"
 
 
 def process_letter(
-    letter: DeadLetter, sender: Caller, processor: ReadingProcessor, now: datetime
+    letter: StoredDeadLetter, sender: Caller, processor: ReadingProcessor, now: datetime
 ) -> list[ProcessedReading]:
     """Process the readings in a letter.
 
@@ -151,7 +151,7 @@ def process_letter(
     return processed
 
 
-def _complete(document: object, letter: DeadLetter, number: int) -> object:
+def _complete(document: object, letter: StoredDeadLetter, number: int) -> object:
     """Add device and gateway of the letter to a reading, and an identity that is the same in each replay."""
     if not isinstance(document, dict):
         return document

@@ -20,7 +20,7 @@ from cloud_ingest.access.registry import Registry
 from cloud_ingest.api.server import listen
 from cloud_ingest.cli import main
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.ingest.dead_letters import DeadLetter
+from cloud_ingest.ingest.dead_letters import StoredDeadLetter
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register, wait_until
@@ -116,7 +116,7 @@ def test_interrupt_while_loading_exits_with_130(
 def test_interrupted_replay_stops_reading(
     tmp_path: Path, set_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def letters(_bootstrap: str) -> Iterator[DeadLetter]:
+    def letters(_bootstrap: str) -> Iterator[StoredDeadLetter]:
         signal.raise_signal(signal.SIGINT)
         pytest.fail("continued to read")
         yield

@@ -1,11 +1,10 @@
-"""The API with authentication on: tokens, scopes, rate limits and the audit log."""
+"""The API with authentication on: tokens, scopes, devices and patients."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import time
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,130 +23,12 @@ from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.forgeries import confused, unsigned
-from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment, register, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register, wait_until
 from tests.cloud_ingest.samples import CRISIS, reading
+from tests.cloud_ingest.secured_api import SecuredApi
 from tests.cloud_ingest.topic_reader import of_device
 
 MEASUREMENTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-errors"
-FORM = {"grant_type": "client_credentials"}
-
-
-class SecuredApi:
-    """A running API and the gateway `gw-1`, registered for `bracelet-001` and `bracelet-002`."""
-
-    def __init__(self, api: RunningApi, secret: str, variables: dict[str, str]) -> None:
-        self.api, self.secret, self.variables = api, secret, variables
-        self.registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
-
-    def request_token(self, name: str = "gw-1", secret: str | None = None, **form: str) -> httpx.Response:
-        return self.api.http.post(
-            "/oauth/token", data=FORM | form, auth=(name, self.secret if secret is None else secret)
-        )
-
-    def token(self, name: str = "gw-1", secret: str | None = None, **form: str) -> str:
-        return str(self.request_token(name, secret, **form).json()["access_token"])
-
-    def post(
-        self, document: Any, token: str | None = None, path: str = "/iot/measurements"
-    ) -> httpx.Response:
-        headers = {"Authorization": f"Bearer {token or self.token()}"}
-        return self.api.http.post(path, json=document, headers=headers)
-
-    def audit(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in Path(self.variables["API_AUDIT_FILE"]).read_text().splitlines()]
-
-
-@pytest.fixture
-def secured(tmp_path: Path) -> Iterator[SecuredApi]:
-    variables = environment(tmp_path, NOWHERE, API_AUTH="on")
-    secret = register(variables, "gw-1", "bracelet-001", "bracelet-002")
-    with RunningApi(variables) as api:
-        yield SecuredApi(api, secret, variables)
-
-
-def test_token_response_follows_rfc_6749(secured: SecuredApi) -> None:
-    answer = secured.request_token()
-    assert answer.status_code == 200
-    assert answer.headers["cache-control"] == "no-store"
-    body = answer.json()
-    assert set(body) == {"access_token", "token_type", "expires_in", "scope"}
-    assert (body["token_type"], body["expires_in"]) == ("Bearer", 600)
-    assert body["scope"] == "errors:write readings:write"
-    in_form = secured.api.http.post(
-        "/oauth/token", data=FORM | {"client_id": "gw-1", "client_secret": secured.secret}
-    )
-    assert in_form.status_code == 200
-    assert secured.request_token(scope="errors:write").json()["scope"] == "errors:write"
-
-
-@pytest.mark.parametrize(
-    ("form", "status", "error"),
-    [
-        ({}, 400, "invalid_request"),
-        ({"grant_type": "password"}, 400, "unsupported_grant_type"),
-        (FORM | {"scope": "readings:write metrics:read"}, 400, "invalid_scope"),
-        (FORM | {"scope": "everything"}, 400, "invalid_scope"),
-        (FORM | {"client_id": "gw-1", "client_secret": "twice"}, 400, "invalid_request"),
-    ],
-)
-def test_token_request_that_is_invalid_gets_the_error_code_of_rfc_6749(
-    secured: SecuredApi, form: dict[str, str], status: int, error: str
-) -> None:
-    answer = secured.api.http.post("/oauth/token", data=form or {"x": "y"}, auth=("gw-1", secured.secret))
-    assert (answer.status_code, answer.json()["error"]) == (status, error)
-    assert set(answer.json()) == {"error", "error_description"}
-    assert answer.headers["cache-control"] == "no-store"
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (b'{"grant_type": "client_credentials"}', "application/json"),
-        (b"grant_type=client_credentials&grant_type=client_credentials", "application/x-www-form-urlencoded"),
-        (b"no form", "application/x-www-form-urlencoded"),
-        (b"\xff=1", "application/x-www-form-urlencoded"),
-        (b"&".join(b"a%d=1" % n for n in range(30)), "application/x-www-form-urlencoded"),
-    ],
-)
-def test_token_request_that_is_not_a_form_is_refused(secured: SecuredApi, content: bytes, kind: str) -> None:
-    answer = secured.api.http.post(
-        "/oauth/token", content=content, headers={"Content-Type": kind}, auth=("gw-1", secured.secret)
-    )
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
-
-
-def test_token_request_that_is_too_large_is_refused(secured: SecuredApi) -> None:
-    assert secured.api.http.post("/oauth/token", data=FORM | {"x": "y" * 20_000}).status_code == 413
-
-
-@pytest.mark.parametrize(
-    "authorization", ["Basic", "Basic !", "Basic " + b64encode(b"gw-1").decode(), "Bearer x", "Digest x"]
-)
-def test_token_request_with_another_authorization_scheme_is_refused(
-    secured: SecuredApi, authorization: str
-) -> None:
-    answer = secured.api.http.post("/oauth/token", data=FORM, headers={"Authorization": authorization})
-    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
-    assert answer.headers["www-authenticate"].startswith("Basic")
-
-
-def test_token_request_of_an_unknown_client_is_audited_without_its_input(secured: SecuredApi) -> None:
-    for name, secret in (("gw-1", "wrong"), ("gw-1", ""), ("a-secret-in-the-wrong-field", secured.secret)):
-        answer = secured.request_token(name, secret)
-        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
-    secured.request_token()
-    lines = secured.audit()
-    assert [(line["action"], line.get("gateway")) for line in lines] == [
-        ("key_made", None),
-        ("token_refused", "gw-1"),
-        ("token_refused", "gw-1"),
-        ("token_refused", "?"),
-        ("token_issued", "gw-1"),
-    ]
-    assert lines[-1]["address"] == "127.0.0.1"
-    text = Path(secured.variables["API_AUDIT_FILE"]).read_text()
-    assert secured.secret not in text
-    assert "wrong-field" not in text
 
 
 def test_routes_except_health_and_documentation_require_a_token(secured: SecuredApi) -> None:
@@ -311,105 +192,6 @@ def test_oversized_and_malicious_bodies_are_refused(secured: SecuredApi) -> None
         assert answer.json()["reason"] == "nested too deeply"
     assert post(bomb, **{"Content-Encoding": "gzip"}).status_code == 413
     assert secured.api.http.get("/health").status_code == 200
-
-
-def test_gateway_above_its_rate_gets_429_with_retry_after(tmp_path: Path) -> None:
-    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_RATE_LIMIT="100")
-    secrets = {name: register(variables, name) for name in ("gw-1", "gw-2")}
-    with RunningApi(variables) as api:
-        secured = SecuredApi(api, secrets["gw-1"], variables)
-        token = secured.token()
-        other = secured.token("gw-2", secrets["gw-2"])
-        batch = {"readings": [reading() for _ in range(2000)]}
-        assert secured.post(batch, token).json()["accepted"] == 2000
-        answer = secured.post(reading(), token)
-        assert (answer.status_code, answer.json()["error"]) == (429, "too_many")
-        assert 3 <= int(answer.headers["retry-after"]) <= 12
-        assert secured.post(reading(), other).status_code == 200, "another gateway has its own limit"
-
-
-def test_decompression_bomb_is_charged_at_the_maximum_size(tmp_path: Path) -> None:
-    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_RATE_LIMIT="1000")
-    secret = register(variables, "gw-1")
-    with RunningApi(variables) as api:
-        token = SecuredApi(api, secret, variables).token()
-        headers = {"Authorization": f"Bearer {token}", "Content-Encoding": "gzip"}
-        bomb = gzip.compress(bytes(33 * 2**20))
-        sent = [
-            api.http.post("/iot/measurements", content=bomb, headers=headers).status_code for _ in range(2)
-        ]
-        assert sent == [413, 429]
-
-
-def test_address_that_guesses_secrets_is_limited_without_affecting_others(secured: SecuredApi) -> None:
-    token = secured.token()
-    answers = [secured.request_token("gw-1", f"guess-{number}").status_code for number in range(25)]
-    assert (answers[:20], answers[-1]) == ([401] * 20, 429)
-    assert int(secured.request_token("gw-1", "guess").headers["retry-after"]) >= 1
-    assert secured.post(reading(), token).status_code == 200
-    assert secured.request_token().status_code == 200
-    refused = [line for line in secured.audit() if line["action"] == "token_refused"]
-    assert 20 <= len(refused) <= 22, "entries are limited"
-
-
-@pytest.mark.parametrize(
-    ("proxies", "seen"),
-    [("", "127.0.0.1"), ("192.0.2.1", "127.0.0.1"), ("192.0.2.1, 127.0.0.0/8", "203.0.113.9")],
-)
-def test_client_cannot_forge_its_address(tmp_path: Path, proxies: str, seen: str) -> None:
-    variables = environment(tmp_path, NOWHERE, API_AUTH="on", API_TRUSTED_PROXIES=proxies)
-    variables["FORWARDED_ALLOW_IPS"] = "*"  # uvicorn's own variable has no effect
-    with ServedApi(variables, tmp_path) as api:
-        answers = [
-            api.http.post(
-                "/oauth/token",
-                data=FORM,
-                auth=("gw-1", "guess"),
-                headers={"X-Forwarded-For": f"198.51.100.{number}, 203.0.113.9"},
-            ).status_code
-            for number in range(25)
-        ]
-        assert (answers[:20], answers[-1]) == ([401] * 20, 429)
-    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
-    assert {line["address"] for line in lines if line["action"] == "token_refused"} == {seen}
-
-
-def test_gateways_behind_one_address_all_get_401_for_revoked_tokens(secured: SecuredApi) -> None:
-    token = secured.token()
-    keys = SigningKeys.of(secured.api.settings)
-    leaked, new = keys.signing().kid, keys.make().kid
-    (Path(secured.variables["API_KEYS_DIR"]) / f"{leaked}.pem").unlink()
-    for _ in range(60):
-        refused = secured.post(reading(), token)
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
-    assert secured.request_token("gw-1", "wrong").status_code == 401, "has its own limit"
-    fresh = secured.token()
-    assert jwt.get_unverified_header(fresh)["kid"] == new
-    assert secured.post(reading(), fresh).status_code == 200
-    entries = [line for line in secured.audit() if line["action"] == "access_refused"]
-    assert 20 <= len(entries) <= 22, "entries are limited"
-
-
-def test_audit_entries_of_one_gateway_are_limited(secured: SecuredApi) -> None:
-    batch = {"readings": [reading(device_id=f"other-{number}") for number in range(10_000)]}
-    assert secured.post(batch).json()["rejected"] == 10_000
-    letter = {"error_id": str(uuid4()), "timestamp": "2025-08-24T10:30:00Z", "reason": "x"}
-    letters = [letter | {"original": "eA==", "gateway_id": f"gw-{number}"} for number in range(10, 1000)]
-    assert secured.post({"errors": letters}, path="/iot/errors").json()["rejected"] == 990
-    refused = [line for line in secured.audit() if line["action"] == "reading_refused"]
-    assert 31 <= len(refused) <= 60
-    (summary,) = (line for line in refused if "omitted" in line["reason"])
-    assert summary["reason"] == "9970 more entries omitted"
-    assert summary["gateway"] == "gw-1"
-
-
-def test_token_route_is_absent_without_authentication(tmp_path: Path) -> None:
-    with RunningApi(environment(tmp_path, NOWHERE)) as api:
-        assert api.http.post("/oauth/token", data=FORM).status_code == 404
-        assert api.post(reading(gateway_id="any")).status_code == 200
-    assert not (tmp_path / "token-keys").exists()
-    assert not (tmp_path / "audit.jsonl").exists()
 
 
 def test_heartbeat_of_another_gateway_is_refused(secured: SecuredApi) -> None:

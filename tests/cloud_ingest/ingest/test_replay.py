@@ -17,7 +17,7 @@ from cloud_ingest.access.permissions import ANYONE, Caller, Scope
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotAllowed
-from cloud_ingest.ingest.dead_letters import DeadLetter, LetterSelection, sender_of
+from cloud_ingest.ingest.dead_letters import LetterSelection, StoredDeadLetter, sender_of
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.record import utc_text
 from deploy.local.kafka import KafkaBroker
@@ -151,7 +151,7 @@ def test_letters_still_refused_exit_with_3_and_make_no_new_letter(
     ],
 )
 def test_selection_by_time_reason_source_and_error_id(selection: LetterSelection, selected: bool) -> None:
-    assert selection.selects(DeadLetter.model_validate(letter(NORMAL)), ANYONE) is selected
+    assert selection.selects(StoredDeadLetter.model_validate(letter(NORMAL)), ANYONE) is selected
 
 
 def test_replay_without_kafka_exits_with_1(
@@ -174,7 +174,7 @@ def test_replay_without_kafka_exits_with_1(
     ids=["code", "device before codes", "gateway before codes", "patient before codes"],
 )
 def test_forbidden_letter_is_selected_only_by_its_error_id(changes: dict[str, str]) -> None:
-    forbidden = DeadLetter.model_validate(letter(reading(), field="device_id", **changes))
+    forbidden = StoredDeadLetter.model_validate(letter(reading(), field="device_id", **changes))
     sender = sender_of(forbidden, None, KEYS)
     assert not LetterSelection().selects(forbidden, sender)
     assert not LetterSelection(reason=changes["reason"]).selects(forbidden, sender)
@@ -183,7 +183,7 @@ def test_forbidden_letter_is_selected_only_by_its_error_id(changes: dict[str, st
 
 def test_invalid_letter_is_not_forbidden_whatever_its_reason_quotes() -> None:
     quoting = letter(NORMAL, code="invalid", reason="is not a device this gateway may speak for")
-    assert sender_of(DeadLetter.model_validate(quoting), None, KEYS) == ANYONE
+    assert sender_of(StoredDeadLetter.model_validate(quoting), None, KEYS) == ANYONE
 
 
 def test_sender_is_the_gateway_of_the_letter_as_registered_now(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_sender_is_the_gateway_of_the_letter_as_registered_now(tmp_path: Path) -
     registry.revoke("gone")
 
     def sender(**changes: str) -> Caller | None:
-        return sender_of(DeadLetter.model_validate(letter(NORMAL, **changes)), registry, KEYS)
+        return sender_of(StoredDeadLetter.model_validate(letter(NORMAL, **changes)), registry, KEYS)
 
     for source in ("api", "gateway"):
         found = sender(source=source, gateway_id="gw-1")
@@ -205,13 +205,16 @@ def test_sender_is_the_gateway_of_the_letter_as_registered_now(tmp_path: Path) -
         for gateway_id in ("gone", "reporter", "unheard-of", ""):
             assert sender(source=source, gateway_id=gateway_id) is None
     assert sender(source="recorder") == ANYONE
-    assert sender_of(DeadLetter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None, KEYS) == ANYONE
+    assert (
+        sender_of(StoredDeadLetter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None, KEYS)
+        == ANYONE
+    )
 
 
 def test_sender_bound_to_a_patient_may_send_its_pseudonyms(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path / "gateways.json")
     registry.add("gw-1", frozenset({Scope.READINGS_WRITE}), None, frozenset({"patient-001-ss"}))
-    sender = sender_of(DeadLetter.model_validate(letter(NORMAL, gateway_id="gw-1")), registry, KEYS)
+    sender = sender_of(StoredDeadLetter.model_validate(letter(NORMAL, gateway_id="gw-1")), registry, KEYS)
     assert sender
     for patient_id in KEYS.every_pseudonym("patient-001-ss"):
         sender.authorize_reading(parse_reading(reading(patient_id=patient_id)))

@@ -94,9 +94,9 @@ class Settings(BaseModel):
         Raises:
             InvalidSettings: an invalid value; the message names the variable and the reason.
         """
-        given = {name: environment[name] for name in cls.variables() if environment.get(name)}
+        values = {name: environment[name] for name in cls.variables() if environment.get(name)}
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             variable = ".".join(str(part) for part in first["loc"])

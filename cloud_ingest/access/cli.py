@@ -127,9 +127,9 @@ def _rotate(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.access.signing_keys import SigningKeys  # loads cryptography
 
     audit, keys = AuditLog(settings.audit_file), SigningKeys.of(settings)
-    made = keys.make()
-    audit.write(Action.KEY_MADE, kid=made.kid)
-    print(f"{made.kid} signs from now on")
+    key = keys.make()
+    audit.write(Action.KEY_MADE, kid=key.kid)
+    print(f"{key.kid} signs from now on")
     for kid in keys.remove_expired():
         audit.write(Action.KEY_REMOVED, kid=kid)
         print(f"{kid} is removed")

@@ -175,8 +175,8 @@ def request_body(models: list[str], examples: dict[str, dict[str, Any]]) -> dict
     """Return the `openapi_extra` of a route that parses its own body."""
     references = [{"$ref": _TEMPLATE.format(model=model)} for model in models]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
-    shown = {name: {"summary": name, "value": value} for name, value in examples.items()}
-    content = {"application/json": {"schema": schema, "examples": shown}}
+    described = {name: {"summary": name, "value": value} for name, value in examples.items()}
+    content = {"application/json": {"schema": schema, "examples": described}}
     text = "UTF-8, at most 8 MiB; with `Content-Encoding: gzip` or `zstd` at most 32 MiB when decompressed."
     return {"requestBody": {"required": True, "content": content, "description": text}}
 

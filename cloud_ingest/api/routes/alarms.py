@@ -185,10 +185,10 @@ def _child(patient_id: str, child: Child) -> ChildAlarms:
 
 
 def _alarm(episode: Episode, left_to_gateway: bool) -> OpenAlarm:
-    shown = episode.model_dump(include={"group", "since", "latest", "records", "level", "told"})
+    fields = episode.model_dump(include={"group", "since", "latest", "records", "level", "told"})
     silence = episode.silence.model_dump(mode="json") if episode.silence else None
     return OpenAlarm(
-        **shown,
+        **fields,
         phase=episode.phase.value,
         worst=episode.worst_values,
         left_to_gateway=left_to_gateway,
@@ -199,8 +199,8 @@ def _alarm(episode: Episode, left_to_gateway: bool) -> OpenAlarm:
 def _condition(key: str, standing: Standing) -> ActiveCondition:
     kind, _, subject = key.partition(":")
     text = ConditionKind(kind).text
-    shown = standing.model_dump(include={"since", "told", "silenced_by", "silent_until"})
+    fields = standing.model_dump(include={"since", "told", "silenced_by", "silent_until"})
     priority = Priority(standing.priority).name
     return ActiveCondition(
-        key=key, kind=kind, subject=subject, priority=priority, text=text("en"), text_fr=text("fr"), **shown
+        key=key, kind=kind, subject=subject, priority=priority, text=text("en"), text_fr=text("fr"), **fields
     )

@@ -236,8 +236,8 @@ def test_heartbeat_that_names_another_gateways_patient_is_refused(bound: Secured
     def heartbeat(patient: str) -> dict[str, Any]:
         silenced = {"group": "SPO2", "phase": "ACKNOWLEDGED", "by": "x", "until": "2035-08-24T10:30:00Z"}
         named = {"watches": [patient], "episodes": [silenced | {"patient_id": patient}]}
-        about = {"status_id": str(uuid4()), "gateway_id": "gw-1", "timestamp": "2025-08-24T10:30:00Z"}
-        return about | {field: named[field]}
+        common = {"status_id": str(uuid4()), "gateway_id": "gw-1", "timestamp": "2025-08-24T10:30:00Z"}
+        return common | {field: named[field]}
 
     assert bound.post(heartbeat("patient-001-ss"), path="/iot/heartbeat").status_code == 200
     pending = bound.api.component("spool")["pending"]
@@ -282,11 +282,11 @@ def test_erasure_requires_its_scope_and_is_audited(
         erasing = {"Authorization": f"Bearer {secured.token('officer', officer)}"}
         assert api.http.delete("/patients/patient-001-ss").status_code == 401
         assert api.http.delete("/patients/patient-001-ss", headers=sending).status_code == 403
-        made = api.http.delete("/patients/patient-001-ss", headers=erasing)
-        assert made.status_code == 202
-        assert api.http.get(made.headers["location"], headers=sending).status_code == 403
-        assert api.http.get(made.headers["location"], headers=erasing).json()["state"] == "requested"
+        accepted = api.http.delete("/patients/patient-001-ss", headers=erasing)
+        assert accepted.status_code == 202
+        assert api.http.get(accepted.headers["location"], headers=sending).status_code == 403
+        assert api.http.get(accepted.headers["location"], headers=erasing).json()["state"] == "requested"
         entry = secured.audit()[-1]
         assert (entry["action"], entry["gateway"]) == ("erasure_requested", "officer")
-        assert entry["request"] == made.json()["request_id"]
+        assert entry["request"] == accepted.json()["request_id"]
         assert "patient-001" not in json.dumps(secured.audit())

@@ -17,10 +17,10 @@ from tests.cloud_ingest.running import NOWHERE, environment
 
 @pytest.fixture
 def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    found = environment(tmp_path, NOWHERE)
-    for name, value in found.items():
+    variables = environment(tmp_path, NOWHERE)
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return found
+    return variables
 
 
 def audit(variables: dict[str, str]) -> list[dict[str, str]]:
@@ -34,10 +34,10 @@ def test_add_prints_the_secret_alone_on_standard_output(
     printed = capsys.readouterr()
     (secret,) = printed.out.splitlines()
     registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
-    found = registry.authenticate("gw-1", secret)
-    assert found is not None
-    assert found.devices == frozenset({"bracelet-001", "bracelet-002"})
-    assert sorted(found.scopes) == ["errors:write", "readings:write"]
+    registration = registry.authenticate("gw-1", secret)
+    assert registration is not None
+    assert registration.devices == frozenset({"bracelet-001", "bracelet-002"})
+    assert sorted(registration.scopes) == ["errors:write", "readings:write"]
     assert (
         audit(variables)[-1].items()
         >= {
@@ -91,8 +91,8 @@ def test_patients_are_named_in_the_registry_only(
     def patients() -> list[str] | None:
         path = Path(variables["API_GATEWAYS_FILE"])
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        found = json.loads(path.read_text())["gateways"][0]["patients"]
-        return found and sorted(found)
+        bound = json.loads(path.read_text())["gateways"][0]["patients"]
+        return bound and sorted(bound)
 
     two = ["--patient", "patient-001-ss", "--patient", "patient-002-as"]
     assert main(["gateway", "add", "gw-1", "--all-devices", *two]) == 0
@@ -173,9 +173,9 @@ def test_files_written_by_root_belong_to_the_service(
     assert main(["gateway", "add", "gw-2", "--all-devices"]) == 0
     os.seteuid(0)
     assert main(["gateway", "revoke", "gw-1"]) == 0
-    made = [each for each in tmp_path.rglob("*") if each.name != "pseudonym.key"]
-    assert len(made) == 8, "registry, lock, audit log, key, and their directories"
-    assert {each.stat().st_uid for each in made} == {service}
+    files = [each for each in tmp_path.rglob("*") if each.name != "pseudonym.key"]
+    assert len(files) == 8, "registry, lock, audit log, key, and their directories"
+    assert {each.stat().st_uid for each in files} == {service}
     os.seteuid(service)
     registry = Registry.open(tmp_path / "registry" / "gateways.json")
     assert registry.active("gw-1") is None
@@ -210,13 +210,13 @@ def test_another_user_gets_an_error_with_the_owner(
 def test_rotate_and_list_keys(variables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "rotate"]) == 0
     assert main(["keys", "rotate"]) == 0
-    made = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    kids = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert main(["keys", "list"]) == 0
     old, new = (line.split("\t") for line in capsys.readouterr().out.splitlines())
-    assert [old[0], new[0]] == made
+    assert [old[0], new[0]] == kids
     assert old[1].startswith("verifies until 20")
     assert new[1] == "signs"
-    assert [line["kid"] for line in audit(variables) if line["action"] == "key_made"] == made
+    assert [line["kid"] for line in audit(variables) if line["action"] == "key_made"] == kids
 
 
 def test_rotate_keeps_the_directory_mode_and_refuses_a_directory_others_can_write(

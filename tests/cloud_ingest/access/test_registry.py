@@ -30,9 +30,9 @@ def test_authenticate_requires_matching_name_and_secret(path: Path) -> None:
     registry = Registry.open(path)
     _, one = registry.add("gw-1", GATEWAY_SCOPES, None)
     _, two = registry.add("gw-2", GATEWAY_SCOPES, None)
-    found = registry.authenticate("gw-1", one)
-    assert found is not None
-    assert found.gateway_id == "gw-1"
+    registration = registry.authenticate("gw-1", one)
+    assert registration is not None
+    assert registration.gateway_id == "gw-1"
     for name, secret in (
         ("gw-1", two),
         ("gw-1", ""),
@@ -120,6 +120,6 @@ def test_registry_without_patients_field_allows_any_patient(path: Path) -> None:
     document = json.loads(path.read_text())
     del document["gateways"][0]["patients"]
     path.write_text(json.dumps(document))
-    found = Registry.open(path).active("gw-1")
-    assert found is not None
-    assert found.patients is None
+    registration = Registry.open(path).active("gw-1")
+    assert registration is not None
+    assert registration.patients is None

@@ -34,9 +34,9 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApi]
 
 def connect(url: httpx.URL | str) -> socket.socket:
     parsed = httpx.URL(url)
-    made = socket.create_connection((parsed.host, parsed.port or 80), timeout=10)
-    made.settimeout(10)
-    return made
+    connection = socket.create_connection((parsed.host, parsed.port or 80), timeout=10)
+    connection.settimeout(10)
+    return connection
 
 
 def until_closed(connection: socket.socket) -> bytes:

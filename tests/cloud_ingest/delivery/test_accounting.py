@@ -30,8 +30,8 @@ NEVER, ALWAYS = float("inf"), 0.0
 def reconciliation(api: RunningApi) -> dict[str, Any]:
     answer = api.http.get("/reconciliation")
     assert answer.status_code == 200
-    found: dict[str, Any] = answer.json()
-    return found
+    report: dict[str, Any] = answer.json()
+    return report
 
 
 def gauge(api: RunningApi) -> str:
@@ -89,8 +89,8 @@ def test_record_deleted_from_the_spool_is_reported(tmp_path: Path) -> None:
         assert gauge(api) == "1.0"
     delete_one(file)
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
-        found = reconciliation(api)
-        assert (found["opening"], found["pending"], found["difference"]) == (4, 2, 2)
+        report = reconciliation(api)
+        assert (report["opening"], report["pending"], report["difference"]) == (4, 2, 2)
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
         assert (reconciliation(api)["opening"], reconciliation(api)["difference"]) == (2, 0)
 
@@ -104,24 +104,28 @@ def test_not_balanced_with_a_spool_set_aside(tmp_path: Path) -> None:
     (tmp_path / "spool").mkdir()
     (tmp_path / "spool" / "spool.sqlite3").write_bytes(b"no database at all" * 500)
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
-        found = reconciliation(api)
-    assert (found["spools_set_aside"], found["difference"], found["balanced"]) == (1, 0, False)
+        report = reconciliation(api)
+    assert (report["spools_set_aside"], report["difference"], report["balanced"]) == (1, 0, False)
 
 
 def test_api_role_can_read_the_recorders_counters(postgres: PostgresServer, dsn: Dsn, tmp_path: Path) -> None:
     login = postgres.login(f"api_{uuid4().hex[:8]}", "kidjamo_api", dsn.dbname)
     with RunningApi(environment(tmp_path, NOWHERE, **login.env())) as api:
-        found = reconciliation(api)
-    assert (found["recorder"]["status"], found["recorder"]["consumed"]) == ("known", 0)
-    assert found["balanced"] is True
+        report = reconciliation(api)
+    assert (report["recorder"]["status"], report["recorder"]["consumed"]) == ("known", 0)
+    assert report["balanced"] is True
 
 
 def test_balanced_is_unknown_where_the_recorder_cannot_be_read(tmp_path: Path) -> None:
     file = tmp_path / "spool" / "spool.sqlite3"
     with RunningApi(environment(tmp_path, NOWHERE, PGHOST="127.0.0.1", PGPORT="1")) as api:
         api.post(reading())
-        found = reconciliation(api)
-        assert (found["recorder"]["status"], found["difference"], found["balanced"]) == ("unknown", 0, None)
+        report = reconciliation(api)
+        assert (report["recorder"]["status"], report["difference"], report["balanced"]) == (
+            "unknown",
+            0,
+            None,
+        )
         delete_one(file)
         assert reconciliation(api)["balanced"] is False
 

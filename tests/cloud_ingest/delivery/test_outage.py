@@ -45,8 +45,8 @@ def test_readings_survive_a_broker_restart(own_kafka: KafkaBroker, tmp_path: Pat
         assert wait_until(lambda: api.component("spool")["pending"] == 0, 10)
         metrics = api.http.get("/metrics").json()
     ours = set(sent)
-    found = (each.value["message_id"] for each in read_topic(own_kafka.bootstrap, MEASUREMENTS))
-    seen = [each for each in found if each in ours]
+    published = (each.value["message_id"] for each in read_topic(own_kafka.bootstrap, MEASUREMENTS))
+    seen = [each for each in published if each in ours]
     assert set(seen) == ours
     assert metrics["processed_messages"] == len(sent)
     assert metrics["kafka_topics"][MEASUREMENTS] == len(seen)

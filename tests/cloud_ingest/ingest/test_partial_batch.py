@@ -28,9 +28,9 @@ GOOD = b'{"a": ["]", "\\"}", {}]}'
     ids=["NaN", "surrogate", "long number", "deep", "not UTF-8", "no key", "nothing"],
 )
 def test_readings_beside_one_that_is_not_json_are_decoded(bad: bytes, reason: str) -> None:
-    found = readings_of(b' {"readings": [' + GOOD + b", " + bad + b", " + GOOD + b'], "more": 1}')
-    assert found is not None
-    first, second, third = found
+    readings = readings_of(b' {"readings": [' + GOOD + b", " + bad + b", " + GOOD + b'], "more": 1}')
+    assert readings is not None
+    first, second, third = readings
     assert first == third == json.loads(GOOD)
     assert isinstance(second, Unreadable)
     assert second.original.strip() == bad

@@ -40,9 +40,9 @@ def device() -> str:
 @pytest.fixture
 def producer(kafka: KafkaBroker) -> Iterator[KafkaProducer]:
     create_topics(admin_client(kafka.bootstrap), 10)
-    made = KafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
-    yield made
-    made.close()
+    client = KafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    yield client
+    client.close()
 
 
 @pytest.fixture
@@ -198,10 +198,10 @@ def test_sender_is_the_gateway_of_the_letter_as_registered_now(tmp_path: Path) -
         return sender_of(StoredDeadLetter.model_validate(letter(NORMAL, **changes)), registry, KEYS)
 
     for source in ("api", "gateway"):
-        found = sender(source=source, gateway_id="gw-1")
-        assert found
-        assert found.gateway_id == "gw-1"
-        assert found.devices == frozenset({"bracelet-001"})
+        caller = sender(source=source, gateway_id="gw-1")
+        assert caller
+        assert caller.gateway_id == "gw-1"
+        assert caller.devices == frozenset({"bracelet-001"})
         for gateway_id in ("gone", "reporter", "unheard-of", ""):
             assert sender(source=source, gateway_id=gateway_id) is None
     assert sender(source="recorder") == ANYONE

@@ -21,10 +21,10 @@ DELIVERY_METRICS = {
 
 @given(st.lists(st.floats(0, 100), min_size=1), st.floats(0.01, 1))
 def test_percentile_is_the_smallest_value_that_covers_its_share(values: list[float], share: float) -> None:
-    found = percentile(sorted(values), share)
-    assert found in values
-    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
-    assert sum(value < found for value in values) < share * len(values) + 1e-9
+    result = percentile(sorted(values), share)
+    assert result in values
+    assert sum(value <= result for value in values) >= share * len(values) - 1e-9
+    assert sum(value < result for value in values) < share * len(values) + 1e-9
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.50, 50), (0.95, 95), (0.99, 99), (1.0, 100)])

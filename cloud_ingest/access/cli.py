@@ -63,7 +63,7 @@ def _add_permissions(parser: argparse.ArgumentParser, default: frozenset[Scope] 
         dest="devices",
         action="append",
         metavar="ID",
-        help="a device it may send; repeatable",
+        help="a device whose readings it may send; repeatable",
     )
     devices.add_argument("--all-devices", action="store_true", help="it may send readings of any device")
     patients = parser.add_mutually_exclusive_group()
@@ -72,7 +72,8 @@ def _add_permissions(parser: argparse.ArgumentParser, default: frozenset[Scope] 
         dest="patients",
         action="append",
         metavar="ID",
-        help=f"a patient it may send; repeatable (default: {'any' if default else default_text})",
+        help="a patient whose readings it may send; repeatable "
+        f"(default: {'any' if default else default_text})",
     )
     patients.add_argument("--all-patients", action="store_true", help="it may send readings of any patient")
 

@@ -60,7 +60,9 @@ class ErasureStatus(BaseModel):
     """State of a request; it does not identify the child."""
 
     request_id: UUID
-    state: Literal["requested", "running", "done", "lifted"]
+    state: Literal["requested", "running", "done", "lifted"] = Field(
+        description="Of both stores: stays `running` once PostgreSQL is erased, because the lake is not"
+    )
     requested_at: datetime
     database: StoreErasure = Field(description="PostgreSQL, erased by `kidjamo-ingest erase`")
     lake: StoreErasure = Field(description="Not erased by this version: stays `requested`")

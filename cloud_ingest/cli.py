@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.log_format import LogFormat
@@ -22,33 +22,33 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OK, FAILURE, USAGE, STILL_REFUSED = 0, 1, 2, 3
-INTERRUPTED, NOBODY_READS = 128 + signal.SIGINT, 128 + signal.SIGPIPE
-"""As a shell reports an end by these signals."""
+INTERRUPTED, BROKEN_PIPE = 128 + signal.SIGINT, 128 + signal.SIGPIPE
+"""The exit codes by which a shell reports a process that these signals ended."""
 
 _EPILOG = """
 Settings come from the environment (API_PORT, KAFKA_BOOTSTRAP_SERVERS, PGHOST, ...); cloud_ingest/SETTINGS.md
-explains each. Exit codes: 0 as asked, 1 failure, 2 wrong usage or settings, 3 dead letters are still refused,
-130 interrupted, 141 nobody reads the output any more.
+documents each. Exit codes: 0 success, 1 failure, 2 invalid arguments or settings, 3 dead letters are still
+refused, 130 interrupted, 141 standard output was closed.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command; return its exit code."""
     try:
-        return _run(arguments) or _written()
+        return _run(arguments) or _flush_output()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return NOBODY_READS
+        return BROKEN_PIPE
     except OSError as error:
-        log.debug("ended by an error", exc_info=True)
-        return _complain(error, FAILURE)
+        log.debug("command failed", exc_info=True)
+        return _print_error(error, FAILURE)
     finally:
-        _drop_unwritten()
+        _discard_unwritten_output()
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    chosen = _parser().parse_args(arguments)
+    chosen = _build_parser().parse_args(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormat())
     logging.basicConfig(level=chosen.log_level.upper(), handlers=[handler])
@@ -59,33 +59,36 @@ def _run(arguments: Sequence[str] | None) -> int:
         settings = Settings.from_environment(os.environ)
         return int(chosen.command(settings, chosen))
     except InvalidSettings as error:
-        return _complain(error, USAGE)
+        return _print_error(error, USAGE)
     except KidjamoError as error:
-        return _complain(error, FAILURE)
+        return _print_error(error, FAILURE)
 
 
-def _written() -> int:
-    print(end="", flush=True)  # a full disk or a reader that went away is found out here, not after the end
+def _flush_output() -> int:
+    print(end="", flush=True)  # raises here, not at exit, where the disk is full or the pipe is closed
     return OK
 
 
-def _drop_unwritten() -> None:
-    """Python would write what is left once more at its end, and complain in its own way."""
+def _discard_unwritten_output() -> None:
+    """Send output that cannot be written to /dev/null; Python would print a traceback about it at exit."""
     try:
-        _written()
+        _flush_output()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
+    from importlib.metadata import version
+
     from cloud_ingest.access import cli as access_cli
     from cloud_ingest.privacy import cli as privacy_cli
 
     parser = argparse.ArgumentParser(
         prog="kidjamo-ingest",
-        description="Takes vital signs over HTTP into Kafka, from Kafka into PostgreSQL, and alarms people.",
+        description="Ingestion of vital signs: HTTP to Kafka, Kafka to PostgreSQL, and alarm notifications.",
         epilog=_EPILOG,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('kidjamo')}")
     parser.add_argument(
         "--log-level",
         default="info",
@@ -94,15 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, run, text in (
-        ("serve", _serve, "serve the API until SIGTERM or SIGINT; prints the URL it took"),
-        (
-            "recorder",
-            _recorder,
-            "bring the database up to date, then record Kafka's topics into it until stopped",
-        ),
-        ("alarms", _alarms, "watch Kafka's topics and tell people of alarms until stopped"),
-        ("migrate", _migrate, "bring the database up to date and exit"),
-        ("topics", _topics, "create the Kafka topics that are missing, list all and exit"),
+        ("serve", _serve, "serve the API until SIGTERM or SIGINT; prints its URL"),
+        ("recorder", _recorder, "migrate the database, then record Kafka's topics in it until stopped"),
+        ("alarms", _alarms, "evaluate Kafka's topics and send alarm notifications until stopped"),
+        ("migrate", _migrate, "migrate the database and exit"),
+        ("topics", _topics, "create the missing Kafka topics, list all and exit"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(command=run)
     access_cli.add_commands(commands)
@@ -111,27 +110,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_replay(commands: Any) -> None:
     from uuid import UUID
 
-    text = "send dead letters again whose reason has been repaired; a second time adds nothing"
+    text = "send dead letters again whose reason has been repaired; repeating it adds nothing"
     parser = commands.add_parser("replay-errors", help=text, description=text)
-    parser.add_argument("--since", type=_moment, metavar="TIME", help="refused then or later (ISO 8601, UTC)")
-    parser.add_argument("--until", type=_moment, metavar="TIME", help="refused before this time")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="whose reason holds this text")
-    parser.add_argument("--source", default="", choices=["api", "gateway", "recorder"], help="refused there")
-    parser.add_argument("--error-id", action="append", type=UUID, default=[], help="only these")
-    parser.add_argument("--dry-run", action="store_true", help="only show what would become of each")
+    parser.add_argument("--since", type=_time, metavar="TIME", help="refused at or after (ISO 8601, UTC)")
+    parser.add_argument("--until", type=_time, metavar="TIME", help="refused before this time")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="whose reason contains this text")
+    parser.add_argument("--source", default="", choices=["api", "gateway", "recorder"], help="refused by")
+    parser.add_argument("--error-id", action="append", type=UUID, default=[], help="only this; repeatable")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would happen to each")
     parser.set_defaults(command=_replay_errors)
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-# Each command imports what it needs: together they take three seconds to load. Nor does anything above: a key
-# pressed while this module loads would find nobody who ends quietly.
+# Each command imports what it needs, because all of them together take three seconds to load. Importing this
+# module stays fast, so that an interrupt at start reaches main(), which exits without a traceback.
 
 
 def _serve(settings: Settings, _chosen: argparse.Namespace) -> int:
@@ -160,7 +159,7 @@ def _migrate(settings: Settings, _chosen: argparse.Namespace) -> int:
     from cloud_ingest.postgres.migrations import migrate
 
     migrate(settings)
-    print(f"database {settings.pg_database} is up to date")
+    print(f"database {settings.pg_database} is migrated")
     return OK
 
 
@@ -178,20 +177,22 @@ def _replay_errors(settings: Settings, chosen: argparse.Namespace) -> int:
     import asyncio
 
     from cloud_ingest.access.registry import Registry
-    from cloud_ingest.ingest.replay import Selection, replay
+    from cloud_ingest.ingest.dead_letters import LetterSelection
+    from cloud_ingest.ingest.replay import replay
     from cloud_ingest.privacy.pseudonyms import pseudonyms
 
-    selection = Selection(
+    selection = LetterSelection(
         chosen.since, chosen.until, chosen.reason, chosen.source, frozenset(chosen.error_id)
     )
-    hidden = pseudonyms(settings)
     registry = Registry.open(settings.gateways_file) if settings.auth == "on" else None
-    # asyncio's own handler waits for an await, and reading the topic has none
+    # asyncio's handler acts at the next await, and reading the topic has none.
     signal.signal(signal.SIGINT, _interrupt)
-    counts = asyncio.run(replay(settings.kafka, selection, hidden, registry, print, dry_run=chosen.dry_run))
-    done = "could be sent" if chosen.dry_run else "sent"
+    counts = asyncio.run(
+        replay(settings.kafka, selection, pseudonyms(settings), registry, print, dry_run=chosen.dry_run)
+    )
+    sent = "could be sent" if chosen.dry_run else "sent"
     print(
-        f"{counts.selected} dead letters selected: {counts.repaired} {done} with {counts.readings} readings, "
+        f"{counts.selected} dead letters selected: {counts.repaired} {sent} with {counts.readings} readings, "
         f"{counts.still_refused} still refused"
     )
     return STILL_REFUSED if counts.still_refused else OK
@@ -208,7 +209,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _complain(error: Exception, code: int) -> int:
+def _print_error(error: Exception, code: int) -> int:
     print(f"kidjamo-ingest: {str(error).strip().splitlines()[0]}", file=sys.stderr)
     return code
 

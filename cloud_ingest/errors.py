@@ -1,24 +1,24 @@
-"""What can go wrong on the way in.
+"""Exceptions of the ingestion service.
 
 KidjamoError (vitals.errors)
- ├─ InvalidSettings      an environment the service refuses to start with
- ├─ Unacceptable         a request refused before any reading is looked at
+ ├─ InvalidSettings      settings the service refuses to start with
+ ├─ ApiError             a request refused before any reading is processed
  │   ├─ Unauthorized         401, no valid token
- │   ├─ Forbidden            403, a token that does not open this
- │   ├─ TooMany              429, with the time to wait
+ │   ├─ Forbidden            403, a token without the scope
+ │   ├─ TooManyRequests      429, with the time to wait
  │   ├─ BodyTooLarge         413
  │   ├─ UnknownEncoding      415
- │   └─ MalformedBody        422, keeps the bytes
- ├─ NotAllowed           (an InvalidReading) a reading its sender may not speak for: 403
- ├─ OAuthRefused         a request for a token that is not granted: RFC 6749, section 5.2
- ├─ NotRegistered        a command about a gateway that is not registered, or is already
- ├─ SpoolUnavailable     the spool is full, broken or held by another process
- ├─ NotDurable           neither Kafka nor the spool took the records: 503
- ├─ KafkaUnavailable     Kafka does not answer, or not as it should
+ │   └─ MalformedBody        422, carries the bytes
+ ├─ NotAllowed           (an InvalidReading) a reading its sender is not allowed to send: 403
+ ├─ OAuthRefused         a token request that is not granted: RFC 6749, section 5.2
+ ├─ NotRegistered        a command about a gateway that is not registered, or is registered already
+ ├─ SpoolUnavailable     the spool is full, damaged or locked by another process
+ ├─ NotDurable           Kafka and the spool did not take the records: 503
+ ├─ KafkaUnavailable     Kafka does not answer, or answers with an error
  ├─ DatabaseUnavailable  PostgreSQL does not answer, or refuses: 503
- ├─ LeaseLost            another alarms process holds the lease
- ├─ NotErased            rows of an erased child are left
- └─ PortBusy             another process listens where we should
+ ├─ LeaseLost            another alarms process has taken over
+ ├─ NotErased            rows of an erased child remain
+ └─ PortBusy             the port or address cannot be listened on
 """
 
 from __future__ import annotations
@@ -30,14 +30,16 @@ from vitals.errors import InvalidReading, KidjamoError
 
 
 class InvalidSettings(KidjamoError, ValueError):
-    """Settings the service refuses to start with; says which variable and why."""
+    """Settings the service refuses to start with; the message names the variable and the reason."""
 
 
-class Unacceptable(KidjamoError, ValueError):
-    """A request refused as a whole; `status` is its HTTP answer, `code` its stable name.
+class ApiError(KidjamoError, ValueError):
+    """A request refused as a whole.
 
     Attributes:
-        field: what is at fault, where that is known.
+        status: HTTP status of the response.
+        code: stable name of the error in the response.
+        field: the field at fault; empty where unknown.
     """
 
     status = 400
@@ -46,8 +48,8 @@ class Unacceptable(KidjamoError, ValueError):
     field = ""
 
 
-class Unauthorized(Unacceptable):
-    """No token, or none that is valid; the headers say which, as RFC 6750 wants it."""
+class Unauthorized(ApiError):
+    """No token, or an invalid one; the headers say which (RFC 6750, section 3)."""
 
     status = 401
     code = "unauthorized"
@@ -58,8 +60,8 @@ class Unauthorized(Unacceptable):
         self.headers = {"WWW-Authenticate": challenge}
 
 
-class Forbidden(Unacceptable):
-    """A valid token that does not open this."""
+class Forbidden(ApiError):
+    """A valid token without the required scope."""
 
     status = 403
     code = "forbidden"
@@ -69,8 +71,8 @@ class Forbidden(Unacceptable):
         self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope}"'}
 
 
-class TooMany(Unacceptable):
-    """More than a client may do; says when to come back."""
+class TooManyRequests(ApiError):
+    """More requests or readings than a client may send; the headers say when to retry."""
 
     status = 429
     code = "too_many"
@@ -80,27 +82,27 @@ class TooMany(Unacceptable):
         self.headers = {"Retry-After": str(math.ceil(wait_s))}
 
 
-class BodyTooLarge(Unacceptable):
-    """More bytes, or more readings, than one request may carry."""
+class BodyTooLarge(ApiError):
+    """More bytes or readings than one request may carry."""
 
     status = 413
     code = "too_large"
     headers: Mapping[str, str] = {"Connection": "close"}
 
 
-class UnknownEncoding(Unacceptable):
+class UnknownEncoding(ApiError):
     """A Content-Encoding other than gzip and zstd."""
 
     status = 415
     code = "unsupported_encoding"
 
 
-class MalformedBody(Unacceptable):
+class MalformedBody(ApiError):
     """A body that cannot be decoded.
 
     Attributes:
-        reason, field: what is wrong, and where if that is known.
-        original: the bytes for the dead letter, decompressed as far as they could be.
+        reason: what is wrong.
+        original: the bytes for the dead letter, decompressed as far as possible.
     """
 
     status = 422
@@ -112,10 +114,10 @@ class MalformedBody(Unacceptable):
 
 
 class NotAllowed(InvalidReading):
-    """A reading its sender may not speak for.
+    """A reading its sender is not allowed to send.
 
     Attributes:
-        claimed: the device or gateway it named.
+        claimed: the device or gateway it names.
     """
 
     def __init__(self, field: str, reason: str, claimed: str | None) -> None:
@@ -124,11 +126,11 @@ class NotAllowed(InvalidReading):
 
 
 class OAuthRefused(KidjamoError):
-    """A request for a token that is not granted.
+    """A token request that is not granted.
 
     Attributes:
         code: the error of RFC 6749, section 5.2.
-        status: 401 where the client is not known, else 400.
+        status: 401 where the client is unknown, else 400.
     """
 
     def __init__(self, code: str, reason: str) -> None:
@@ -137,15 +139,15 @@ class OAuthRefused(KidjamoError):
 
 
 class NotRegistered(KidjamoError):
-    """A command about a gateway that is not registered, or one to register it a second time."""
+    """A command about a gateway that is not registered, or an attempt to register it twice."""
 
 
 class SpoolUnavailable(KidjamoError):
-    """The spool cannot take records: full, broken, or in use by another process."""
+    """The spool cannot take records: full, damaged, or locked by another process."""
 
 
 class NotDurable(KidjamoError):
-    """Neither Kafka nor the spool took the records; the sender must keep them and try again."""
+    """Kafka and the spool did not take the records; the sender must keep them and retry."""
 
 
 class KafkaUnavailable(KidjamoError):
@@ -157,12 +159,12 @@ class DatabaseUnavailable(KidjamoError):
 
 
 class LeaseLost(KidjamoError):
-    """Another alarms process holds the lease; two at work would send every notification twice."""
+    """Another alarms process has taken over; two at once would notify people twice."""
 
 
 class NotErased(KidjamoError):
-    """Counting after an erasure found rows; says in which tables."""
+    """Rows remain after an erasure; the message names the tables."""
 
 
 class PortBusy(KidjamoError):
-    """Another process listens where we should."""
+    """The port is in use by another process, or the address cannot be listened on."""

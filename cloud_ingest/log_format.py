@@ -1,4 +1,4 @@
-"""How log lines look: an error nobody foresaw is told by its place and its kind, not by its words."""
+"""The format of log lines; a traceback shows frames and exception types, without exception messages."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import traceback
 from types import TracebackType
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-_Raised = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+_ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 class LogFormat(logging.Formatter):
-    """Leaves out of a traceback what the errors say: they may quote a reading, and with it a child."""
+    """A formatter that omits exception messages: they may quote a reading, and with it a patient."""
 
     def __init__(self) -> None:
         super().__init__(FORMAT)
 
-    def formatException(self, ei: _Raised) -> str:  # noqa: N802 - logging's name
-        """The frames and the kind of the error, the one that caused it first."""
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - logging's name
+        """Return the frames and type of the exception, preceded by those of its causes."""
         lines: list[str] = []
         error = ei[1]
         while error is not None:
-            place = "".join(traceback.format_tb(error.__traceback__))
-            lines.insert(0, f"{place}{type(error).__name__}")
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            lines.insert(0, f"{frames}{type(error).__name__}")
             error = error.__cause__ or error.__context__
         return "\n".join(lines)

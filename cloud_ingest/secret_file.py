@@ -1,7 +1,7 @@
-"""Files that hold secrets: readable by their owner only, written whole or not at all.
+"""Files that hold secrets: readable by their owner only, and written atomically.
 
-Commands are run by root too, and the services are not: what root writes belongs to whom it belonged to
-before, or to the owner of its directory.
+The services do not run as root, but an operator may run commands as root. A file that root writes keeps its
+owner, or gets the owner of its directory.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from cloud_ingest.errors import InvalidSettings
 
 
 def read_secret(path: Path, variable: str, missing: str = "") -> str:
-    """The text of a file that only its owner can read.
+    """Return the text of a file that only its owner can read.
 
     Args:
         variable: the setting that names the file, for the error message.
-        missing: what the message adds where there is no file.
+        missing: advice to add to the message where there is no file.
 
     Raises:
-        InvalidSettings: it is missing, readable by others, empty or not text.
+        InvalidSettings: the file is missing, readable by other users, empty or not text.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -45,26 +45,26 @@ def read_secret(path: Path, variable: str, missing: str = "") -> str:
 
 
 def create_secret(path: Path, text: str) -> None:
-    """Write a new file with mode 0600; it survives a power cut.
+    """Write a new file with mode 0600, and sync it to disk.
 
     Raises:
-        FileExistsError: there is one already, which stays as it is.
+        FileExistsError: the file exists; it is not changed.
         OSError: the directory cannot be written.
     """
     _write(path, text, os.link)
 
 
 def replace_secret(path: Path, text: str) -> None:
-    """Write a file with mode 0600 in the place of what was there; a reader sees the old one or the new one.
+    """Replace a file atomically with one of mode 0600, and sync it to disk.
 
     Raises:
-        OSError: the directory cannot be written, or the file would no longer be its owner's.
+        OSError: the directory cannot be written, or the new file cannot be given to the owner of the old one.
     """
     _write(path, text, os.replace)
 
 
 def make_directory(path: Path, mode: int = 0o777) -> None:
-    """Make a directory with those above it; what root makes belongs to the owner of the one above.
+    """Make a directory and its parents; one that root makes gets the owner of its parent.
 
     Raises:
         OSError: it cannot be made.
@@ -74,13 +74,13 @@ def make_directory(path: Path, mode: int = 0o777) -> None:
     make_directory(path.parent)
     path.mkdir(mode, exist_ok=True)
     if os.geteuid() == 0:
-        above = path.parent.stat()
-        os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+        parent = path.parent.stat()
+        os.chown(path, parent.st_uid, parent.st_gid, follow_symlinks=False)
 
 
 def reason_of(error: OSError, path: Path) -> str:
-    """Why a file cannot be used, and who can where that is somebody else."""
-    owner = _owner_of(path).st_uid
+    """Return why a file cannot be used, with its owner where permission is denied."""
+    owner = _nearest_stat(path).st_uid
     if not isinstance(error, PermissionError) or owner == os.geteuid():
         return str(error.strerror)
     try:
@@ -90,23 +90,23 @@ def reason_of(error: OSError, path: Path) -> str:
     return f"{error.strerror}: it belongs to {name}; run this as that user"
 
 
-def _owner_of(path: Path) -> os.stat_result:
-    """Of the file, or of the nearest directory above it that can be seen."""
+def _nearest_stat(path: Path) -> os.stat_result:
+    """Return the status of the file, or of the nearest parent directory that is accessible."""
     try:
         return path.stat()
     except OSError:
         if path == path.parent:
             raise
-        return _owner_of(path.absolute().parent)
+        return _nearest_stat(path.absolute().parent)
 
 
 def _write(path: Path, text: str, put: Callable[[str, Path], None]) -> None:
     make_directory(path.parent)
-    owner = _owner_of(path)
+    owner = _nearest_stat(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            # A new file of an ordinary user is its own; in another's place it would lock that one out.
+            # Without root a new file belongs to its writer; replacing another user's file would lock it out.
             if owner.st_uid != os.geteuid() and (os.geteuid() == 0 or put is os.replace):
                 os.fchown(descriptor, owner.st_uid, owner.st_gid)
             file.write(text)

@@ -1,4 +1,4 @@
-"""Everything the environment decides, checked once at start. `SETTINGS.md` explains each to an operator."""
+"""Settings from environment variables, validated once at start; `SETTINGS.md` documents each of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DEFAULT_KEY_FILE = Path("data/pseudonym.key")
 
 def _addresses(text: str) -> str:
     if not all(ipaddress.ip_network(part.strip()).prefixlen for part in text.split(",") if text):
-        raise ValueError("that trusts whoever asks: name the proxies")
+        raise ValueError("a network of every address would trust any client; name the proxies")
     return text
 
 
@@ -89,14 +89,14 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the variables this service knows; an empty one counts as not set.
+        """Read the variables of this service; an empty one counts as not set.
 
         Raises:
-            InvalidSettings: names the variable and the reason.
+            InvalidSettings: an invalid value; the message names the variable and the reason.
         """
-        given = {name: environment[name] for name in cls.variables() if environment.get(name)}
+        values = {name: environment[name] for name in cls.variables() if environment.get(name)}
         try:
-            return cls.model_validate(given)
+            return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             variable = ".".join(str(part) for part in first["loc"])
@@ -105,7 +105,7 @@ class Settings(BaseModel):
 
     @classmethod
     def variables(cls) -> tuple[str, ...]:
-        """Names of all environment variables."""
+        """Return the names of all environment variables."""
         return tuple(field.alias for field in cls.model_fields.values() if field.alias)
 
     @property
@@ -115,13 +115,13 @@ class Settings(BaseModel):
 
     @property
     def key_file(self) -> Path:
-        """Where the pseudonym key is."""
+        """Path of the pseudonym key."""
         return self.pseudonym_key_file or DEFAULT_KEY_FILE
 
     @model_validator(mode="after")
-    def _whole_tls(self) -> Self:
+    def _tls_complete(self) -> Self:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("API_TLS_CERT_FILE and API_TLS_KEY_FILE go together: set both, or neither")
+            raise ValueError("set both API_TLS_CERT_FILE and API_TLS_KEY_FILE, or neither")
         return self
 
     @model_validator(mode="after")
@@ -131,19 +131,19 @@ class Settings(BaseModel):
         weak = password and (len(password) < SHORTEST_PASSWORD or password.lower() in DEFAULT_PASSWORDS)
         if weak and not (local and self.on_loopback):
             raise ValueError(
-                "PGPASSWORD is a default or shorter than 8 characters, and other machines reach the database"
-                " or the API: give the role another password"
+                "PGPASSWORD is a default or shorter than 8 characters, and other machines can reach the"
+                " database or the API: give the role another password"
             )
         return self
 
     @model_validator(mode="after")
-    def _safe_beyond_loopback(self) -> Self:
+    def _safe_where_exposed(self) -> Self:
         if self.on_loopback:
             return self
-        outside = f"API_HOST={self.host} listens beyond this machine"
+        exposed = f"API_HOST={self.host} is reachable from other machines"
         if self.auth == "off":
             raise ValueError(
-                f"{outside}: set API_AUTH=on, and register each gateway with kidjamo-ingest gateway add"
+                f"{exposed}: set API_AUTH=on, and register each gateway with kidjamo-ingest gateway add"
             )
         if self.pseudonymisation == "off":
             raise ValueError(
@@ -151,7 +151,7 @@ class Settings(BaseModel):
             )
         if self.pseudonym_key_file is None:
             raise ValueError(
-                f"{outside}: PSEUDONYM_KEY_FILE must name the secret key,"
-                " which kidjamo-ingest pseudonym-key make makes"
+                f"{exposed}: PSEUDONYM_KEY_FILE must name the secret key;"
+                " create it with kidjamo-ingest pseudonym-key make"
             )
         return self

@@ -1,1 +1,1 @@
-"""Who may call the API: gateways, tokens, permissions, rate limits and the audit log."""
+"""Access to the API: gateways, tokens, permissions, rate limits and the audit log."""

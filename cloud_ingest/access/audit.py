@@ -1,6 +1,6 @@
-"""Who was let in, who was refused, who changed that: one JSON object a line, only ever appended.
+"""The audit log: tokens issued and refused, access refused, and changes to gateways and keys.
 
-No line holds a secret, a token or a patient's identifier.
+One JSON object per line, append-only. No line contains a secret, a token or a patient identifier.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Action(StrEnum):
-    """What is worth a line."""
+    """The kinds of entries."""
 
     TOKEN_ISSUED = "token_issued"
     TOKEN_REFUSED = "token_refused"
@@ -35,8 +35,8 @@ class Action(StrEnum):
     KEY_REMOVED = "key_removed"
 
 
-class Audit:
-    """Appends to the audit log.
+class AuditLog:
+    """An append-only file.
 
     Raises:
         InvalidSettings: the file cannot be written.
@@ -50,7 +50,7 @@ class Audit:
             raise InvalidSettings(f"API_AUDIT_FILE {path}: {reason_of(error, path)}") from None
 
     def write(self, action: Action, **about: str | list[str]) -> None:
-        """Add a line; a disk that cannot take it is reported and stops nobody's readings."""
+        """Append an entry; where that fails, log an error and return."""
         line = {"at": utc_text(datetime.now(UTC)), "action": action.value, **about}
         try:
             self._append(json.dumps(line).encode() + b"\n")
@@ -58,12 +58,12 @@ class Audit:
             log.error("audit log %s: %s; lost: %s", self._path, error.strerror, action.value)
 
     def _append(self, line: bytes) -> None:
-        # Opened anew each time, for lines are few and the file may be rotated away; one write is one line.
+        # Opened for each line: entries are rare, and the file may be rotated. One write keeps a line whole.
         if not self._path.exists():
             with suppress(FileExistsError):
                 create_secret(self._path, "")
-        file = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
         try:
-            os.write(file, line)
+            os.write(descriptor, line)
         finally:
-            os.close(file)
+            os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do."""
+"""The caller of a request, and what it is allowed to do."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from enum import StrEnum
 from cloud_ingest.errors import NotAllowed
 from vitals.reading import Reading
 
-FOREIGN_DEVICE = "is not a device this gateway may speak for"
-FOREIGN_GATEWAY = "is another gateway than the token's"
-FOREIGN_PATIENT = "names a patient this gateway may not speak for"
+FOREIGN_DEVICE = "the gateway is not registered for this device"
+FOREIGN_GATEWAY = "is not the gateway of the token"
+FOREIGN_PATIENT = "the gateway is not registered for this patient"
 
 
 class Scope(StrEnum):
-    """What a token opens."""
+    """What a token allows."""
 
     READINGS_WRITE = "readings:write"
     ERRORS_WRITE = "errors:write"
@@ -26,17 +26,16 @@ class Scope(StrEnum):
 
 
 GATEWAY_SCOPES = frozenset({Scope.READINGS_WRITE, Scope.ERRORS_WRITE})
-"""What a gateway needs."""
+"""The scopes a gateway needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whoever sent a request.
+    """The sender of a request.
 
     Attributes:
-        gateway_id: the gateway it is registered as; None where authentication is off.
-        scopes: what it may do.
-        devices, patients: whom it may speak for; None for all.
+        gateway_id: the registered gateway; None where authentication is off.
+        devices, patients: whose readings it may send; None for all.
     """
 
     gateway_id: str | None
@@ -44,31 +43,32 @@ class Caller:
     devices: frozenset[str] | None
     patients: frozenset[str] | None = None
 
-    def vouch(self, reading: Reading) -> None:
+    def authorize_reading(self, reading: Reading) -> None:
         """Check that the caller may send this reading.
 
         Raises:
-            NotAllowed: another gateway's reading, or one of a device or patient it may not speak for.
+            NotAllowed: the gateway, the device or the patient is not the caller's.
         """
-        self.speak_as(reading.gateway_id, reading.device_id)
-        self.care_for("patient_id", (reading.patient_id,))
+        self.authorize_gateway(reading.gateway_id, reading.device_id)
+        self.authorize_patients("patient_id", (reading.patient_id,))
 
-    def speak_as(self, gateway_id: str | None, device_id: str | None = None) -> None:
-        """Check the gateway, and the device, that a document names.
+    def authorize_gateway(self, gateway_id: str | None, device_id: str | None = None) -> None:
+        """Check the gateway, and the device if any, that a document names.
 
         Raises:
-            NotAllowed: another gateway, or a device the caller may not speak for.
+            NotAllowed: another gateway, or a device the caller is not registered for.
         """
         if self.gateway_id is not None and gateway_id not in (None, self.gateway_id):
             raise NotAllowed("gateway_id", FOREIGN_GATEWAY, gateway_id)
         if self.devices is not None and device_id is not None and device_id not in self.devices:
             raise NotAllowed("device_id", FOREIGN_DEVICE, device_id)
 
-    def care_for(self, field: str, patients: Iterable[str]) -> None:
+    def authorize_patients(self, field: str, patients: Iterable[str]) -> None:
         """Check the patients that a field of a document names.
 
         Raises:
-            NotAllowed: one is somebody else's; it does not say who, for it ends in the audit log.
+            NotAllowed: the caller is not registered for one of them. The error does not name the patient,
+                because it is written to the audit log.
         """
         if self.patients is not None and not self.patients.issuperset(patients):
             raise NotAllowed(field, FOREIGN_PATIENT, None)

@@ -1,4 +1,4 @@
-"""Token buckets: how much each client may do."""
+"""Rate limits by token bucket."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class _Bucket:
     at: float
 
 
-class Throttle:
-    """One bucket a client: it holds `burst` units and refills at `rate` units a second.
+class RateLimit:
+    """One bucket per client; it holds `burst` units and refills at `rate` units a second.
 
-    A request is let in while its client's bucket holds anything, and is charged afterwards with what it
-    turned out to cost: a bucket can fall below zero, and the next request then waits until it has recovered.
-    Of more than 10,000 clients, the one heard of least recently starts anew.
+    A request is admitted while its client's bucket is above 0 and charged afterwards with its actual cost.
+    The bucket can fall below 0; later requests then wait until it has refilled. Above 10,000 clients, the
+    least recently seen one is dropped and starts again with a full bucket.
     """
 
     def __init__(self, rate: float, burst: float) -> None:
@@ -27,7 +27,7 @@ class Throttle:
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def wait(self, client: str, now: float) -> float:
-        """Seconds until the client may do something; 0 where it may now.
+        """Return the seconds until the client's next request is admitted; 0 where that is now.
 
         Args:
             now: monotonic seconds.
@@ -36,11 +36,11 @@ class Throttle:
         return 0.0 if level > 0 else (1 - level) / self._rate
 
     def charge(self, client: str, cost: float, now: float) -> None:
-        """Take what was used."""
+        """Remove `cost` units from the client's bucket."""
         self._bucket(client, now).level -= cost
 
     def take(self, client: str, now: float) -> bool:
-        """Take one whole unit, if there is one."""
+        """Remove one whole unit if there is one; return whether there was."""
         bucket = self._bucket(client, now)
         if bucket.level < 1:
             return False

@@ -1,7 +1,8 @@
-"""The gateways that may send: a file, so that letting them in depends on no server.
+"""The registry of gateways: a file, so that authentication depends on no server.
 
-Only a hash of each secret is kept: 256 random bits need no slow hash, for nobody can try them all. Commands
-replace the file as a whole; the API reads it again when it has changed: a revocation takes effect at once.
+It holds a hash of each secret. A secret of 256 random bits cannot be guessed, so a fast hash is sufficient.
+Commands replace the whole file; the API reads it again when it has changed, so a revocation takes effect at
+the next request.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ log = logging.getLogger(__name__)
 VARIABLE = "API_GATEWAYS_FILE"
 SECRET_BYTES = 32
 AsBefore = Literal["as before"]
-_NOBODY = hashlib.sha256(b"").hexdigest()
+_NO_SECRET = hashlib.sha256(b"").hexdigest()
 
 
 class Registration(BaseModel):
-    """A gateway, or another client, that may ask for tokens.
+    """A gateway, or another client, that may request tokens.
 
     Attributes:
-        devices, patients: whom it may speak for; None for all.
-        added: when its secret was made; tokens of an earlier registration of that name are worth nothing.
-        revoked: since when it is refused.
+        devices, patients: whose readings it may send; None for all.
+        added: when its secret was made; tokens of an earlier registration of the same name are invalid.
+        revoked: since when it is refused; None while it is active.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,40 +62,39 @@ class _Document(BaseModel):
 
 @dataclass(slots=True)
 class Registry:
-    """The registered gateways; where a changed file cannot be used, those it held before."""
+    """The registered gateways. Where a changed file cannot be used, they stay as they were."""
 
     path: Path
-    _seen: tuple[int, int, int] | None = field(default=None, init=False)
-    _known: dict[str, Registration] = field(default_factory=dict, init=False)
+    _version: tuple[int, int, int] | None = field(default=None, init=False)
+    _registrations: dict[str, Registration] = field(default_factory=dict, init=False)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """The registry of a file, which need not be there yet.
+        """Return the registry in a file, which need not exist yet.
 
         Raises:
             InvalidSettings: the file cannot be used.
         """
         registry = cls(path)
-        registry._seen = registry._version()
-        registry._known = registry._read()
+        registry._version = registry._file_version()
+        registry._registrations = registry._read()
         return registry
 
     def all(self) -> tuple[Registration, ...]:
-        """Everyone who was ever registered, the revoked included."""
-        self._look_again()
-        return tuple(self._known.values())
+        """Return every registration, revoked ones included."""
+        self._reload_if_changed()
+        return tuple(self._registrations.values())
 
     def active(self, gateway_id: str) -> Registration | None:
-        """Who is registered under that name and not revoked."""
-        self._look_again()
-        found = self._known.get(gateway_id)
-        return found if found and not found.revoked else None
+        """Return the registration of a gateway; None where there is none or it is revoked."""
+        self._reload_if_changed()
+        return _active_in(self._registrations, gateway_id)
 
     def authenticate(self, gateway_id: str, secret: str) -> Registration | None:
-        """Who that is; takes the same time whether name or secret is wrong."""
-        found = self.active(gateway_id)
-        expected = found.secret_sha256 if found else _NOBODY
-        return found if hmac.compare_digest(_hash(secret), expected) else None
+        """Return the registration with this secret; takes the same time whether name or secret is wrong."""
+        registration = self.active(gateway_id)
+        expected = registration.secret_sha256 if registration else _NO_SECRET
+        return registration if hmac.compare_digest(_hash(secret), expected) else None
 
     def add(
         self,
@@ -103,14 +103,14 @@ class Registry:
         devices: frozenset[str] | None,
         patients: frozenset[str] | None = None,
     ) -> tuple[Registration, str]:
-        """Register a gateway; returns its secret as well, which is kept nowhere.
+        """Register a gateway; return it with its secret, which is not stored.
 
         Raises:
-            NotRegistered: one of that name is registered already.
-            InvalidSettings: the name cannot be one, or the file cannot be used.
+            NotRegistered: an active gateway has this name.
+            InvalidSettings: an invalid name, or the file cannot be used.
         """
         secret = secrets.token_urlsafe(SECRET_BYTES)
-        fresh = _registration(
+        registration = _registration(
             gateway_id=gateway_id,
             secret_sha256=_hash(secret),
             scopes=scopes,
@@ -118,11 +118,11 @@ class Registry:
             patients=patients,
             added=datetime.now(UTC),
         )
-        with self._changing() as known:
-            if gateway_id in known and not known[gateway_id].revoked:
+        with self._changing() as registrations:
+            if _active_in(registrations, gateway_id):
                 raise NotRegistered(f"{gateway_id} is registered already; change or revoke it")
-            known[gateway_id] = fresh
-        return fresh, secret
+            registrations[gateway_id] = registration
+        return registration, secret
 
     def change(
         self,
@@ -131,55 +131,55 @@ class Registry:
         devices: frozenset[str] | None,
         patients: frozenset[str] | AsBefore | None = "as before",
     ) -> Registration:
-        """Give a gateway other devices, and other scopes and patients where given; its secret stays.
+        """Replace the devices of a gateway, and its scopes and patients where given; keep its secret.
 
         Raises:
-            NotRegistered: nobody is active under that name.
-            InvalidSettings: a device's or patient's name cannot be one, or the file cannot be used.
+            NotRegistered: no active gateway has this name.
+            InvalidSettings: an invalid device or patient identifier, or the file cannot be used.
         """
-        with self._changing() as known:
-            before = _active_in(known, gateway_id)
+        with self._changing() as registrations:
+            before = _require_active(registrations, gateway_id)
             update = {
                 "scopes": before.scopes if scopes is None else scopes,
                 "devices": devices,
                 "patients": before.patients if patients == "as before" else patients,
             }
-            known[gateway_id] = after = _registration(**dict(before) | update)
+            registrations[gateway_id] = after = _registration(**dict(before) | update)
         return after
 
     def revoke(self, gateway_id: str) -> None:
         """Refuse a gateway from now on.
 
         Raises:
-            NotRegistered: nobody is active under that name.
+            NotRegistered: no active gateway has this name.
         """
-        with self._changing() as known:
-            before = _active_in(known, gateway_id)
-            known[gateway_id] = _registration(**dict(before) | {"revoked": datetime.now(UTC)})
+        with self._changing() as registrations:
+            before = _require_active(registrations, gateway_id)
+            registrations[gateway_id] = _registration(**dict(before) | {"revoked": datetime.now(UTC)})
 
-    def _look_again(self) -> None:
-        version = self._version()
-        if version == self._seen:
+    def _reload_if_changed(self) -> None:
+        version = self._file_version()
+        if version == self._version:
             return
         try:
-            self._known = self._read()
+            self._registrations = self._read()
         except InvalidSettings as error:
             log.error("%s; the gateways stay as they were", error)
-        self._seen = version
+        self._version = version
 
-    def _version(self) -> tuple[int, int, int] | None:
+    def _file_version(self) -> tuple[int, int, int] | None:
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        return status.st_mtime_ns, status.st_ino, status.st_size
 
     def _read(self) -> dict[str, Registration]:
         try:
-            there = self.path.exists()
+            exists = self.path.exists()
         except OSError as error:
             raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
-        return self._parse(read_secret(self.path, VARIABLE)) if there else {}
+        return self._parse(read_secret(self.path, VARIABLE)) if exists else {}
 
     def _parse(self, text: str) -> dict[str, Registration]:
         try:
@@ -192,18 +192,18 @@ class Registry:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Registration]]:
-        """What is registered, to be changed; one command at a time."""
+        """Yield the registrations for modification, then write them; commands run one at a time."""
         try:
-            beside = self.path.with_name(f".{self.path.name}.lock")
-            if not beside.exists():
+            lock = self.path.with_name(f".{self.path.name}.lock")
+            if not lock.exists():
                 with suppress(FileExistsError):
-                    create_secret(beside, "")
-            with locked(beside, timeout_s=None):
-                known = self._read()
-                yield known
-                document = _Document(gateways=tuple(known.values()))
+                    create_secret(lock, "")
+            with locked(lock, timeout_s=None):
+                registrations = self._read()
+                yield registrations
+                document = _Document(gateways=tuple(registrations.values()))
                 text = document.model_dump_json(indent=1) + "\n"
-                self._parse(text)  # a file nobody can read again would lock every gateway out
+                self._parse(text)  # an unreadable file would lock out every gateway
                 replace_secret(self.path, text)
         except OSError as error:
             raise InvalidSettings(f"{VARIABLE} {self.path}: {reason_of(error, self.path)}") from None
@@ -217,11 +217,16 @@ def _registration(**fields: Any) -> Registration:
         raise InvalidSettings(f"{first['loc'][0]}: {error_text(first['type'], first['msg'])}") from None
 
 
-def _active_in(known: dict[str, Registration], gateway_id: str) -> Registration:
-    found = known.get(gateway_id)
-    if found is None or found.revoked:
+def _active_in(registrations: dict[str, Registration], gateway_id: str) -> Registration | None:
+    registration = registrations.get(gateway_id)
+    return registration if registration and not registration.revoked else None
+
+
+def _require_active(registrations: dict[str, Registration], gateway_id: str) -> Registration:
+    registration = _active_in(registrations, gateway_id)
+    if registration is None:
         raise NotRegistered(f"{gateway_id} is not registered")
-    return found
+    return registration
 
 
 def _hash(secret: str) -> str:

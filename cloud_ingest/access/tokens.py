@@ -17,22 +17,22 @@ from vitals.errors import KidjamoError
 ISSUER = "kidjamo-ingest"
 AUDIENCE = "kidjamo-api"
 ALGORITHM = "ES256"
-"""The only one that is accepted, whatever a token's header asks for."""
-MAX_TOKEN = 4096
-MAX_REMEMBERED = 2000
+"""The only algorithm accepted, whatever the header of a token says."""
+MAX_TOKEN_LENGTH = 4096
+MAX_CACHED = 2000
 _REQUIRED = ["iss", "aud", "sub", "scope", "registered", "iat", "exp", "jti"]
 
 
 class InvalidToken(KidjamoError):
-    """A token that opens nothing; says why, in words that may be shown to its bearer."""
+    """An invalid token; the message may be shown to its bearer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a valid token says.
+    """The claims of a valid token.
 
     Attributes:
-        registered: the registration it was issued to, by its time.
+        registered: time of the registration it was issued to.
         expires: seconds since 1970.
     """
 
@@ -44,7 +44,7 @@ class Claims:
 
 
 class Tokens:
-    """Issues and verifies tokens; remembers the verified ones, so that most requests cost no signature.
+    """Issue and verification of tokens; verified ones are cached to save signature checks.
 
     Args:
         lifetime_s: how long a token is valid.
@@ -52,10 +52,10 @@ class Tokens:
 
     def __init__(self, keys: SigningKeys, lifetime_s: int) -> None:
         self._keys, self.lifetime_s = keys, lifetime_s
-        self._remembered: OrderedDict[str, Claims] = OrderedDict()
+        self._cache: OrderedDict[str, Claims] = OrderedDict()
 
     def issue(self, registration: Registration, scopes: frozenset[Scope]) -> str:
-        """A fresh token."""
+        """Return a new token."""
         key, now = self._keys.signing(), int(time.time())
         claims = {
             "iss": ISSUER,
@@ -70,25 +70,25 @@ class Tokens:
         return jwt.encode(claims, key.private, ALGORITHM, {"kid": key.kid})
 
     def verify(self, token: str) -> Claims:
-        """What a token says.
+        """Return the claims of a token.
 
         Raises:
-            InvalidToken: it is not ours, or is no longer valid.
+            InvalidToken: not issued by this service, or no longer valid.
         """
-        known = self._remembered.get(token)
-        if known is None:
-            known = self._decode(token)
-            self._remembered[token] = known
-            if len(self._remembered) > MAX_REMEMBERED:
-                self._remembered.popitem(last=False)
-        if time.time() > known.expires + LEEWAY_S:
+        claims = self._cache.get(token)
+        if claims is None:
+            claims = self._decode(token)
+            self._cache[token] = claims
+            if len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        if time.time() > claims.expires + LEEWAY_S:
             raise InvalidToken("the token has expired")
-        if self._keys.verifying(known.kid) is None:
+        if self._keys.verifying(claims.kid) is None:
             raise InvalidToken("the token's key is no longer in use")
-        return known
+        return claims
 
     def _decode(self, token: str) -> Claims:
-        if len(token) > MAX_TOKEN:
+        if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidToken("not a token of this service")
         try:
             kid = str(jwt.get_unverified_header(token).get("kid"))

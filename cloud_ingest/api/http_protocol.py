@@ -1,4 +1,8 @@
-"""One connection to the API: it has to say what it wants in time, or makes room for others."""
+"""uvicorn's HTTP protocol with a time limit and a size limit on the headers of a request.
+
+The methods and attributes of `HttpToolsProtocol` used here are not documented by uvicorn;
+`tests/cloud_ingest/api/test_http_protocol.py` fails where a version lacks one.
+"""
 
 from __future__ import annotations
 
@@ -6,53 +10,56 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_WITHIN_S = 10.0
-"""From the first byte of a request, or from connecting, to the end of its headers."""
-MOST_HEAD_BYTES = 64 * 1024
-"""Of headers; a token takes one kilobyte."""
+HEADERS_TIMEOUT_S = 10.0
+"""From connecting, or from the first byte of a later request, to the end of the headers."""
+MAX_HEADER_BYTES = 64 * 1024
+"""An access token takes about 1 KiB of them."""
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's, which waits for the headers of a request for as long as the other side likes."""
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """A connection that is closed when the headers of a request are late or too large.
 
-    _overdue: asyncio.TimerHandle | None = None
-    _head_bytes = 0
+    uvicorn alone waits for them without limit.
+    """
+
+    _headers_timer: asyncio.TimerHandle | None = None
+    _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
-        self._expect_head()
+        self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no longer."""
-        self._head_is_here()
+        """Stop the timer."""
+        self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, of headers not without end."""
-        if self._overdue:
-            if self._head_bytes > MOST_HEAD_BYTES:
+        """Parse bytes; close the connection where the headers are too large."""
+        if self._headers_timer:
+            if self._header_bytes > MAX_HEADER_BYTES:
                 self.transport.close()
                 return
-            self._head_bytes += len(data)
+            self._header_bytes += len(data)
         super().data_received(data)
 
     def on_message_begin(self) -> None:
-        """Begin to wait for the rest of the headers."""
+        """Start the timer for this request."""
         super().on_message_begin()
-        self._head_is_here()
-        self._expect_head()
+        self._stop_timer()
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Wait no longer."""
-        self._head_is_here()
+        """Stop the timer."""
+        self._stop_timer()
         super().on_headers_complete()
 
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._overdue = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
+    def _start_timer(self) -> None:
+        self._header_bytes = 0
+        self._headers_timer = self.loop.call_later(HEADERS_TIMEOUT_S, self.transport.close)
 
-    def _head_is_here(self) -> None:
-        if self._overdue:
-            self._overdue.cancel()
-            self._overdue = None
+    def _stop_timer(self) -> None:
+        if self._headers_timer:
+            self._headers_timer.cancel()
+            self._headers_timer = None

@@ -1,4 +1,4 @@
-"""ASGI middleware: a limit on concurrent requests, and refusal of web pages where authentication is off."""
+"""ASGI middleware: a limit on concurrent requests, local requests only, and readable start-up errors."""
 
 from __future__ import annotations
 
@@ -8,72 +8,95 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cloud_ingest.api.responses import refusal
 from runtime.net import is_loopback_url
+from vitals.errors import KidjamoError
 
-MOST = 512
-"""Requests under way; `/health` does not count, for it must answer when all else is busy."""
+MAX_CONCURRENT = 512
+"""Requests handled at the same time, without `/health`, which must answer under load."""
 RETRY_AFTER_S = 5
-_OURS = "cloud_ingest.errors."
-_REASON = "without authentication the API answers this machine only"
+_LOCAL_ONLY = "without authentication the API answers this machine only"
 
 
-class Entrance:
-    """ASGI middleware."""
+class ConcurrencyLimit:
+    """Middleware that answers 503 to requests beyond `MAX_CONCURRENT`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._under_way = 0
+        self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one in, or send it away."""
+        """Handle or refuse a request."""
         if scope["type"] != "http":
-            await self._app(scope, receive, _in_one_line(send))
+            await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":  # uvicorn sends no body where its own scope says HEAD
+        # uvicorn has the original scope, and drops the body of the response to HEAD.
+        if scope["method"] == "HEAD":
             scope = {**scope, "method": "GET"}
         if scope["path"] == "/health":
             await self._app(scope, receive, send)
-        elif self._under_way >= MOST:
+        elif self._running >= MAX_CONCURRENT:
             busy = refusal(503, "busy", "too many requests at once", {"Retry-After": str(RETRY_AFTER_S)})
             await busy(scope, receive, send)
         else:
-            self._under_way += 1
+            self._running += 1
             try:
                 await self._app(scope, receive, send)
             finally:
-                self._under_way -= 1
+                self._running -= 1
 
 
-def _in_one_line(send: Send) -> Send:
-    """Why the application did not start, without the traceback where the reason is one of ours."""
+class LocalRequestsOnly:
+    """Middleware that refuses requests of web pages of other sites, for use without authentication.
 
-    async def say(message: Message) -> None:
-        reason = message.get("message", "").strip().rpartition("\n")[2]
-        if message["type"] == "lifespan.startup.failed" and reason.startswith(_OURS):
-            message = {**message, "message": reason.partition(": ")[2]}
-        await send(message)
-
-    return say
-
-
-class SameMachine:
-    """ASGI middleware: refuses pages of other sites, and names of this machine that others gave it.
-
-    A browser lets no page choose these headers: `Origin` says whose page asks, and `Host` holds the name of a
-    site that has its own name point to 127.0.0.1.
+    A page cannot choose these headers of its requests: `Origin` names the site of the page. `Host` holds the
+    name of a site whose DNS entry points to 127.0.0.1 (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request of this machine in, or refuse it."""
-        field = _from_elsewhere(scope["headers"]) if scope["type"] == "http" else ""
-        app = refusal(403, "forbidden", _REASON, field=field) if field else self._app
+        """Handle a request of this machine; answer 403 to any other."""
+        field = _foreign_header(scope["headers"]) if scope["type"] == "http" else ""
+        app = refusal(403, "forbidden", _LOCAL_ONLY, field=field) if field else self._app
         await app(scope, receive, send)
 
 
-def _from_elsewhere(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The header that names another machine; empty where none does."""
+class StartupErrors:
+    """Middleware that reports a failed start in one line.
+
+    Starlette sends the server a traceback. That of a `KidjamoError` is replaced by its message; the traceback
+    of any other error is kept.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Delay the report of a failure until its exception is known."""
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        failure: Message | None = None
+
+        async def delay_failure(message: Message) -> None:
+            nonlocal failure
+            if message["type"] == "lifespan.startup.failed":
+                failure = message
+            else:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, delay_failure)
+        except KidjamoError as error:
+            failure = failure and {**failure, "message": str(error)}
+            raise
+        finally:
+            if failure:
+                await send(failure)
+
+
+def _foreign_header(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the name of the first header that names another machine; empty where none does."""
     prefixes = {b"host": "//", b"origin": ""}
     for name, value in headers:
         if name in prefixes and not is_loopback_url(prefixes[name] + value.decode("latin-1")):

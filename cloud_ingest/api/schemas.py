@@ -1,4 +1,4 @@
-"""What the routes take and answer, as OpenAPI shows it; the bodies themselves are parsed from their bytes."""
+"""Models of requests and responses for the OpenAPI document; routes parse readings from their bytes."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from vitals.rules import Alert
 _TEMPLATE = "#/components/schemas/{model}"
 
 
-class Batch(BaseModel):
-    """Many readings in one request; each stands for itself."""
+class ReadingBatch(BaseModel):
+    """Several readings in one request, accepted or rejected one by one."""
 
     readings: list[Reading] = Field(
-        description="At most 10,000; one that is not as described is rejected alone"
+        description="At most 10,000; an invalid one is rejected without the others"
     )
 
 
 class FlatReading(Measurements):
-    """The older form: the values beside the patient."""
+    """The older form, with the values beside `patient_id`."""
 
     patient_id: Identifier = Field(examples=["patient-001-ss"])
     device_id: Identifier = "unknown"
-    timestamp: UtcTime | None = Field(None, description="Time of arrival where absent")
+    timestamp: UtcTime | None = Field(None, description="Default: the time the request is received")
 
 
 class GatewayErrors(BaseModel):
     """Dead letters of a gateway."""
 
     errors: list[ReportedError] = Field(
-        description="At most 10,000; one that is not as described is kept as such"
+        description="At most 10,000; an invalid one is recorded as a dead letter of the API"
     )
 
 
 class Accepted(BaseModel):
-    """A reading that is durable."""
+    """A durable reading."""
 
     status: Literal["accepted"]
     message_id: UUID
     alerts: list[Alert]
-    stored: list[Store] = Field(description="Where it is: acknowledged by Kafka, or in the API's own spool")
+    stored: list[Store] = Field(description="`kafka`: acknowledged by Kafka; `spool`: in the API's spool")
 
 
 class Result(BaseModel):
-    """What became of one reading of a batch."""
+    """The result for one reading of a batch."""
 
     status: Literal["accepted", "rejected"]
     message_id: UUID | None
@@ -64,7 +64,7 @@ class Result(BaseModel):
 
 
 class BatchAccepted(BaseModel):
-    """What became of each reading, in the order sent."""
+    """The results of a batch, in the order sent."""
 
     accepted: int
     rejected: int
@@ -72,35 +72,35 @@ class BatchAccepted(BaseModel):
 
 
 class ErrorsAccepted(BaseModel):
-    """How many dead letters were kept as sent; rejected ones were kept as dead letters of the API."""
+    """How many dead letters were recorded as sent; rejected ones are recorded as dead letters of the API."""
 
     accepted: int
     rejected: int
 
 
 class ChildAcknowledgement(BaseModel):
-    """Somebody has seen a child's alarms."""
+    """The acknowledgement of a child's alarms."""
 
     model_config = ConfigDict(extra="forbid")
 
-    by: Name = Field(description="Who", examples=["Fatou"])
-    group: Group | None = Field(None, description="One group of alarms; all that are open where absent")
+    by: Name = Field(description="Name of the person", examples=["Fatou"])
+    group: Group | None = Field(None, description="One group of alarms; default: every open alarm")
     minutes: Annotated[Number, Field(gt=0, le=30)] | None = Field(
-        None, description="Silence, at most 10 minutes (30 for fever), which is also what an absent one means"
+        None, description="Duration of the silence; default and maximum: 10 minutes (30 for fever)"
     )
 
 
 class ConditionAcknowledgement(BaseModel):
-    """Somebody has seen a technical condition."""
+    """The acknowledgement of a technical condition."""
 
     model_config = ConfigDict(extra="forbid")
 
     key: Text = Field(min_length=1, examples=["GATEWAY_SILENT:gw-001"])
-    by: Name = Field(description="Who", examples=["Fatou"])
+    by: Name = Field(description="Name of the person", examples=["Fatou"])
     retire: bool = Field(
         False,
         strict=True,
-        description="Of GATEWAY_SILENT: the gateway is out of service; not missed until it is heard again",
+        description="For GATEWAY_SILENT: out of service, not monitored until the next heartbeat",
     )
 
 
@@ -109,23 +109,24 @@ class Refused(BaseModel):
 
     error: str = Field(description="Stable name of the kind of error", examples=["invalid"])
     field: str = Field(
-        description="Dotted path; empty when all is at fault", examples=["measurements.spo2_pct"]
+        description="Dotted path; empty when the error concerns the whole document",
+        examples=["measurements.spo2_pct"],
     )
     reason: str = Field(examples=["Input should be a valid number"])
 
 
 class ReadingRefused(Refused):
-    """Why a reading was refused; it was kept on the errors topic with its original bytes."""
+    """Why a reading was refused; it is recorded on the errors topic with its original bytes."""
 
     message_id: UUID | None = None
     alerts: list[Alert] = Field(
-        default=[], description="What a reading quarantined for its time still raised"
+        default=[], description="Alerts of a reading that was quarantined because of its timestamp"
     )
 
 
 MODELS: tuple[type[BaseModel], ...] = (
     Reading,
-    Batch,
+    ReadingBatch,
     FlatReading,
     GatewayErrors,
     Heartbeat,
@@ -167,35 +168,35 @@ GATEWAY_ERROR: dict[str, Any] = {
 
 
 def request_body(models: list[str], examples: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that parses its own body."""
+    """Return the `openapi_extra` of a route that parses its own body."""
     references = [{"$ref": _TEMPLATE.format(model=model)} for model in models]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
-    shown = {name: {"summary": name, "value": value} for name, value in examples.items()}
-    content = {"application/json": {"schema": schema, "examples": shown}}
+    described = {name: {"summary": name, "value": value} for name, value in examples.items()}
+    content = {"application/json": {"schema": schema, "examples": described}}
     text = "UTF-8, at most 8 MiB; with `Content-Encoding: gzip` or `zstd` at most 32 MiB when decompressed."
     return {"requestBody": {"required": True, "content": content, "description": text}}
 
 
 def component_schemas() -> dict[str, Any]:
-    """Schemas of the documents that routes parse themselves."""
+    """Return the schemas of the documents that routes parse themselves."""
     _, definitions = models_json_schema([(model, "validation") for model in MODELS], ref_template=_TEMPLATE)
     schemas: dict[str, Any] = definitions["$defs"]
     for name in ("Measurements", "FlatReading"):
         schemas[name]["anyOf"] = [_measured(vital.field) for vital in VITALS]
     for flag in ("contact", "motion", "low_perfusion"):
         schemas["Signal"]["properties"][flag]["anyOf"].append({"enum": _FLAGS})
-    for name, field in (("Batch", "readings"), ("GatewayErrors", "errors")):
+    for name, field in (("ReadingBatch", "readings"), ("GatewayErrors", "errors")):
         many = schemas[name]["properties"][field]
         many["items"] = {
-            "anyOf": [many["items"], {"description": "Anything else: refused without the others"}]
+            "anyOf": [many["items"], {"description": "Anything else: rejected without the others"}]
         }
     return schemas
 
 
 _FLAGS = [0, 1, "0", "1", "off", "on", "f", "t", "false", "true", "n", "y", "no", "yes"]
-"""What small devices send for false and true."""
+"""Other encodings of false and true, accepted because small devices send them."""
 
 
 def _measured(field: str) -> dict[str, Any]:
-    """The schema of an object that holds a value there: a reading needs at least one."""
+    """Return the schema of an object with a number in this field: a reading needs one of the four."""
     return {"required": [field], "properties": {field: {"type": "number"}}}

@@ -1,8 +1,8 @@
-"""Do the books of the API add up: is everything it promised in Kafka or still in its hands?
+"""Accounting of the records the API accepted: each is in Kafka, in the spool, or reported as missing.
 
-All numbers are records: a reading makes one for itself, one per alert, one where its device's state changed.
-What went in is counted where senders are answered, what came out where Kafka's acknowledgements arrive, what
-is held where it lies on disk; so a record lost between them shows.
+All numbers are records: a reading is one record, and one more per alert and per change of its device's state.
+Accepted records are counted where senders get their responses, delivered ones where Kafka's acknowledgements
+arrive, and stored ones on disk, so that a record lost in between shows as a difference.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from cloud_ingest.delivery.spool import SpoolState
 
 
 @dataclass
-class Ledger:
-    """What the API took in and passed on since the start.
+class DeliveryAccounting:
+    """Counters since the start of the process.
 
     Attributes:
-        opening: records the spool had to hold at the start.
-        opening_refused: records Kafka had refused before.
-        accepted: records whose senders were told they are safe.
-        abandoned: records Kafka or the spool took although their sender was told 503 and will send again.
-        resent: records that Kafka has and the spool cannot forget yet; a restart sends them once more.
-        spooled: accepted records that went to the spool.
-        replayed: records brought from the spool to Kafka, those acknowledged late included.
-        in_flight: records handed to the producer whose fate has not been entered yet.
+        opening: records that should have been in the spool at the start.
+        opening_refused: records that Kafka had rejected before the start.
+        accepted: records confirmed to their senders as durable.
+        abandoned: records in Kafka or in the spool although their sender got a 503 and will retry.
+        resent: records in Kafka that could not be deleted from the spool; a restart sends them again.
+        spooled: accepted records written to the spool.
+        replayed: records sent from the spool to Kafka, and those in the spool acknowledged late.
+        in_flight: records handed to the producer whose result is not counted yet.
     """
 
     opening: int = 0
@@ -37,30 +37,30 @@ class Ledger:
     replayed: int = 0
     in_flight: int = 0
 
-    def reconcile(self, acknowledged: int, spool: SpoolState) -> Reconciliation:
-        """The balance of this moment.
+    def balance(self, acknowledged: int, spool: SpoolState) -> DeliveryBalance:
+        """Return the current balance.
 
         Args:
-            acknowledged: records Kafka has acknowledged, as the producer counts them.
+            acknowledged: records acknowledged by Kafka, counted by the producer.
         """
         refused = spool.refused - self.opening_refused
-        owed = self.opening + self.accepted + self.abandoned + self.resent
-        missing = owed - (acknowledged + spool.pending + refused)
-        # a record in flight may have arrived already without being entered: that is no surplus
+        expected = self.opening + self.accepted + self.abandoned + self.resent
+        missing = expected - (acknowledged + spool.pending + refused)
+        # A record in flight may be acknowledged and not counted yet: that is no surplus.
         difference = missing if missing > 0 else min(0, missing + self.in_flight)
-        return Reconciliation(self, acknowledged, spool.pending, refused, spool.set_aside, difference)
+        return DeliveryBalance(self, acknowledged, spool.pending, refused, spool.set_aside, difference)
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciliation:
-    """opening + accepted + abandoned + resent = produced + pending + refused.
+class DeliveryBalance:
+    """The two sides: opening + accepted + abandoned + resent = produced + pending + refused.
 
     Attributes:
-        set_aside: corrupt spool files whose content nobody has accounted for.
-        difference: above 0 records are missing, below 0 there are more than were promised.
+        set_aside: corrupt spool files whose records are not accounted for.
+        difference: above 0 records are missing, below 0 there are more than accepted.
     """
 
-    ledger: Ledger
+    accounting: DeliveryAccounting
     produced: int
     pending: int
     refused: int
@@ -68,19 +68,19 @@ class Reconciliation:
     difference: int
 
     def document(self) -> dict[str, Any]:
-        """As `GET /reconciliation` shows it."""
-        ledger = self.ledger
+        """Return the fields of `GET /reconciliation`."""
+        accounting = self.accounting
         return {
-            "opening": ledger.opening,
-            "accepted": ledger.accepted,
-            "abandoned": ledger.abandoned,
-            "resent": ledger.resent,
+            "opening": accounting.opening,
+            "accepted": accounting.accepted,
+            "abandoned": accounting.abandoned,
+            "resent": accounting.resent,
             "produced": self.produced,
-            "spooled": ledger.spooled,
-            "replayed": ledger.replayed,
+            "spooled": accounting.spooled,
+            "replayed": accounting.replayed,
             "pending": self.pending,
             "refused": self.refused,
-            "in_flight": ledger.in_flight,
+            "in_flight": accounting.in_flight,
             "spools_set_aside": self.set_aside,
             "difference": self.difference,
         }

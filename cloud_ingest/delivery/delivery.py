@@ -1,16 +1,16 @@
-"""Kafka while it answers, the spool while it does not, and back again.
+"""Durable delivery: to Kafka while it acknowledges, else to the spool, which is replayed to Kafka later.
 
-A record handed to `deliver` is in Kafka (acknowledged by all replicas) or on disk when the call returns.
-Kafka has `DECIDE_S` to acknowledge, twice that where it was seen alive meanwhile; then the missing records go
-to the spool. What is acknowledged late is taken out of the spool again.
+When `deliver` returns, every record is in Kafka (acknowledged by all replicas) or on disk. Kafka has
+`ACK_TIMEOUT_S` to acknowledge, twice that where the probe got an answer meanwhile; then the missing records
+are written to the spool. A record acknowledged after that is deleted from the spool.
 
-Trust is per lane (topic and key), because a topic may be denied or a partition be without a leader while all
-others work. A lane with a record not acknowledged in time is doubted: its records go to the spool directly
-until one of it is acknowledged.
+Failures are tracked per lane (topic and key), because a topic may be denied, or a partition without a leader,
+while the others work. A lane with a record not acknowledged in time is suspended: its records are written to
+the spool directly until one of them is acknowledged.
 
-The spool is replayed in passes, oldest first. A lane that does not get through is left for the next pass, so
-it holds up nobody else, and its records keep their order. Only new records overtake: they go directly as soon
-as their lane is trusted, however much of it is still in the spool.
+The spool is replayed in passes, oldest record first. A lane that fails is skipped until the next pass, so
+that it does not delay the others and its records keep their order. New records can overtake those in the
+spool: they are sent directly as soon as their lane is not suspended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import compress, islice
 
-from cloud_ingest.delivery.accounting import Ledger, Reconciliation
+from cloud_ingest.delivery.accounting import DeliveryAccounting, DeliveryBalance
 from cloud_ingest.delivery.spool import Spool, SpooledRecord
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
 from cloud_ingest.kafka.producer import DELIVERY_TIMEOUT_S, Publisher, Ticket
@@ -32,251 +32,258 @@ from cloud_ingest.metrics.probes import FRESH_S
 
 log = logging.getLogger(__name__)
 
-DECIDE_S = 0.4
+ACK_TIMEOUT_S = 0.4
 REPLAY_BATCH = 500
 PASS_S = 10.0
-"""After this long a pass begins anew: what did not get through gets its next chance."""
+"""Longest duration of a pass; the next one tries the skipped lanes again."""
 IDLE_S, RETRY_S = 0.25, 1.0
-"""Pause between passes; doubled, up to the second, while what is left does not move."""
+"""Shortest and longest pause between passes; it doubles while nothing is replayed."""
 AUDIT_S = 30.0
-"""How often the spool's records are counted anew."""
+"""How often the spool's records are counted on disk."""
 
 
 class Delivery:
-    """Makes records durable.
+    """Delivery to Kafka or the spool.
 
     Attributes:
         acknowledged: records known to be in Kafka, by topic.
-        ledger: how records found their way.
+        accounting: counters of the records accepted and delivered.
 
     Args:
-        kafka_silence: seconds since the background probe saw Kafka; infinite where it is known to be away.
+        kafka_silence: seconds since Kafka answered the probe; infinite where it is known to be unavailable.
     """
 
     def __init__(self, publisher: Publisher, spool: Spool, kafka_silence: Callable[[], float]) -> None:
         self._publisher, self._spool, self._kafka_silence = publisher, spool, kafka_silence
-        self._doubted: set[Lane] = set()
-        self._open: Counter[Lane] = Counter()  # records in the spool and, their fate unknown, with Kafka
-        self._kept: set[int] = set()  # records in Kafka that the spool could not forget
+        self._suspended: set[Lane] = set()
+        self._unsettled: Counter[Lane] = Counter()  # records in the spool that Kafka may still acknowledge
+        self._undeleted: set[int] = set()  # ids of records in Kafka that could not be deleted from the spool
         self._late: set[asyncio.Task[None]] = set()
         self.acknowledged: Counter[str] = Counter()
-        self.ledger = Ledger(opening=spool.opening, opening_refused=spool.state.refused)
+        self.accounting = DeliveryAccounting(opening=spool.opening, opening_refused=spool.state.refused)
 
     @property
     def kafka_takes_records(self) -> bool:
-        """Whether all new records go to Kafka directly."""
-        return not self._doubted and self._kafka_answers()
+        """Whether all new records are sent to Kafka directly."""
+        return not self._suspended and self._kafka_answers()
 
     def _kafka_answers(self) -> bool:
         return self._kafka_silence() < FRESH_S
 
     async def deliver(self, records: Sequence[Record]) -> list[Store]:
-        """Make records durable; says where each one is.
+        """Make records durable; return where each one is.
 
         Raises:
-            NotDurable: neither Kafka nor the spool took them all.
+            NotDurable: Kafka and the spool did not take all of them.
         """
         if not self._kafka_answers():
             return await self._spool_all(records)
-        if not self._doubted:
-            return await self._through_kafka(records)
-        direct = [record.lane not in self._doubted for record in records]
-        stores = iter(await self._through_kafka(list(compress(records, direct))))
-        if doubtful := [record for record, each in zip(records, direct, strict=True) if not each]:
+        if not self._suspended:
+            return await self._send_to_kafka(records)
+        direct = [record.lane not in self._suspended for record in records]
+        stores = iter(await self._send_to_kafka(list(compress(records, direct))))
+        if suspended := [record for record, each in zip(records, direct, strict=True) if not each]:
             try:
-                await self._spool_all(doubtful)
+                await self._spool_all(suspended)
             except NotDurable:
-                sent = len(records) - len(doubtful)
-                self.ledger.accepted -= sent
-                self.ledger.abandoned += sent
+                sent = len(records) - len(suspended)
+                self.accounting.accepted -= sent
+                self.accounting.abandoned += sent
                 raise
         return [next(stores) if each else "spool" for each in direct]
 
-    def reconcile(self) -> Reconciliation:
-        """Whether everything promised is in Kafka or in the spool."""
-        return self.ledger.reconcile(self._publisher.acknowledged, self._spool.state)
+    def balance(self) -> DeliveryBalance:
+        """Return whether every record accepted is in Kafka or in the spool, and the difference if not."""
+        return self.accounting.balance(self._publisher.acknowledged, self._spool.state)
 
     async def run(self) -> None:
-        """Replay the spool whenever Kafka is there; runs until cancelled."""
+        """Replay the spool whenever Kafka is available, until cancelled."""
         audited, pause = time.monotonic(), IDLE_S
         while True:
-            replayed = self.ledger.replayed
+            replayed = self.accounting.replayed
             try:
-                await self._catch_up()
+                await self._replay_pass()
                 if time.monotonic() - audited > AUDIT_S:
                     audited = time.monotonic()
                     await self._spool.audit()
             except SpoolUnavailable as error:
                 log.error("replay: %s", error)
-            stuck = self._spool.state.pending and self.ledger.replayed == replayed and self._kafka_answers()
+            stuck = (
+                self._spool.state.pending and self.accounting.replayed == replayed and self._kafka_answers()
+            )
             pause = min(2 * pause, RETRY_S) if stuck else IDLE_S
             await asyncio.sleep(pause)
 
     async def close(self) -> None:
-        """Wait until the fate of every late record is known."""
+        """Wait until every late record is acknowledged or given up."""
         if self._late:
             await asyncio.wait(self._late, timeout=DELIVERY_TIMEOUT_S + 1)
 
-    async def _through_kafka(self, records: Sequence[Record]) -> list[Store]:
+    async def _send_to_kafka(self, records: Sequence[Record]) -> list[Store]:
         ticket = self._publisher.send(records)
-        self.ledger.in_flight += len(records)
+        self.accounting.in_flight += len(records)
         try:
-            await asyncio.wait({ticket.done}, timeout=DECIDE_S)
-            if not ticket.done.done() and self._kafka_silence() < DECIDE_S:  # slow, but alive
-                await asyncio.wait({ticket.done}, timeout=DECIDE_S)
+            await asyncio.wait({ticket.done}, timeout=ACK_TIMEOUT_S)
+            if not ticket.done.done() and self._kafka_silence() < ACK_TIMEOUT_S:  # slow, but reachable
+                await asyncio.wait({ticket.done}, timeout=ACK_TIMEOUT_S)
             missing = ticket.missing()
             if missing:
                 missing = await self._spool_missing(ticket, records, missing)
         except NotDurable:
-            ticket.done.add_done_callback(partial(self._abandon, ticket))
+            ticket.done.add_done_callback(partial(self._count_abandoned, ticket))
             raise
-        self.ledger.in_flight -= len(records)
-        self.ledger.accepted += len(records)
+        self.accounting.in_flight -= len(records)
+        self.accounting.accepted += len(records)
         if not missing:
-            self._count(records)
+            self._count_acknowledged(records)
             return ["kafka"] * len(records)
         late = set(missing)
-        self._count([record for index, record in enumerate(records) if index not in late])
+        self._count_acknowledged([record for index, record in enumerate(records) if index not in late])
         return ["spool" if index in late else "kafka" for index in range(len(records))]
 
-    def _abandon(self, ticket: Ticket, _done: asyncio.Future[None]) -> None:
-        """Enter what Kafka took of a request that was answered 503."""
-        self.ledger.abandoned += sum(ticket.acknowledged)
-        self.ledger.in_flight -= len(ticket.acknowledged)
+    def _count_abandoned(self, ticket: Ticket, _done: asyncio.Future[None]) -> None:
+        """Count the records of a request answered 503 that Kafka acknowledged."""
+        self.accounting.abandoned += sum(ticket.acknowledged)
+        self.accounting.in_flight -= len(ticket.acknowledged)
 
-    def _count(self, records: Sequence[Record]) -> None:
+    def _count_acknowledged(self, records: Sequence[Record]) -> None:
         self.acknowledged.update([record.topic for record in records])
 
     async def _spool_all(self, records: Sequence[Record]) -> list[Store]:
-        self.ledger.in_flight += len(records)
+        self.accounting.in_flight += len(records)
         try:
             await self._spool.append(records)
         except SpoolUnavailable as error:
             raise NotDurable(f"Kafka does not acknowledge, {error}") from None
         finally:
-            self.ledger.in_flight -= len(records)
-        self.ledger.accepted += len(records)
-        self.ledger.spooled += len(records)
+            self.accounting.in_flight -= len(records)
+        self.accounting.accepted += len(records)
+        self.accounting.spooled += len(records)
         return ["spool"] * len(records)
 
     async def _spool_missing(
         self, ticket: Ticket, records: Sequence[Record], missing: list[int]
     ) -> list[int]:
-        """Spool what Kafka did not acknowledge in time; returns the indices that are in the spool."""
+        """Spool records not acknowledged in time; return the indices of those in the spool."""
         spooled = [records[index] for index in missing]
         lanes = Counter(record.lane for record in spooled)
-        self._open.update(lanes)  # before they are in the spool: no pass may take them from there
+        self._unsettled.update(lanes)  # before they are in the spool, so that no replay pass sends them
         try:
-            rows = await self._spool.append(spooled)
-            self.ledger.spooled += len(rows)
-            self.ledger.in_flight += len(rows)
-            self._await_late(ticket, dict(zip(missing, rows, strict=True)), records)
+            ids = await self._spool.append(spooled)
+            self.accounting.spooled += len(ids)
+            self.accounting.in_flight += len(ids)
+            self._await_late(ticket, dict(zip(missing, ids, strict=True)), records)
         except SpoolUnavailable as error:
             await asyncio.wait({ticket.done}, timeout=DELIVERY_TIMEOUT_S)
             if ticket.missing():
                 raise NotDurable(f"Kafka does not acknowledge, {error}") from None
             return []
         finally:
-            self._open -= lanes
+            self._unsettled -= lanes
         return missing
 
-    def _await_late(self, ticket: Ticket, rows: dict[int, int], records: Sequence[Record]) -> None:
-        """Doubt the lanes of records that are in the spool; enter later what became of them with Kafka."""
-        lanes = Counter(records[index].lane for index in rows)
-        self._open.update(lanes)
-        self._doubt(lanes, ticket.failure or "no acknowledgement in time")
+    def _await_late(self, ticket: Ticket, ids: dict[int, int], records: Sequence[Record]) -> None:
+        """Suspend the lanes of records in the spool, and settle them once Kafka has decided.
 
-        async def enter() -> None:
+        Args:
+            ids: ids in the spool, by index in `records`.
+        """
+        lanes = Counter(records[index].lane for index in ids)
+        self._unsettled.update(lanes)
+        self._suspend(lanes, ticket.failure or "no acknowledgement in time")
+
+        async def settle() -> None:
             await ticket.done
             try:
-                left = await self._enter(ticket, rows, records)
-                self.ledger.in_flight -= len(left)
+                unsettled = await self._settle(ticket, ids, records)
+                self.accounting.in_flight -= len(unsettled)
             finally:
-                self._open -= lanes
+                self._unsettled -= lanes
 
-        task = asyncio.create_task(enter())
+        task = asyncio.create_task(settle())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    async def _enter(self, ticket: Ticket, rows: dict[int, int], records: Sequence[Record]) -> dict[int, int]:
-        """Enter what became of records that are in the spool; returns those of which nothing is known.
+    async def _settle(self, ticket: Ticket, ids: dict[int, int], records: Sequence[Record]) -> dict[int, int]:
+        """Delete records in the spool that Kafka acknowledged, move those it rejected, return the others.
 
         Args:
-            rows: their ids in the spool by index.
+            ids: ids in the spool, by index in `records`.
         """
-        arrived = [index for index in rows if ticket.acknowledged[index]]
-        refused = [index for index in rows if index in ticket.refused]
-        known = {*arrived, *refused}
-        if arrived:
-            await self._forget([rows[index] for index in arrived])
-        self._count([records[index] for index in arrived])
+        acknowledged = [index for index in ids if ticket.acknowledged[index]]
+        refused = [index for index in ids if index in ticket.refused]
+        settled = {*acknowledged, *refused}
+        if acknowledged:
+            await self._delete([ids[index] for index in acknowledged])
+        self._count_acknowledged([records[index] for index in acknowledged])
         for index in refused:
-            await self._refuse(rows[index], records[index].topic, ticket.refused[index])
-        self.ledger.in_flight -= len(known)
-        self._trust({records[index].lane for index in known})
-        return {index: row for index, row in rows.items() if index not in known}
+            await self._refuse(ids[index], records[index].topic, ticket.refused[index])
+        self.accounting.in_flight -= len(settled)
+        self._resume({records[index].lane for index in settled})
+        return {index: row for index, row in ids.items() if index not in settled}
 
-    async def _forget(self, rows: Collection[int]) -> bool:
-        """Take out of the spool what is in Kafka; what the disk does not let go is remembered."""
+    async def _delete(self, ids: Collection[int]) -> bool:
+        """Delete records in Kafka from the spool; return False, and remember them, where the disk fails."""
         try:
-            await self._spool.discard(rows)
+            await self._spool.discard(ids)
         except SpoolUnavailable:
-            self._kept.update(rows)
-            self.ledger.resent += len(rows)
+            self._undeleted.update(ids)
+            self.accounting.resent += len(ids)
             return False
-        self._kept.difference_update(rows)
-        self.ledger.replayed += len(rows)
+        self._undeleted.difference_update(ids)
+        self.accounting.replayed += len(ids)
         return True
 
-    async def _forget_kept(self) -> None:
-        """Try again to take out of the spool what is in Kafka."""
-        gone = True
-        while gone and (rows := list(islice(self._kept, REPLAY_BATCH))):
-            self.ledger.resent -= len(rows)
-            self.ledger.in_flight += len(rows)
-            gone = await self._forget(rows)
-            self.ledger.in_flight -= len(rows)
+    async def _delete_remaining(self) -> None:
+        """Try again to delete records that are in Kafka."""
+        deleted = True
+        while deleted and (ids := list(islice(self._undeleted, REPLAY_BATCH))):
+            self.accounting.resent -= len(ids)
+            self.accounting.in_flight += len(ids)
+            deleted = await self._delete(ids)
+            self.accounting.in_flight -= len(ids)
 
     async def _refuse(self, row: int, topic: str, reason: str) -> None:
-        log.error("Kafka refuses a record of %s: %s", topic, reason)
+        log.error("Kafka rejects a record of %s: %s", topic, reason)
         try:
             await self._spool.refuse(row, reason)
         except SpoolUnavailable as error:
-            log.error("it stays where it is: %s", error)
+            log.error("the rejected record stays in the spool: %s", error)
 
-    async def _catch_up(self) -> None:
-        """One pass over the spool."""
-        await self._forget_kept()
+    async def _replay_pass(self) -> None:
+        """Send the records of the spool once, oldest first."""
+        await self._delete_remaining()
         if not self._spool.state.pending:
-            self._trust(self._doubted)
-        held: set[Lane] = set()  # for the whole pass: once passed over, a lane's later records wait as well
+            self._resume(self._suspended)
+        skipped: set[Lane] = set()  # for the whole pass, so that the later records of a lane wait as well
         after, end = 0, time.monotonic() + PASS_S
         while self._spool.state.pending and self._kafka_answers() and time.monotonic() < end:
-            held.update(self._open)
-            spooled = await self._spool.peek(REPLAY_BATCH, self._kept, held, after)
+            skipped.update(self._unsettled)
+            spooled = await self._spool.peek(REPLAY_BATCH, self._undeleted, skipped, after)
             if not spooled:
                 break
-            held |= await self._replay(spooled)
+            skipped |= await self._replay(spooled)
             after = spooled[-1].id
 
     async def _replay(self, spooled: Sequence[SpooledRecord]) -> set[Lane]:
-        """Send records of the spool; returns the lanes of those Kafka does not acknowledge in time."""
+        """Send records of the spool; return the lanes of those not acknowledged in time."""
         records = [entry.record for entry in spooled]
         ticket = self._publisher.send(records)
-        self.ledger.in_flight += len(records)
-        await asyncio.wait({ticket.done}, timeout=2 * DECIDE_S)
-        left = await self._enter(ticket, {index: entry.id for index, entry in enumerate(spooled)}, records)
-        if left:
-            self._await_late(ticket, left, records)
-        return {records[index].lane for index in left}
+        self.accounting.in_flight += len(records)
+        await asyncio.wait({ticket.done}, timeout=2 * ACK_TIMEOUT_S)
+        ids = {index: entry.id for index, entry in enumerate(spooled)}
+        unsettled = await self._settle(ticket, ids, records)
+        if unsettled:
+            self._await_late(ticket, unsettled, records)
+        return {records[index].lane for index in unsettled}
 
-    def _trust(self, lanes: set[Lane]) -> None:
-        if self._doubted and not self._doubted - lanes:
+    def _resume(self, lanes: set[Lane]) -> None:
+        if self._suspended and not self._suspended - lanes:
             log.info("Kafka acknowledges again")
-        self._doubted -= lanes
+        self._suspended -= lanes
 
-    def _doubt(self, lanes: Iterable[Lane], reason: str) -> None:
-        news = {topic for topic, _ in lanes} - {topic for topic, _ in self._doubted}
-        if news:
-            log.warning("Kafka, %s: %s; records go to the spool", ", ".join(sorted(news)), reason)
-        self._doubted.update(lanes)
+    def _suspend(self, lanes: Iterable[Lane], reason: str) -> None:
+        topics = {topic for topic, _ in lanes} - {topic for topic, _ in self._suspended}
+        if topics:
+            log.warning("Kafka, %s: %s; records are spooled", ", ".join(sorted(topics)), reason)
+        self._suspended.update(lanes)

@@ -1,1 +1,1 @@
-"""What happens to a request's readings: validation, pseudonyms, rules and delivery."""
+"""Processing of readings: validation, pseudonyms, alert rules, delivery and replay of dead letters."""

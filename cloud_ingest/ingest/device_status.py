@@ -1,4 +1,4 @@
-"""When a bracelet's technical state is worth a record: it changed, or a minute has passed."""
+"""Device-status records, published when the state of a bracelet changes and once a minute."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ class _Last(NamedTuple):
 
 
 class DeviceStatusGate:
-    """Lets through the first state of a device, each change, and one a minute of the readings' own time.
+    """A filter that passes the first state of a device, each change, and one a minute of the readings' time.
 
-    Live readings and a backlog are followed separately, since they interleave. Bounded: of more than 20,000
-    devices the ones silent the longest are forgotten, which costs one more record when they speak again.
+    Live and late readings are tracked separately, because they interleave. At most 20,000 devices are
+    tracked; the next reading of a device that was dropped passes.
     """
 
     def __init__(self) -> None:
         self._last: OrderedDict[tuple[str, bool], _Last] = OrderedDict()
 
     def due(self, reading: Reading, message_id: UUID) -> bool:
-        """Whether this reading's state is to be published; a reading sent again gets the same answer."""
+        """Return whether to publish the state in this reading; the same for a reading that is sent again."""
         if reading.signal is None:
             return False
         key = (reading.device_id, bool(reading.late))
         at = reading.timestamp.timestamp()
         last = self._last.get(key)
-        # a signal is flat: comparing its fields does what == does in a third of the time
+        # Signal has no nested models: comparing its attributes is equivalent to ==, in a third of the time.
         if last and vars(last.signal) == vars(reading.signal) and abs(at - last.at) < REPEAT_S:
             self._last.move_to_end(key)
             return last.message_id == message_id
@@ -47,7 +47,7 @@ class DeviceStatusGate:
 
 
 def device_status(reading: Reading, message_id: UUID, ingestion_timestamp: str) -> dict[str, Any]:
-    """The device-status document of a reading that carries a signal."""
+    """Return the device-status document of a reading that carries a signal."""
     wire = reading.model_dump(mode="json", include={"device_id", "patient_id", "gateway_id", "timestamp"})
     signal = reading.signal.model_dump(mode="json") if reading.signal else {}
     return {

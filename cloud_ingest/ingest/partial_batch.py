@@ -1,4 +1,4 @@
-"""A batch that is no JSON because one of its readings is none: the others still count."""
+"""Recovery of the valid readings of a batch that is not JSON because some of its readings are not."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from vitals.errors import InvalidReading
 from vitals.reading import parse_json
 
-_BEGIN = re.compile(rb'\s*\{\s*"readings"\s*:\s*\[')
+_START = re.compile(rb'\s*\{\s*"readings"\s*:\s*\[')
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part that is no JSON.
+    """An element of a batch that is not JSON.
 
     Attributes:
         error: why.
@@ -26,34 +26,34 @@ class Unreadable:
 
 
 def readings_of(body: bytes) -> list[object] | None:
-    """What is between the brackets of `{"readings": […]}`, decoded part by part where that is possible.
+    """Decode the elements of `{"readings": […]}` one by one; those that are not JSON become `Unreadable`.
 
-    Only strings and brackets are looked at to find where a part ends.
+    The elements are separated by looking at strings, brackets and commas only.
 
     Returns:
-        None where the brackets do not close, or there is no such list.
+        None where there is no such list, or its brackets do not close.
     """
-    if not (begin := _BEGIN.match(body)):
+    if not (start := _START.match(body)):
         return None
-    parts: list[object] = []
-    depth, start = 0, begin.end()
-    for token in _TOKEN.finditer(body, start):
+    readings: list[object] = []
+    depth, element_start = 0, start.end()
+    for token in _TOKEN.finditer(body, element_start):
         match token[0]:
             case b"[" | b"{":
                 depth += 1
             case b"]" | b"}" if depth:
                 depth -= 1
             case b"," | b"]" if not depth:
-                parts.append(_part(body[start : token.start()]))
-                start = token.end()
+                readings.append(_decode(body[element_start : token.start()]))
+                element_start = token.end()
                 if token[0] == b"]":
-                    return parts
+                    return readings
             case b"}":
                 return None
     return None
 
 
-def _part(data: bytes) -> object:
+def _decode(data: bytes) -> object:
     try:
         return parse_json(data)
     except InvalidReading as error:

@@ -1,4 +1,4 @@
-"""The way of a reading through the API: intake, delivery, counting, answer."""
+"""The ingest service: processes the readings of a request, makes them durable and builds the response."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cloud_ingest.access.authorizer import Guard
+from cloud_ingest.access.authorizer import Authorizer
 from cloud_ingest.access.permissions import Caller
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.errors import BodyTooLarge, NotAllowed
-from cloud_ingest.ingest.processor import Intake, Outcome
-from cloud_ingest.kafka.dead_letter import ReportedError, of_gateway, original_of
+from cloud_ingest.ingest.processor import ProcessedReading, ReadingProcessor
+from cloud_ingest.kafka.dead_letter import RefusalCode, ReportedError, of_gateway, original_of
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.counters import Metrics
 from cloud_ingest.metrics.csv_log import MetricsCsv, Row
@@ -26,130 +26,141 @@ from vitals.reading import invalid_reading
 MAX_READINGS = 10_000
 """Readings of one batch."""
 _SLICE = 200
-"""Readings of a batch that are worked on before other requests get a turn."""
+"""Readings of a batch that are processed before the event loop handles other requests."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """When a request came in.
+class IngestRequest:
+    """The time a request was received.
 
     Attributes:
-        at: UTC.
-        clock: monotonic seconds, for latencies.
+        received_at: UTC.
+        monotonic_s: for latencies.
     """
 
-    at: datetime
-    clock: float
+    received_at: datetime
+    monotonic_s: float
 
     @classmethod
-    def now(cls) -> Arrival:
-        """This moment."""
+    def now(cls) -> IngestRequest:
+        """Return a request received now."""
         return cls(datetime.now(UTC), time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer to be."""
+class IngestResponse:
+    """The status and JSON document of an HTTP response."""
 
     status: int
     document: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Ingestion:
-    """Joins the parts a reading passes through.
+class IngestService:
+    """Processor, delivery and counters of the ingestion routes.
 
-    Every method answers only when all it speaks of is durable, and raises NotDurable where that cannot be.
+    Every method returns once all its records are durable. It raises NotDurable where that is not possible.
     """
 
-    intake: Intake
+    processor: ReadingProcessor
     delivery: Delivery
     metrics: Metrics
     csv: MetricsCsv
-    guard: Guard | None = None
+    authorizer: Authorizer | None = None
 
     async def single(
-        self, document: object, original: bytes, arrival: Arrival, caller: Caller, *, flat: bool = False
-    ) -> Answer:
-        """Take one reading; `flat` where its values may stand beside the patient."""
-        outcome = self.intake.take(document, arrival.at, original, caller, flat=flat)
-        self._note(caller, [outcome])
-        return await self._finish(outcome, arrival)
+        self, document: object, original: bytes, request: IngestRequest, caller: Caller, *, flat: bool = False
+    ) -> IngestResponse:
+        """Accept or refuse one reading; `flat` allows its values beside `patient_id`."""
+        processed = self.processor.process(document, request.received_at, original, caller, flat=flat)
+        self._audit_refusals(caller, [processed])
+        return await self._deliver_single(processed, request)
 
     async def malformed(
-        self, error: InvalidReading, original: bytes, arrival: Arrival, caller: Caller
-    ) -> Answer:
-        """Keep a body that holds no reading at all."""
-        return await self._finish(self.intake.refuse(error, arrival.at, original, caller), arrival)
+        self, error: InvalidReading, original: bytes, request: IngestRequest, caller: Caller
+    ) -> IngestResponse:
+        """Record a body that holds no reading as a dead letter."""
+        refused = self.processor.refuse(error, request.received_at, original, caller)
+        return await self._deliver_single(refused, request)
 
     async def batch(
-        self, documents: Sequence[object], arrival: Arrival, caller: Caller, *, flat: bool = False
-    ) -> Answer:
-        """Take many readings; each stands for itself, answers keep the order.
+        self, documents: Sequence[object], request: IngestRequest, caller: Caller, *, flat: bool = False
+    ) -> IngestResponse:
+        """Accept or refuse each reading of a batch; the results are in the same order.
 
         Raises:
             BodyTooLarge: more than 10,000 readings.
         """
         _check_count(documents)
-        outcomes: list[Outcome] = []
+        processed: list[ProcessedReading] = []
         for start in range(0, len(documents), _SLICE):
             part = documents[start : start + _SLICE]
-            outcomes += self.intake.take_all(part, arrival.at, caller, flat=flat)
+            processed += self.processor.process_all(part, request.received_at, caller, flat=flat)
             await asyncio.sleep(0)
-        self._note(caller, outcomes)
-        await self.delivery.deliver([record for outcome in outcomes for record in outcome.records])
-        self._count(outcomes, arrival)
-        accepted = sum(outcome.error is None for outcome in outcomes)
-        results = [_result(outcome) for outcome in outcomes]
-        return Answer(200, {"accepted": accepted, "rejected": len(outcomes) - accepted, "results": results})
+        self._audit_refusals(caller, processed)
+        await self.delivery.deliver([record for reading in processed for record in reading.records])
+        self._count(processed, request)
+        accepted = sum(reading.error is None for reading in processed)
+        results = [_result(reading) for reading in processed]
+        document = {"accepted": accepted, "rejected": len(processed) - accepted, "results": results}
+        return IngestResponse(200, document)
 
-    async def gateway_errors(self, documents: Sequence[object], arrival: Arrival, caller: Caller) -> Answer:
-        """Keep a gateway's dead letters; a malformed one, or another gateway's, is kept as one of the API."""
+    async def gateway_errors(
+        self, documents: Sequence[object], request: IngestRequest, caller: Caller
+    ) -> IngestResponse:
+        """Record a gateway's dead letters; an invalid or forbidden one becomes a dead letter of the API.
+
+        Raises:
+            BodyTooLarge: more than 10,000 of them.
+        """
         _check_count(documents)
         records: list[Record] = []
-        refused: list[Outcome] = []
+        refused: list[ProcessedReading] = []
         accepted = 0
         for document in documents:
             try:
                 letter = ReportedError.model_validate(document)
-                caller.speak_as(letter.gateway_id, letter.device_id)
-                records.append(of_gateway(letter, self.intake.pseudonyms, caller.gateway_id))
+                caller.authorize_gateway(letter.gateway_id, letter.device_id)
+                records.append(of_gateway(letter, self.processor.pseudonyms, caller.gateway_id))
                 accepted += 1
             except (ValidationError, NotAllowed) as error:
                 reason = invalid_reading(error) if isinstance(error, ValidationError) else error
-                outcome = self.intake.refuse(reason, arrival.at, original_of(document), caller, document)
-                refused.append(outcome)
-                records += outcome.records
-        self._note(caller, refused)
+                original = original_of(document)
+                refused.append(self.processor.refuse(reason, request.received_at, original, caller, document))
+                records += refused[-1].records
+        self._audit_refusals(caller, refused)
         await self.delivery.deliver(records)
-        return Answer(200, {"accepted": accepted, "rejected": len(records) - accepted})
+        return IngestResponse(200, {"accepted": accepted, "rejected": len(records) - accepted})
 
-    async def _finish(self, outcome: Outcome, arrival: Arrival) -> Answer:
-        stores = await self.delivery.deliver(outcome.records)
-        self._count([outcome], arrival)
-        message_id, alerts = outcome.message_id, outcome.alerts
-        if outcome.error is None:
-            answer = {"status": "accepted", "message_id": message_id, "alerts": alerts}
-            return Answer(200, answer | {"stored": sorted(set(stores))})
-        status, kind = (403, "forbidden") if isinstance(outcome.error, NotAllowed) else (422, "invalid")
-        refusal = {"error": kind, "field": outcome.error.field, "reason": outcome.error.reason}
-        return Answer(status, refusal | {"message_id": message_id, "alerts": alerts})
+    async def _deliver_single(self, processed: ProcessedReading, request: IngestRequest) -> IngestResponse:
+        stores = await self.delivery.deliver(processed.records)
+        self._count([processed], request)
+        error, message_id, alerts = processed.error, processed.message_id, processed.alerts
+        if error is None:
+            document = {"status": "accepted", "message_id": message_id, "alerts": alerts}
+            return IngestResponse(200, document | {"stored": sorted(set(stores))})
+        forbidden = isinstance(error, NotAllowed)
+        code = RefusalCode.FORBIDDEN if forbidden else RefusalCode.INVALID
+        refusal = {"error": code, "field": error.field, "reason": error.reason}
+        return IngestResponse(
+            403 if forbidden else 422, refusal | {"message_id": message_id, "alerts": alerts}
+        )
 
-    def _note(self, caller: Caller, outcomes: Sequence[Outcome]) -> None:
-        if self.guard:
-            errors = (outcome.error for outcome in outcomes)
-            self.guard.note(caller, (error for error in errors if isinstance(error, NotAllowed)))
+    def _audit_refusals(self, caller: Caller, processed: Sequence[ProcessedReading]) -> None:
+        if self.authorizer:
+            errors = (reading.error for reading in processed)
+            self.authorizer.note(caller, (error for error in errors if isinstance(error, NotAllowed)))
 
-    def _count(self, outcomes: Sequence[Outcome], arrival: Arrival) -> None:
+    def _count(self, processed: Sequence[ProcessedReading], request: IngestRequest) -> None:
         now = time.monotonic()
-        latency = now - arrival.clock
-        accepted = [outcome for outcome in outcomes if outcome.error is None]
-        if refused := [outcome for outcome in outcomes if outcome.error is not None]:
-            self.metrics.reject(len(refused), _types(refused))
+        latency_s = now - request.monotonic_s
+        accepted = [reading for reading in processed if reading.error is None]
+        if refused := [reading for reading in processed if reading.error is not None]:
+            self.metrics.reject(len(refused), _alert_types(refused))
         if accepted:
-            valid = sum(outcome.valid for outcome in accepted)
-            self.metrics.accept(now, latency, len(accepted), valid, _types(accepted))
-            self.csv.add(_rows(accepted, utc_text(arrival.at), f"{latency:.6f}"))
+            valid = sum(reading.valid for reading in accepted)
+            self.metrics.accept(now, latency_s, len(accepted), valid, _alert_types(accepted))
+            self.csv.add(_rows(accepted, utc_text(request.received_at), f"{latency_s:.6f}"))
 
 
 def _check_count(documents: Sequence[object]) -> None:
@@ -157,38 +168,38 @@ def _check_count(documents: Sequence[object]) -> None:
         raise BodyTooLarge(f"the batch has {len(documents)} entries, at most {MAX_READINGS} are accepted")
 
 
-def _types(outcomes: Sequence[Outcome]) -> list[str]:
-    return [alert.type.value for outcome in outcomes for alert in outcome.alerts]
+def _alert_types(processed: Sequence[ProcessedReading]) -> list[str]:
+    return [alert.type.value for reading in processed for alert in reading.alerts]
 
 
-def _rows(outcomes: Sequence[Outcome], arrived: str, latency: str) -> list[Row]:
+def _rows(processed: Sequence[ProcessedReading], received_at: str, latency_s: str) -> list[Row]:
     return [
         Row(
-            arrived,
-            latency,
-            len(outcome.alerts),
-            "|".join(_types([outcome])) if outcome.alerts else "",
-            outcome.quality,
-            int(outcome.valid),
-            outcome.device_id,
+            received_at,
+            latency_s,
+            len(reading.alerts),
+            "|".join(_alert_types([reading])) if reading.alerts else "",
+            reading.quality,
+            int(reading.valid),
+            reading.device_id,
         )
-        for outcome in outcomes
+        for reading in processed
     ]
 
 
-def _result(outcome: Outcome) -> dict[str, Any]:
-    error = outcome.error
+def _result(processed: ProcessedReading) -> dict[str, Any]:
+    error = processed.error
     if error is None:
         return {
             "status": "accepted",
-            "message_id": outcome.message_id,
-            "alerts": outcome.alerts,
+            "message_id": processed.message_id,
+            "alerts": processed.alerts,
             "error": None,
         }
     return {
         "status": "rejected",
-        "message_id": outcome.message_id,
-        "alerts": outcome.alerts,
+        "message_id": processed.message_id,
+        "alerts": processed.alerts,
         "error": str(error),
         "field": error.field,
         "reason": error.reason,

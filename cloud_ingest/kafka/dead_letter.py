@@ -7,6 +7,7 @@ import binascii
 import json
 import re
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -25,8 +26,15 @@ MAX_ORIGINAL = 600 * 1024
 LONGEST_REASON, LONGEST_FIELD = 1000, 200
 
 
+class RefusalCode(StrEnum):
+    """Why the API refused a message, the same as `error` in its response."""
+
+    INVALID = "invalid"
+    FORBIDDEN = "forbidden"
+
+
 class ReportedError(BaseModel):
-    """A dead letter that a gateway reports with `POST /iot/errors`."""
+    """A dead letter as a gateway sends it to `POST /iot/errors`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -64,6 +72,7 @@ def dead_letter(
     pseudonyms: Pseudonyms,
     *,
     source: str = "api",
+    code: RefusalCode | None = None,
     error_id: UUID | None = None,
     device_id: str | None = None,
     gateway_id: str | None = None,
@@ -83,7 +92,7 @@ def dead_letter(
     }
     if len(original) > MAX_ORIGINAL:
         document["original_size"] = len(original)
-    optional = {"device_id": device_id, "gateway_id": gateway_id}
+    optional = {"code": code, "device_id": device_id, "gateway_id": gateway_id}
     document |= {name: value for name, value in optional.items() if value}
     return Record.of(ERRORS, device_id, document)
 

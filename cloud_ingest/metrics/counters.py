@@ -1,4 +1,4 @@
-"""What the API counts about itself: totals since the start, latencies and throughput over the last minute."""
+"""Counters of the API: totals since the start, latencies and throughput over the last minute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_LATENCIES = 10_000
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Nearest-rank percentile: the smallest value that at least `share` of all values do not exceed.
+    """Return the nearest-rank percentile: the smallest value that a share of all values does not exceed.
 
     Args:
         ordered: values, smallest first.
@@ -22,7 +22,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 class Metrics:
-    """Counters of one API process; times are monotonic seconds handed in.
+    """Counters of one API process; times are monotonic seconds and passed in.
 
     Attributes:
         accepted, rejected: readings since the start.
@@ -38,7 +38,7 @@ class Metrics:
         self._per_second: deque[list[float]] = deque()
 
     def accept(self, now: float, latency_s: float, readings: int, valid: int, alerts: Sequence[str]) -> None:
-        """Count readings accepted together, and how many of them held no invalid value."""
+        """Count readings accepted together, `valid` of them without an invalid value."""
         self.accepted += readings
         self.valid += valid
         self.alerts.update(alerts)
@@ -47,16 +47,16 @@ class Metrics:
             self._per_second[-1][1] += readings
         else:
             self._per_second.append([int(now), readings])
-            self._forget(now)
+            self._drop_old(now)
 
     def reject(self, readings: int, alerts: Sequence[str] = ()) -> None:
-        """Count refused readings, and the alerts that quarantined ones still raised."""
+        """Count refused readings, and the alerts of quarantined ones."""
         self.rejected += readings
         self.alerts.update(alerts)
 
     def snapshot(self, now: float) -> dict[str, Any]:
-        """The contract's numbers; latencies and throughput are the last minute's, 0 without readings."""
-        self._forget(now)
+        """Return the metrics; latencies and throughput are over the last minute, 0 without readings."""
+        self._drop_old(now)
         latencies = sorted(latency for at, latency in self._latencies if now - at <= WINDOW_S)
         uptime = now - self._started
         recent = sum(count for _, count in self._per_second)
@@ -72,6 +72,6 @@ class Metrics:
             "alerts_by_type": dict(sorted(self.alerts.items())),
         }
 
-    def _forget(self, now: float) -> None:
+    def _drop_old(self, now: float) -> None:
         while self._per_second and now - self._per_second[0][0] > WINDOW_S:
             self._per_second.popleft()

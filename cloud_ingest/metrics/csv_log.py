@@ -1,4 +1,4 @@
-"""The ingestion metrics as CSV, one row a reading, written behind the requests' back."""
+"""The ingestion metrics as CSV, one row per reading, written on a background thread."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 log = logging.getLogger(__name__)
 
 HEADER = ("timestamp", "latency_s", "alerts_count", "alert_types", "quality_score", "valid_flag", "device_id")
-KEPT = 3
+ROTATED_FILES = 3
 MAX_QUEUED = 50_000
 FLUSH_S = 0.25
 _FORMULA = frozenset("=+-@")
-"""First characters by which a spreadsheet takes a cell for something to compute."""
+"""First characters that make a spreadsheet evaluate a cell as a formula."""
 
 
 class Row(NamedTuple):
     """One accepted reading.
 
     Attributes:
-        timestamp: when it arrived, UTC, ISO 8601.
-        latency_s: seconds from arrival until it was durable.
+        timestamp: time of arrival, UTC, ISO 8601.
+        latency_s: seconds from arrival until it is durable.
         alert_types: joined with `|`.
         quality_score: 0 to 100: the share of the four vitals that are present and plausible, times 0.8 when
             the bracelet reports motion, times 0.8 for low perfusion, times 0.5 for poor contact
@@ -46,11 +47,14 @@ class Row(NamedTuple):
 
 
 class MetricsCsv:
-    """Appends rows on a thread of its own; a slow disk costs rows, never a request.
+    """A writer on its own thread. Where the disk is slow, rows are dropped and requests are not delayed.
 
     Args:
-        path: the file; full ones are kept beside it as `.1` (newest) to `.3`.
+        path: the file; full ones are renamed to `.1` (newest) to `.3`.
         max_bytes: size at which it is rotated.
+
+    Attributes:
+        dropped: rows not written.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:
@@ -62,14 +66,14 @@ class MetricsCsv:
         self._thread.start()
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Queue rows; never waits."""
+        """Queue rows and return at once."""
         if len(self._rows) + len(rows) > MAX_QUEUED:
             self.dropped += len(rows)
         else:
             self._rows.extend(rows)
 
     def close(self) -> None:
-        """Write what is queued and stop."""
+        """Write the queued rows and stop the thread."""
         self._stopping.set()
         self._thread.join(5)
 
@@ -82,7 +86,7 @@ class MetricsCsv:
     def _write(self, rows: Sequence[Row], level: int = logging.WARNING) -> bool:
         try:
             self._append(rows)
-        except (OSError, ValueError) as error:  # ValueError: text that UTF-8 has no bytes for
+        except (OSError, ValueError) as error:  # ValueError: text that cannot be encoded in UTF-8
             self.dropped += len(rows)
             log.log(level, "metrics CSV: %s", error)
             return False
@@ -90,33 +94,34 @@ class MetricsCsv:
 
     def _append(self, rows: Sequence[Row]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists() and (self._path.stat().st_size >= self._max_bytes or not self._is_ours()):
+        if self._path.exists() and (self._path.stat().st_size >= self._max_bytes or not self._has_header()):
             self._rotate()
         with self._path.open("a+b") as file:
             size = file.seek(0, os.SEEK_END)
-            torn = size > 0 and not _ends_with_newline(file)
-            texts = [row if row.device_id[:1] not in _FORMULA else _as_text(row) for row in rows]
-            file.write(b"\n" * torn + _lines(texts if size else [HEADER, *texts]))
+            incomplete = size > 0 and not _ends_with_newline(file)
+            safe = [row if row.device_id[:1] not in _FORMULA else _as_text(row) for row in rows]
+            file.write(b"\n" * incomplete + _lines(safe if size else [HEADER, *safe]))
 
-    def _is_ours(self) -> bool:
+    def _has_header(self) -> bool:
         with self._path.open(encoding="utf-8", errors="replace") as file:
             first = file.readline()
         return first.rstrip("\n") == ",".join(HEADER) or not first
 
     def _rotate(self) -> None:
-        names = [self._path, *(self._path.with_name(f"{self._path.name}.{n}") for n in range(1, KEPT + 1))]
-        for older, newer in zip(reversed(names), list(reversed(names))[1:], strict=False):
+        numbered = (self._path.with_name(f"{self._path.name}.{n}") for n in range(1, ROTATED_FILES + 1))
+        oldest_first = [self._path, *numbered][::-1]
+        for older, newer in pairwise(oldest_first):
             with contextlib.suppress(FileNotFoundError):
                 newer.replace(older)
 
 
 def _as_text(row: Row) -> Row:
-    """A row whose device, which its sender names, starts no formula."""
+    """Return a row whose device identifier, chosen by the sender, is not read as a formula."""
     return row._replace(device_id=f"'{row.device_id}")
 
 
 def _ends_with_newline(file: BinaryIO) -> bool:
-    """False where a crash cut the last line short, perhaps within a character; the next row needs its own."""
+    """Return False where a crash truncated the last line, perhaps within a character."""
     file.seek(-1, os.SEEK_END)
     return file.read(1) == b"\n"
 

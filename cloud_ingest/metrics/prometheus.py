@@ -1,4 +1,4 @@
-"""The same metrics in Prometheus' text form."""
+"""The metrics of the API in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _GAUGES = {
     "valid_pct": ("kidjamo_valid_percent", "Share of accepted readings without an invalid value"),
     "spool_pending": ("kidjamo_spool_pending_records", "Records waiting for Kafka"),
     "spool_bytes": ("kidjamo_spool_bytes", "Bytes the spool uses"),
-    "spool_files_set_aside": ("kidjamo_spool_files_set_aside", "Corrupt spool files nobody has looked at"),
+    "spool_files_set_aside": ("kidjamo_spool_files_set_aside", "Corrupt spool files set aside"),
     "reconciliation_difference": (
         "kidjamo_ingest_reconciliation_difference",
-        "Records promised to senders that are neither in Kafka nor in the spool; 0 when the books add up",
+        "Records confirmed to senders that are neither in Kafka nor in the spool; 0 when balanced",
     ),
 }
 _COUNTERS = {
     "processed_messages": ("kidjamo_readings_accepted", "Readings accepted"),
     "rejected_messages": ("kidjamo_readings_rejected", "Readings refused"),
-    "spooled_records": ("kidjamo_records_spooled", "Records that went to the spool"),
-    "replayed_records": ("kidjamo_records_replayed", "Records brought from the spool to Kafka"),
-    "csv_rows_dropped": ("kidjamo_csv_rows_dropped", "Rows the metrics CSV could not take"),
+    "spooled_records": ("kidjamo_records_spooled", "Records written to the spool"),
+    "replayed_records": ("kidjamo_records_replayed", "Records sent from the spool to Kafka"),
+    "csv_rows_dropped": ("kidjamo_csv_rows_dropped", "Rows not written to the metrics CSV"),
 }
 _LABELLED = {
     "kafka_topics": ("kidjamo_kafka_acknowledged", "Records acknowledged by Kafka", "topic"),
@@ -39,20 +39,20 @@ _QUANTILES = {"0.5": "latency_p50_s", "0.95": "latency_p95_s", "0.99": "latency_
 
 
 def exposition(snapshot: Mapping[str, Any]) -> bytes:
-    """A metrics snapshot in the text format."""
+    """Return a metrics snapshot in the text format."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Snapshot(snapshot))
     return generate_latest(registry)
 
 
 def wants_prometheus(accept: str | None) -> bool:
-    """Whether an Accept header prefers the text format to JSON; JSON where both are equally welcome."""
+    """Return whether an Accept header prefers the text format to JSON; False where both have equal weight."""
     text = max(_weight(accept, kind) for kind in ("text/plain", "application/openmetrics-text"))
     return text > _weight(accept, "application/json")
 
 
 def _weight(accept: str | None, kind: str) -> float:
-    """How welcome a media type is: the most specific entry that covers it decides (RFC 9110, 12.5.1)."""
+    """Return the weight of a media type, from the most specific range that matches it (RFC 9110, 12.5.1)."""
     entries = dict(_entry(entry) for entry in reversed((accept or "").lower().split(",")))
     ranges = (kind, kind.partition("/")[0] + "/*", "*/*")
     return next((entries[name] for name in ranges if name in entries), 0.0)

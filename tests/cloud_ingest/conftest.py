@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from psycopg2.extensions import connection
@@ -11,6 +12,8 @@ from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
+from tests.cloud_ingest.secured_api import SecuredApi
 
 
 @pytest.fixture(scope="package")
@@ -45,3 +48,12 @@ def database(dsn: Dsn) -> Iterator[connection]:
     connected = dsn.connect()
     yield connected
     connected.close()
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[SecuredApi]:
+    """An API with authentication on, without Kafka."""
+    variables = environment(tmp_path, NOWHERE, API_AUTH="on")
+    secret = register(variables, "gw-1", "bracelet-001", "bracelet-002")
+    with RunningApi(variables) as api:
+        yield SecuredApi(api, secret, variables)

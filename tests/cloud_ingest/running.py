@@ -18,7 +18,7 @@ import uvicorn
 from cloud_ingest.access.permissions import GATEWAY_SCOPES, Scope
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.api.app import create_app
-from cloud_ingest.api.http_protocol import Connection
+from cloud_ingest.api.http_protocol import BoundedHttpProtocol
 from cloud_ingest.api.server import listen, url_of
 from cloud_ingest.settings import Settings
 
@@ -57,7 +57,7 @@ def register(
 
 
 class RunningApi:
-    """The API on a thread of this process."""
+    """An API on a thread of this process."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         self.settings = Settings.from_environment(variables)
@@ -65,7 +65,7 @@ class RunningApi:
         listener = listen(self.settings)
         config = uvicorn.Config(
             self.app,
-            http=Connection,
+            http=BoundedHttpProtocol,
             log_config=None,
             access_log=False,
             lifespan="on",

@@ -1,4 +1,4 @@
-"""What no schema can say, for schemathesis: which moments are over."""
+"""Timestamps in the past for schemathesis, a condition no schema can express."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from hypothesis import strategies as st
 
 PAST = st.datetimes(datetime(1970, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC))
 
-# A moment more than five minutes ahead is quarantined with 422, which the schema cannot express.
+# A timestamp more than five minutes ahead is quarantined with 422.
 schemathesis.openapi.format("date-time", PAST.map(datetime.isoformat))

@@ -1,4 +1,4 @@
-"""The command as a process: its URL, its exit codes, its end."""
+"""The command `kidjamo-ingest`: help, exit codes, interruption and shutdown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cloud_ingest.access.registry import Registry
 from cloud_ingest.api.server import listen
 from cloud_ingest.cli import main
 from cloud_ingest.delivery.spool import Spool
-from cloud_ingest.ingest.replay import Letter
+from cloud_ingest.ingest.dead_letters import StoredDeadLetter
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register, wait_until
@@ -27,15 +28,15 @@ from tests.cloud_ingest.samples import reading
 
 
 @pytest.fixture
-def outside(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Sets environment variables; what a command did to signals ends with the test."""
+def set_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Set environment variables; restore the signal handlers that a command replaced."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def put(**variables: str) -> None:
+    def set_variables(**variables: str) -> None:
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
 
-    yield put
+    yield set_variables
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -63,19 +64,28 @@ def test_help_of_each_command(command: str, capsys: pytest.CaptureFixture[str]) 
     assert len(capsys.readouterr().out.splitlines()) > 3
 
 
-def test_wrong_usage_ends_with_2() -> None:
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"kidjamo-ingest {version('kidjamo')}\n"
+
+
+def test_wrong_usage_exits_with_2() -> None:
     with pytest.raises(SystemExit) as ended:
         main(["fly"])
     assert ended.value.code == 2
 
 
-def test_unsafe_settings_end_with_2(outside: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
-    outside(API_HOST="0.0.0.0")
+def test_unsafe_settings_exit_with_2(
+    set_environment: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    set_environment(API_HOST="0.0.0.0")
     assert main(["serve"]) == 2
     assert "API_AUTH=on" in capsys.readouterr().err
 
 
-def test_interrupted_command_ends_with_130_and_no_traceback() -> None:
+def test_interrupted_command_exits_with_130_without_a_traceback() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = "{}:{}".format(*silent.getsockname())
         waiting = subprocess.Popen(
@@ -91,34 +101,34 @@ def test_interrupted_command_ends_with_130_and_no_traceback() -> None:
         assert waiting.returncode == 130
 
 
-def test_interrupted_while_it_loads_ends_with_130(
-    outside: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_interrupt_while_loading_exits_with_130(
+    set_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def pressed(_settings: Settings) -> bool:
+    def interrupt(_settings: Settings) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cloud_ingest.api.server.serve", pressed)
+    monkeypatch.setattr("cloud_ingest.api.server.serve", interrupt)
     assert main(["serve"]) == 130
     loaded = "import sys, cloud_ingest.cli; print('pydantic' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", loaded], text=True) == "False\n"
 
 
-def test_interrupted_replay_reads_no_further(
-    tmp_path: Path, outside: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_interrupted_replay_stops_reading(
+    tmp_path: Path, set_environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def letters(_bootstrap: str) -> Iterator[Letter]:
+    def letters(_bootstrap: str) -> Iterator[StoredDeadLetter]:
         signal.raise_signal(signal.SIGINT)
-        pytest.fail("reads on")
+        pytest.fail("continued to read")
         yield
 
-    monkeypatch.setattr("cloud_ingest.ingest.replay._letters", letters)
-    outside(**environment(tmp_path, NOWHERE))
+    monkeypatch.setattr("cloud_ingest.ingest.replay.read_dead_letters", letters)
+    set_environment(**environment(tmp_path, NOWHERE))
     assert main(["replay-errors", "--dry-run"]) == 130
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("command", "code"), [("gateway list", 141), ("--help", 0)])
-def test_reader_that_went_away_is_no_error_to_show(
+def test_closed_output_exits_without_an_error_message(
     tmp_path: Path, command: str, code: int, unbuffered: str
 ) -> None:
     variables = environment(tmp_path, NOWHERE, PYTHONUNBUFFERED=unbuffered)
@@ -131,7 +141,7 @@ def test_reader_that_went_away_is_no_error_to_show(
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_full_disk_is_told_in_a_line(tmp_path: Path, unbuffered: str) -> None:
+def test_full_disk_is_reported_in_one_line(tmp_path: Path, unbuffered: str) -> None:
     variables = environment(tmp_path, NOWHERE, PYTHONUNBUFFERED=unbuffered)
     register(variables, "gw-1")
     with Path("/dev/full").open("w") as full:
@@ -141,13 +151,13 @@ def test_full_disk_is_told_in_a_line(tmp_path: Path, unbuffered: str) -> None:
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_gateway_whose_secret_cannot_be_printed_is_not_let_in(tmp_path: Path, unbuffered: str) -> None:
+def test_gateway_is_revoked_where_its_secret_cannot_be_printed(tmp_path: Path, unbuffered: str) -> None:
     variables = environment(tmp_path, NOWHERE, PYTHONUNBUFFERED=unbuffered)
     with Path("/dev/full").open("w") as full:
         ended = ended_with(variables, "gateway add gw-1 --all-devices", full)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[1:] == [
-        "kidjamo-ingest: gw-1 is revoked again, its secret could not be printed: "
+        "kidjamo-ingest: gw-1 is revoked again, because its secret could not be printed: "
         "[Errno 28] No space left on device"
     ]
     assert Registry.open(tmp_path / "gateways.json").active("gw-1") is None
@@ -168,31 +178,31 @@ def ended_with(variables: dict[str, str], command: str, stdout: Any) -> subproce
 
 
 @pytest.mark.parametrize("host", ["\u00e9.x..y", "\u00e9" * 70])
-def test_host_that_can_be_no_name_ends_with_1(
-    tmp_path: Path, host: str, outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+def test_invalid_host_name_exits_with_1(
+    tmp_path: Path, host: str, set_environment: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outside(**environment(tmp_path, NOWHERE, API_HOST=host, API_AUTH="on"))
+    set_environment(**environment(tmp_path, NOWHERE, API_HOST=host, API_AUTH="on"))
     assert main(["serve"]) == 1
-    assert capsys.readouterr().err == f"kidjamo-ingest: cannot listen on {host}: no name of a machine\n"
+    assert capsys.readouterr().err == f"kidjamo-ingest: cannot listen on {host}: not a valid host name\n"
 
 
-def test_servers_that_are_away_end_with_1(
-    outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+def test_unavailable_servers_exit_with_1(
+    set_environment: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outside(PGHOST="127.0.0.1", PGPORT="1", PGPASSWORD="s3cret", KAFKA_BOOTSTRAP_SERVERS=NOWHERE)
+    set_environment(PGHOST="127.0.0.1", PGPORT="1", PGPASSWORD="s3cret", KAFKA_BOOTSTRAP_SERVERS=NOWHERE)
     assert main(["migrate"]) == 1
     assert main(["topics"]) == 1
-    complaints = capsys.readouterr().err.splitlines()
-    assert len(complaints) == 2
-    assert "s3cret" not in "".join(complaints)
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2
+    assert "s3cret" not in "".join(errors)
 
 
 def test_serve_on_a_busy_port(
-    tmp_path: Path, outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, set_environment: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        outside(**environment(tmp_path, NOWHERE, API_PORT=str(port)))
+        set_environment(**environment(tmp_path, NOWHERE, API_PORT=str(port)))
         assert main(["serve"]) == 1
         assert "API_PORT_AUTOFALLBACK" in capsys.readouterr().err
         settings = Settings.from_environment({"API_PORT": str(port), "API_PORT_AUTOFALLBACK": "true"})
@@ -200,7 +210,7 @@ def test_serve_on_a_busy_port(
             assert port < found.getsockname()[1] <= port + 50
 
 
-def test_recorder_without_any_server_waits_and_stops_cleanly(tmp_path: Path) -> None:
+def test_recorder_without_servers_retries_and_stops_cleanly(tmp_path: Path) -> None:
     variables = environment(tmp_path, NOWHERE, PGHOST="127.0.0.1", PGPORT="1")
     log = tmp_path / "recorder.log"
     with log.open("w") as stderr:
@@ -216,7 +226,7 @@ def test_recorder_without_any_server_waits_and_stops_cleanly(tmp_path: Path) -> 
         recorder.wait()
 
 
-def test_stop_lets_requests_under_way_finish(tmp_path: Path) -> None:
+def test_stop_finishes_running_requests(tmp_path: Path) -> None:
     with ServedApi(environment(tmp_path, NOWHERE), tmp_path) as api:
         assert api.http.get("/health").status_code == 200
         codes: list[int] = []
@@ -231,7 +241,7 @@ def test_stop_lets_requests_under_way_finish(tmp_path: Path) -> None:
         assert codes == [200]
 
 
-def test_serve_logs_no_child(tmp_path: Path) -> None:
+def test_serve_never_logs_a_patient_identifier(tmp_path: Path) -> None:
     with ServedApi(environment(tmp_path, NOWHERE), tmp_path) as api:
         for document in (reading(), reading(seq="x"), reading(timestamp="2999-01-01T00:00:00Z")):
             api.http.post("/iot/measurements", json=document)
@@ -243,12 +253,12 @@ def test_serve_logs_no_child(tmp_path: Path) -> None:
 
 def test_two_servers_cannot_share_a_spool(
     tmp_path: Path,
-    outside: Callable[..., None],
+    set_environment: Callable[..., None],
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     variables = environment(tmp_path, NOWHERE)
-    outside(**variables)
+    set_environment(**variables)
     spool = Spool(tmp_path / "spool", 2**20)
     assert main(["serve"]) == 1
     assert f"SPOOL_PATH {tmp_path / 'spool'}: another process uses this spool" in caplog.text
@@ -257,10 +267,10 @@ def test_two_servers_cannot_share_a_spool(
     spool.close()
 
 
-def test_topics_creates_and_lists_them(
-    kafka: KafkaBroker, outside: Callable[..., None], capsys: pytest.CaptureFixture[str]
+def test_topics_creates_and_lists_the_topics(
+    kafka: KafkaBroker, set_environment: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    outside(KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
+    set_environment(KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap)
     main(["topics"])
     capsys.readouterr()
     assert main(["topics"]) == 0

@@ -5,16 +5,16 @@ from pydantic import ValidationError
 from cloud_ingest.log_format import LogFormat
 from vitals.reading import Reading
 
-CHILD = {"patient_id": "patient-001-ss"}
+DOCUMENT = {"patient_id": "patient-001-ss"}
 
 
-def test_an_unforeseen_error_is_logged_without_the_reading_it_quotes() -> None:
+def test_traceback_omits_exception_messages() -> None:
     record = logging.LogRecord("uvicorn.error", logging.ERROR, __file__, 1, "in the application", None, None)
     try:
         try:
-            Reading.model_validate(CHILD)
+            Reading.model_validate(DOCUMENT)
         except ValidationError as error:
-            raise RuntimeError(f"{CHILD}: {error}") from error
+            raise RuntimeError(f"{DOCUMENT}: {error}") from error
     except RuntimeError as error:
         record.exc_info = (type(error), error, error.__traceback__)
     text = LogFormat().format(record)

@@ -7,10 +7,10 @@ import cloud_ingest
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.settings import Settings
 
-SAFE_OUTSIDE = {"API_HOST": "0.0.0.0", "API_AUTH": "on", "PSEUDONYM_KEY_FILE": "key"}
+SAFE_EXPOSED = {"API_HOST": "0.0.0.0", "API_AUTH": "on", "PSEUDONYM_KEY_FILE": "key"}
 
 
-def test_settings_of_an_empty_environment_are_the_contracts() -> None:
+def test_settings_of_an_empty_environment_are_the_defaults_of_the_contract() -> None:
     settings = Settings.from_environment({})
     assert (settings.host, settings.port) == ("127.0.0.1", 8001)
     assert settings.pg_database == "kidjamo-db"
@@ -27,14 +27,14 @@ def test_settings_of_an_empty_environment_are_the_contracts() -> None:
         ({"PSEUDONYM_KEY_FILE": ""}, "PSEUDONYM_KEY_FILE"),
     ],
 )
-def test_settings_beyond_loopback_refuse_what_exposes_data(change: dict[str, str], message: str) -> None:
-    assert not Settings.from_environment(SAFE_OUTSIDE).on_loopback
+def test_settings_refuse_unsafe_values_beyond_loopback(change: dict[str, str], message: str) -> None:
+    assert not Settings.from_environment(SAFE_EXPOSED).on_loopback
     with pytest.raises(InvalidSettings, match=message):
-        Settings.from_environment(SAFE_OUTSIDE | change)
+        Settings.from_environment(SAFE_EXPOSED | change)
 
 
 @pytest.mark.parametrize("password", ["changeme", "ChangeMe", "secret", "postgres", "password", "x"])
-def test_settings_refuse_a_default_password_of_a_database_others_reach(password: str) -> None:
+def test_settings_refuse_a_default_password_of_a_remote_database(password: str) -> None:
     with pytest.raises(InvalidSettings, match="PGPASSWORD"):
         Settings.from_environment({"PGHOST": "db.example.org", "PGPASSWORD": password})
     for local in ("127.0.0.1", "/var/run/postgresql"):
@@ -42,8 +42,8 @@ def test_settings_refuse_a_default_password_of_a_database_others_reach(password:
 
 
 @pytest.mark.parametrize("alone", ["API_TLS_CERT_FILE", "API_TLS_KEY_FILE"])
-def test_settings_refuse_half_of_tls(alone: str) -> None:
-    with pytest.raises(InvalidSettings, match="go together"):
+def test_settings_require_both_tls_files(alone: str) -> None:
+    with pytest.raises(InvalidSettings, match="or neither"):
         Settings.from_environment({alone: "file.pem"})
 
 
@@ -66,17 +66,17 @@ def test_settings_refuse_half_of_tls(alone: str) -> None:
         ("KAFKA_STARTING_OFFSETS", "yesterday"),
     ],
 )
-def test_settings_name_the_variable_that_is_wrong(variable: str, value: str) -> None:
+def test_invalid_setting_is_named_in_the_error(variable: str, value: str) -> None:
     with pytest.raises(InvalidSettings, match=f"^{variable}: "):
         Settings.from_environment({variable: value})
 
 
 @pytest.mark.parametrize("value", ["latest", "LATEST", "Latest"])
-def test_settings_take_starting_offsets_in_any_case(value: str) -> None:
+def test_starting_offsets_are_case_insensitive(value: str) -> None:
     assert Settings.from_environment({"KAFKA_STARTING_OFFSETS": value}).kafka_starting_offsets == "latest"
 
 
-def test_settings_never_show_the_password() -> None:
+def test_repr_of_settings_omits_the_password() -> None:
     assert "s3cret" not in repr(Settings.from_environment({"PGPASSWORD": "s3cret"}))
 
 

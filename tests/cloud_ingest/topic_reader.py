@@ -1,4 +1,4 @@
-"""Reads topics with kafka-python, which shares no code with the client under test."""
+"""Topics read with kafka-python, which shares no code with the client under test."""
 
 from __future__ import annotations
 

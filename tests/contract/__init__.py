@@ -1,1 +1,1 @@
-"""What the outside world relies on, written out: names, numbers and formats."""
+"""The contract: names, numbers and formats that other systems rely on, written out."""

@@ -1,4 +1,4 @@
-"""The document of the contract's section 2, as text, and readings made of it."""
+"""The document of section 2 of the contract as text, and readings made of it."""
 
 from vitals.reading import Reading, parse_json, parse_reading
 
@@ -9,5 +9,5 @@ GOLDEN = b"""
 
 
 def reading(measurements: dict[str, float]) -> Reading:
-    """The golden reading with these measurements instead."""
+    """Return the golden reading with other measurements."""
     return parse_reading(parse_json(GOLDEN) | {"measurements": measurements})

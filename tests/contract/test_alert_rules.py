@@ -1,4 +1,4 @@
-"""Section 4: the alert rules at their boundaries, types and severities to the letter."""
+"""Section 4: alert rules at their boundaries, alert types and severities."""
 
 import hashlib
 import math
@@ -78,7 +78,7 @@ def test_alert_types_and_severities() -> None:
     }
 
 
-def test_clock_is_trusted_for_five_minutes() -> None:
+def test_future_tolerance_is_five_minutes() -> None:
     assert FUTURE_TOLERANCE_S == 5 * 60
 
 

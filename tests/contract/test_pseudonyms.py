@@ -20,18 +20,18 @@ def test_pseudonym_is_the_hmac_openssl_computes() -> None:
 
 
 def test_pseudonym_is_the_hmac_of_rfc_2104() -> None:
-    """H(K ^ opad, H(K ^ ipad, text)), the key filled with zeros to a block of 64 bytes."""
+    """HMAC is H(K ^ opad, H(K ^ ipad, text)), with the key padded by zeros to 64 bytes."""
     key = bytes.fromhex(KEY).ljust(64, b"\x00")
     inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in key) + b"patient-002-as").digest()
     outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in key) + inner).hexdigest()
     assert Pseudonymiser({1: bytes.fromhex(KEY)}).pseudonym("patient-002-as") == f"p1_{outer[:32]}"
 
 
-def test_pseudonym_has_its_form() -> None:
+def test_pseudonym_has_prefix_and_32_hex_digits() -> None:
     assert re.fullmatch(r"p1_[0-9a-f]{32}", parse_keys(new_key()).pseudonym("patient-001-ss"))
 
 
-def test_pseudonym_names_the_version_of_the_key() -> None:
+def test_pseudonym_contains_the_key_version() -> None:
     assert Pseudonymiser({3: bytes.fromhex(KEY)}).pseudonym("patient-001-ss").startswith("p3_b8351f60")
 
 

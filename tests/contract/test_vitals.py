@@ -48,7 +48,7 @@ def test_implausible_value_is_accepted_marked_and_technical(field: str, value: f
     assert [raised.type for raised in evaluate(seen)] == [AlertType(alert)]
 
 
-def test_reading_with_valid_and_invalid_values_is_accepted_and_judged() -> None:
+def test_reading_with_valid_and_invalid_values_is_accepted_and_evaluated() -> None:
     seen = reading({"spo2_pct": 0, "freq_card": 190, "temp_corp": 38.5})
     assert [raised.type for raised in evaluate(seen)] == [
         "CRITICAL_TEMPERATURE",

@@ -48,7 +48,7 @@ def test_optional_fields_pass_unchanged(source: str) -> None:
     assert parse_reading(whole).to_wire() == whole
 
 
-def test_fields_the_api_adds_are_passed_over() -> None:
+def test_fields_added_by_the_api_are_ignored() -> None:
     added = {"ingestion_timestamp": "2025-08-24T10:30:01Z", "api_version": "1.0.0", "message_id": MESSAGE_ID}
     seen = parse_reading(parse_json(GOLDEN) | added)
     assert str(seen.message_id) == MESSAGE_ID
@@ -83,7 +83,7 @@ def test_nan_and_infinities_are_refused(written: str) -> None:
 
 
 @pytest.mark.parametrize("written", [b"true", b"false", b'"85.0"', b"[85.0]", b"{}"])
-def test_what_is_no_number_is_refused(written: bytes) -> None:
+def test_value_that_is_not_a_number_is_refused(written: bytes) -> None:
     document = parse_json(GOLDEN.replace(b"85.0", written))
     with pytest.raises(InvalidReading, match=r"measurements\.spo2_pct: Input should be a valid number"):
         parse_reading(document)

@@ -19,7 +19,7 @@ from firmware_sim.feed import readings
 from firmware_sim.targets import ApiTarget, CombinedTarget, KafkaTarget, MqttTarget
 from firmware_sim.timeline import milliseconds
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
-from tests.cloud_ingest.topic_reader import read_topic
+from tests.cloud_ingest.topic_reader import TopicMessage, read_topic
 from tests.firmware_sim.air import until
 from tests.firmware_sim.mqtt.test_bracelet import subscriber
 from vitals import topics

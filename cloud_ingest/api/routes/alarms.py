@@ -1,4 +1,4 @@
-"""Alarms that stand, and their acknowledgement."""
+"""Routes for open alarms and their acknowledgement."""
 
 from __future__ import annotations
 
@@ -13,34 +13,35 @@ from cloud_ingest.access.permissions import Caller, Scope
 from cloud_ingest.alarms.queries import AlarmSnapshot
 from cloud_ingest.alarms.states import PatientAlarms
 from cloud_ingest.api import schemas as doc
-from cloud_ingest.api.dependencies import Needs, TheParts, document_of
+from cloud_ingest.api.body import read_document
+from cloud_ingest.api.dependencies import AlarmQueriesDep, RequireScope
 from cloud_ingest.api.responses import json_response
 from vitals.conditions import ConditionKind, Priority, Standing
 from vitals.episodes import Episode
 from vitals.notices import Group
 from vitals.reading import Identifier, UtcTime
 
-AlarmsWriter = Annotated[Caller, Depends(Needs(Scope.ALARMS_WRITE))]
+AlarmsWriter = Annotated[Caller, Depends(RequireScope(Scope.ALARMS_WRITE))]
 
 router = APIRouter(tags=["alarms"])
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": doc.Refused, "description": "No valid bearer token"},
-    403: {"model": doc.Refused, "description": "A token without the scope"},
-    429: {"model": doc.Refused, "description": "Too much; come back after `Retry-After`"},
-    503: {"model": doc.Refused, "description": "PostgreSQL is away; try again after `Retry-After`"},
+    403: {"model": doc.Refused, "description": "The token lacks the scope"},
+    429: {"model": doc.Refused, "description": "Too many requests; retry after `Retry-After`"},
+    503: {"model": doc.Refused, "description": "PostgreSQL is unavailable; retry after `Retry-After`"},
 }
 
 
-class Taken(BaseModel):
-    """An acknowledgement that is durable; alarms follow it within two seconds."""
+class AcknowledgementAccepted(BaseModel):
+    """A durable acknowledgement; the alarms process applies it within two seconds."""
 
     status: str = "accepted"
     acknowledgement_id: UUID
 
 
 class OpenAlarm(BaseModel):
-    """One alarm of one child."""
+    """One alarm of a child."""
 
     group: Group
     phase: str
@@ -48,9 +49,9 @@ class OpenAlarm(BaseModel):
     latest: UtcTime | None
     records: int
     worst: dict[str, float]
-    level: int = Field(description="Contacts beyond the first that are told: 0, 1, 2")
-    told: UtcTime | None
-    left_to_gateway: bool = Field(description="The child's gateway tells people, the cloud is silent")
+    level: int = Field(description="Escalation: the highest level of contacts that is notified, 0 to 2")
+    told: UtcTime | None = Field(description="Time of the last notification")
+    left_to_gateway: bool = Field(description="The child's gateway notifies, the cloud does not")
     silence: dict[str, Any] | None = Field(description="Who silenced it, and until when")
 
 
@@ -61,8 +62,8 @@ class ChildAlarms(BaseModel):
     alarms: list[OpenAlarm]
 
 
-class StandingCondition(BaseModel):
-    """A technical condition that stands."""
+class ActiveCondition(BaseModel):
+    """An active technical condition."""
 
     key: str
     kind: str
@@ -71,37 +72,37 @@ class StandingCondition(BaseModel):
     text: str
     text_fr: str
     since: UtcTime
-    told: UtcTime
+    told: UtcTime = Field(description="Time of the last notification")
     silenced_by: str | None
     silent_until: UtcTime | None
 
 
-class GatewayState(BaseModel):
-    """A gateway that was heard at least once."""
+class GatewayStatus(BaseModel):
+    """A gateway that has sent at least one heartbeat."""
 
     gateway_id: str
-    heard: UtcTime
+    heard: UtcTime = Field(description="Time of its last heartbeat")
     contacts_reachable: bool
-    watches: int
+    watches: int = Field(description="Number of children it watches")
     outbox_pending: int | None
     parts: dict[str, str]
 
 
-class StandingAlarms(BaseModel):
-    """All that stands."""
+class ActiveAlarms(BaseModel):
+    """Open alarms, active conditions, and the gateways."""
 
     as_of: UtcTime | None = Field(
-        description="When the alarms process last kept its state; more than 10 s ago: it does not run"
+        description="When the alarms process last saved its state; more than 10 s ago: it is not running"
     )
     children: list[ChildAlarms]
-    conditions: list[StandingCondition]
-    gateways: list[GatewayState]
+    conditions: list[ActiveCondition]
+    gateways: list[GatewayStatus]
 
 
-_STANDING: dict[int | str, dict[str, Any]] = {200: {"model": StandingAlarms}}
-_TAKEN: dict[int | str, dict[str, Any]] = {
-    202: {"model": Taken, "description": "Durable; alarms follow within two seconds"},
-    404: {"model": doc.Refused, "description": "Nothing of that name is known"},
+_ACTIVE: dict[int | str, dict[str, Any]] = {200: {"model": ActiveAlarms}}
+_ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": AcknowledgementAccepted, "description": "Durable; applied within two seconds"},
+    404: {"model": doc.Refused, "description": "Unknown child, or no such active condition"},
     422: {"model": doc.Refused, "description": "Malformed"},
 }
 
@@ -109,63 +110,63 @@ _TAKEN: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/alarms",
     summary="Open alarms and conditions",
-    responses=_STANDING | _REFUSALS,
-    dependencies=[Depends(Needs(Scope.ALARMS_READ))],
+    responses=_ACTIVE | _REFUSALS,
+    dependencies=[Depends(RequireScope(Scope.ALARMS_READ))],
 )
-async def get_alarms(parts: TheParts) -> Response:
-    """Answer what stands, children by pseudonym."""
-    return json_response(_standing(await parts.alarms.snapshot()).model_dump(mode="json"))
+async def get_alarms(alarms: AlarmQueriesDep) -> Response:
+    """Return open alarms, active conditions and gateways; children are identified by pseudonym."""
+    return json_response(_active_alarms(await alarms.snapshot()).model_dump(mode="json"))
 
 
 @router.post(
     "/alarms/conditions/acknowledge",
     summary="Acknowledge a technical condition",
     status_code=202,
-    responses=_TAKEN | _REFUSALS,
+    responses=_ACCEPTED | _REFUSALS,
     openapi_extra=doc.request_body(
         ["ConditionAcknowledgement"], {"a silent gateway": {"key": "GATEWAY_SILENT:gw-001", "by": "Fatou"}}
     ),
 )
-async def acknowledge_condition(request: Request, parts: TheParts, caller: AlarmsWriter) -> Response:
-    """Silence a technical condition that stands for 30 minutes, or retire its gateway, with one's name."""
-    wanted = await document_of(request, caller, doc.ConditionAcknowledgement)
-    made = await parts.alarms.acknowledge_condition(wanted.key, wanted.by, wanted.retire)
-    return _taken(made, "no such condition stands")
+async def acknowledge_condition(request: Request, alarms: AlarmQueriesDep, caller: AlarmsWriter) -> Response:
+    """Silence an active technical condition for 30 minutes, or retire its gateway; `by` is recorded."""
+    document = await read_document(request, caller, doc.ConditionAcknowledgement)
+    stored = await alarms.acknowledge_condition(document.key, document.by, document.retire)
+    return _accepted(stored, "no such condition is active")
 
 
 @router.post(
     "/alarms/{patient_id}/acknowledge",
     summary="Acknowledge a child's alarms",
     status_code=202,
-    responses=_TAKEN | _REFUSALS,
+    responses=_ACCEPTED | _REFUSALS,
     openapi_extra=doc.request_body(
         ["ChildAcknowledgement"],
         {"all alarms": {"by": "Fatou"}, "one": {"by": "Fatou", "group": "SPO2", "minutes": 5}},
     ),
 )
 async def acknowledge_alarms(
-    patient_id: Identifier, request: Request, parts: TheParts, caller: AlarmsWriter
+    patient_id: Identifier, request: Request, alarms: AlarmQueriesDep, caller: AlarmsWriter
 ) -> Response:
-    """Silence a child's open alarms for a bounded time, with one's name; `patient_id` is the pseudonym."""
-    wanted = await document_of(request, caller, doc.ChildAcknowledgement)
-    silence_s = None if wanted.minutes is None else round(wanted.minutes * 60)
-    made = await parts.alarms.acknowledge_patient(patient_id, wanted.by, wanted.group, silence_s)
-    return _taken(made, "no such child has been heard of; children go by their pseudonyms here")
+    """Silence a child's open alarms for a limited time; `patient_id` is the pseudonym, `by` is recorded."""
+    document = await read_document(request, caller, doc.ChildAcknowledgement)
+    silence_s = None if document.minutes is None else round(document.minutes * 60)
+    stored = await alarms.acknowledge_patient(patient_id, document.by, document.group, silence_s)
+    return _accepted(stored, "unknown child; children are identified by their pseudonyms here")
 
 
-def _taken(acknowledgement_id: UUID | None, otherwise: str) -> Response:
+def _accepted(acknowledgement_id: UUID | None, not_found: str) -> Response:
     if acknowledgement_id is None:
-        raise HTTPException(404, otherwise)
+        raise HTTPException(404, not_found)
     return json_response({"status": "accepted", "acknowledgement_id": str(acknowledgement_id)}, 202)
 
 
-def _standing(present: AlarmSnapshot) -> StandingAlarms:
-    return StandingAlarms(
+def _active_alarms(present: AlarmSnapshot) -> ActiveAlarms:
+    return ActiveAlarms(
         as_of=present.as_of,
         children=[_child(patient_id, child) for patient_id, child in present.patients.items()],
-        conditions=[_condition(key, each) for key, each in present.conditions.standing.items()],
+        conditions=[_condition(key, standing) for key, standing in present.conditions.standing.items()],
         gateways=[
-            GatewayState(
+            GatewayStatus(
                 gateway_id=identity,
                 heard=gateway.heard,
                 contacts_reachable=gateway.heartbeat.contacts_reachable,
@@ -184,10 +185,10 @@ def _child(patient_id: str, child: PatientAlarms) -> ChildAlarms:
 
 
 def _alarm(episode: Episode, left_to_gateway: bool) -> OpenAlarm:
-    shown = episode.model_dump(include={"group", "since", "latest", "records", "level", "told"})
+    fields = episode.model_dump(include={"group", "since", "latest", "records", "level", "told"})
     silence = episode.silence.model_dump(mode="json") if episode.silence else None
     return OpenAlarm(
-        **shown,
+        **fields,
         phase=episode.phase.value,
         worst=episode.worst_values,
         left_to_gateway=left_to_gateway,
@@ -195,11 +196,11 @@ def _alarm(episode: Episode, left_to_gateway: bool) -> OpenAlarm:
     )
 
 
-def _condition(key: str, standing: Standing) -> StandingCondition:
+def _condition(key: str, standing: Standing) -> ActiveCondition:
     kind, _, subject = key.partition(":")
     text = ConditionKind(kind).text
-    shown = standing.model_dump(include={"since", "told", "silenced_by", "silent_until"})
+    fields = standing.model_dump(include={"since", "told", "silenced_by", "silent_until"})
     priority = Priority(standing.priority).name
-    return StandingCondition(
-        key=key, kind=kind, subject=subject, priority=priority, text=text("en"), text_fr=text("fr"), **shown
+    return ActiveCondition(
+        key=key, kind=kind, subject=subject, priority=priority, text=text("en"), text_fr=text("fr"), **fields
     )

@@ -1,4 +1,4 @@
-"""Is the service there, and what it depends on?"""
+"""Route for the state of the service and of what it depends on."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cloud_ingest import API_VERSION
-from cloud_ingest.api.dependencies import Parts, TheParts
+from cloud_ingest.api.dependencies import DatabaseProbeDep, IngestServiceDep, KafkaProbeDep, SpoolDep
 from cloud_ingest.api.responses import json_response
+from cloud_ingest.delivery.spool import SpoolState
 
 router = APIRouter(tags=["operation"])
 
 DATABASE_ABSENT: dict[str, Any] = {"status": "not_configured"}
+KAFKA_SLOW: dict[str, Any] = {"status": "down", "reason": "answers, but does not acknowledge records in time"}
 
 
 class Health(BaseModel):
-    """State of the service; `degraded` when something it depends on is away."""
+    """State of the service; `degraded` when a component is down."""
 
     status: Literal["healthy", "degraded"]
     components: dict[str, dict[str, Any]] = Field(
@@ -34,25 +36,23 @@ class Health(BaseModel):
 
 
 @router.get("/health", summary="State of the service", responses={200: {"model": Health}})
-async def get_health(parts: TheParts) -> Response:
-    """Answer 200 for as long as the process serves; never waits for a component."""
+async def get_health(
+    kafka: KafkaProbeDep, database: DatabaseProbeDep, spool: SpoolDep, ingest: IngestServiceDep
+) -> Response:
+    """Return 200 while the process serves; never waits for a component."""
+    unacknowledged = kafka.up and not ingest.delivery.kafka_takes_records
     components = {
-        "kafka": _kafka(parts),
-        "database": parts.database.describe() if parts.database else DATABASE_ABSENT,
-        "spool": _spool(parts),
+        "kafka": KAFKA_SLOW if unacknowledged else kafka.describe(),
+        "database": database.describe() if database else DATABASE_ABSENT,
+        "spool": _spool(spool.state),
     }
     degraded = any(component["status"] not in ("up", "not_configured") for component in components.values())
     status = "degraded" if degraded else "healthy"
     return json_response({"status": status, "components": components, "api_version": API_VERSION})
 
 
-def _kafka(parts: Parts) -> dict[str, Any]:
-    if parts.kafka.up and not parts.ingestion.delivery.kafka_takes_records:
-        return {"status": "down", "reason": "answers, but has not acknowledged records in time"}
-    return parts.kafka.describe()
-
-
-def _spool(parts: Parts) -> dict[str, Any]:
-    state = parts.spool.state
-    holds = {"pending": state.pending, "refused": state.refused, "bytes": state.size}
-    return {"status": "down", "reason": state.error, **holds} if state.error else {"status": "up", **holds}
+def _spool(state: SpoolState) -> dict[str, Any]:
+    content = {"pending": state.pending, "refused": state.refused, "bytes": state.size}
+    if state.error:
+        return {"status": "down", "reason": state.error, **content}
+    return {"status": "up", **content}

@@ -1,4 +1,4 @@
-"""A gateway's sign of life."""
+"""Route for the heartbeats of gateways."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from cloud_ingest.access.permissions import Caller
+from cloud_ingest.alarms.queries import AlarmQueries
 from cloud_ingest.api import schemas as doc
-from cloud_ingest.api.dependencies import Parts, TheParts, document_of
+from cloud_ingest.api.body import read_document
+from cloud_ingest.api.dependencies import AlarmQueriesDep, AuthorizerDep, DatabaseProbeDep, IngestServiceDep
 from cloud_ingest.api.responses import json_response, refusal
 from cloud_ingest.api.routes.measurements import ReadingsWriter
 from cloud_ingest.errors import DatabaseUnavailable, NotAllowed
-from cloud_ingest.ingest.service import Arrival
+from cloud_ingest.ingest.service import IngestRequest
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.privacy.pseudonyms import Pseudonyms
 from vitals.heartbeat import KIND, Acknowledged, Heartbeat
@@ -36,7 +39,7 @@ _EXAMPLE = {
 }
 
 
-class Heard(BaseModel):
+class HeartbeatAccepted(BaseModel):
     """The heartbeat is durable."""
 
     status: str = "accepted"
@@ -45,61 +48,75 @@ class Heard(BaseModel):
 
 @router.post(
     "/iot/heartbeat",
-    summary="A gateway's sign of life",
+    summary="Send a heartbeat of a gateway",
     responses={
-        200: {"model": Heard},
+        200: {"model": HeartbeatAccepted},
         401: {"model": doc.Refused, "description": "No valid bearer token"},
         403: {
             "model": doc.Refused,
-            "description": "Lacks the scope, or is another gateway's or patient's",
+            "description": "The token lacks the scope, or the gateway or a patient is not the token's",
         },
         422: {"model": doc.Refused, "description": "Malformed"},
-        429: {"model": doc.Refused, "description": "Too much; come back after `Retry-After`"},
+        429: {"model": doc.Refused, "description": "Too many requests; retry after `Retry-After`"},
         503: {"model": doc.Refused, "description": "Cannot be made durable now"},
     },
     openapi_extra=doc.request_body(["Heartbeat"], {"a heartbeat": _EXAMPLE}),
 )
-async def post_heartbeat(request: Request, parts: TheParts, caller: ReadingsWriter) -> Response:
-    """Take a sign of life, every 30 s; two minutes without one raise `GATEWAY_SILENT`.
+async def post_heartbeat(
+    request: Request,
+    ingest: IngestServiceDep,
+    authorizer: AuthorizerDep,
+    alarms: AlarmQueriesDep,
+    database: DatabaseProbeDep,
+    caller: ReadingsWriter,
+) -> Response:
+    """Accept a heartbeat, due every 30 s; two minutes without one raise `GATEWAY_SILENT`.
 
-    The answer carries acknowledgements made in the cloud of the last 30 minutes, for the children it watches.
+    The response carries the acknowledgements of the last 30 minutes for the children the gateway watches.
     """
-    arrival, heartbeat = Arrival.now(), await document_of(request, caller, Heartbeat)
+    received, heartbeat = IngestRequest.now(), await read_document(request, caller, Heartbeat)
     try:
-        caller.speak_as(heartbeat.gateway_id)
-        caller.care_for("watches", heartbeat.watches)
-        caller.care_for("episodes", (episode.patient_id for episode in heartbeat.episodes))
+        _authorize(caller, heartbeat)
     except NotAllowed as error:
-        if parts.guard:
-            parts.guard.note(caller, [error])
+        if authorizer:
+            authorizer.note(caller, [error])
         return refusal(403, "forbidden", error.reason, field=error.field)
-    hidden = parts.ingestion.intake.pseudonyms
-    await parts.ingestion.delivery.deliver([_record(heartbeat, hidden, utc_text(arrival.at))])
-    made = await _acknowledgements(parts, heartbeat, hidden)
-    return json_response(Heard(acknowledgements=made).model_dump(mode="json"))
+    pseudonyms = ingest.processor.pseudonyms
+    await ingest.delivery.deliver([_record(heartbeat, pseudonyms, utc_text(received.received_at))])
+    acknowledgements = await _acknowledgements(alarms, heartbeat, pseudonyms) if database else []
+    return json_response(HeartbeatAccepted(acknowledgements=acknowledgements).model_dump(mode="json"))
 
 
-def _record(heartbeat: Heartbeat, hidden: Pseudonyms, received: str) -> Record:
-    """Its document on the device-status topic: that of a device, with what a gateway has to say besides."""
+def _authorize(caller: Caller, heartbeat: Heartbeat) -> None:
+    caller.authorize_gateway(heartbeat.gateway_id)
+    caller.authorize_patients("watches", heartbeat.watches)
+    caller.authorize_patients("episodes", (episode.patient_id for episode in heartbeat.episodes))
+
+
+def _record(heartbeat: Heartbeat, pseudonyms: Pseudonyms, received: str) -> Record:
+    """Return the message for the device-status topic: that of a device, with the fields of a heartbeat."""
     document: dict[str, Any] = heartbeat.model_dump(mode="json", exclude_none=True) | {
         "kind": KIND,
         "message_id": str(heartbeat.status_id),
         "device_id": heartbeat.gateway_id,
         "ingestion_timestamp": received,
-        "watches": [hidden.pseudonym(patient) for patient in heartbeat.watches],
+        "watches": [pseudonyms.pseudonym(patient) for patient in heartbeat.watches],
     }
     for episode in document["episodes"]:
-        episode["patient_id"] = hidden.pseudonym(episode["patient_id"])
+        episode["patient_id"] = pseudonyms.pseudonym(episode["patient_id"])
     return Record.of(DEVICE_STATUS, heartbeat.gateway_id, document)
 
 
-async def _acknowledgements(parts: Parts, heartbeat: Heartbeat, hidden: Pseudonyms) -> list[Acknowledged]:
-    if parts.database is None or not heartbeat.watches:
+async def _acknowledgements(
+    alarms: AlarmQueries, heartbeat: Heartbeat, pseudonyms: Pseudonyms
+) -> list[Acknowledged]:
+    """Return recent acknowledgements under the patient identifiers that the gateway uses."""
+    if not heartbeat.watches:
         return []
-    clear = {hidden.pseudonym(patient): patient for patient in heartbeat.watches}
+    patients = {pseudonyms.pseudonym(patient): patient for patient in heartbeat.watches}
     try:
-        made = await parts.alarms.recent(clear)
-    except DatabaseUnavailable as error:  # the heartbeat counts all the same
-        log.debug("no acknowledgements for a gateway: %s", error)
+        recent = await alarms.recent(patients)
+    except DatabaseUnavailable as error:  # the heartbeat is durable all the same
+        log.debug("no acknowledgements in the response to a heartbeat: %s", error)
         return []
-    return [each.for_gateway(clear[each.patient_id]) for each in made if each.patient_id in clear]
+    return [each.for_gateway(patients[each.patient_id]) for each in recent if each.patient_id in patients]

@@ -1,4 +1,4 @@
-"""What the service counts about itself."""
+"""Route for the counters of the API."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from cloud_ingest.access.permissions import Scope
-from cloud_ingest.api.dependencies import Needs, Parts, TheParts
+from cloud_ingest.api.dependencies import IngestServiceDep, RequireScope, SpoolDep
 from cloud_ingest.api.responses import json_response
+from cloud_ingest.delivery.spool import Spool
+from cloud_ingest.ingest.service import IngestService
 from cloud_ingest.metrics.prometheus import CONTENT_TYPE, exposition, wants_prometheus
 from vitals.topics import KAFKA_TOPICS
 
-router = APIRouter(dependencies=[Depends(Needs(Scope.METRICS_READ))], tags=["operation"])
+router = APIRouter(dependencies=[Depends(RequireScope(Scope.METRICS_READ))], tags=["operation"])
 
 _EXAMPLE = {
     "processed_messages": 1200,
@@ -34,27 +36,26 @@ _EXAMPLE = {
     summary="Counters, latencies, throughput",
     responses={200: {"content": {"application/json": {"example": _EXAMPLE}, "text/plain": {}}}},
 )
-async def get_metrics(request: Request, parts: TheParts) -> Response:
-    """Answer JSON, or the Prometheus text format when `Accept` prefers `text/plain` or OpenMetrics.
+async def get_metrics(request: Request, ingest: IngestServiceDep, spool: SpoolDep) -> Response:
+    """Return JSON, or the Prometheus text format when `Accept` prefers `text/plain` or OpenMetrics.
 
-    `kafka_topics` holds, by topic, how many records Kafka has acknowledged.
+    `kafka_topics` holds the number of records that Kafka has acknowledged, by topic.
     """
-    snapshot = snapshot_of(parts, time.monotonic())
+    snapshot = _snapshot(ingest, spool)
     if wants_prometheus(request.headers.get("accept")):
         return Response(exposition(snapshot), headers={"Content-Type": CONTENT_TYPE})
     return json_response(snapshot)
 
 
-def snapshot_of(parts: Parts, now: float) -> dict[str, Any]:
-    """All numbers at one moment."""
-    delivery, spool = parts.ingestion.delivery, parts.spool.state
-    return parts.ingestion.metrics.snapshot(now) | {
+def _snapshot(ingest: IngestService, spool: Spool) -> dict[str, Any]:
+    delivery, state = ingest.delivery, spool.state
+    return ingest.metrics.snapshot(time.monotonic()) | {
         "kafka_topics": {topic: delivery.acknowledged[topic] for topic in KAFKA_TOPICS},
-        "spooled_records": delivery.ledger.spooled,
-        "replayed_records": delivery.ledger.replayed,
-        "spool_pending": spool.pending,
-        "spool_bytes": spool.size,
-        "spool_files_set_aside": spool.set_aside,
-        "reconciliation_difference": delivery.reconcile().difference,
-        "csv_rows_dropped": parts.ingestion.csv.dropped,
+        "spooled_records": delivery.accounting.spooled,
+        "replayed_records": delivery.accounting.replayed,
+        "spool_pending": state.pending,
+        "spool_bytes": state.size,
+        "spool_files_set_aside": state.set_aside,
+        "reconciliation_difference": delivery.balance().difference,
+        "csv_rows_dropped": ingest.csv.dropped,
     }

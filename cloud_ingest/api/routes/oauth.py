@@ -11,23 +11,24 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from cloud_ingest.api.dependencies import address_of, parts_of, raw_body_of
+from cloud_ingest.api.body import read_raw_body
+from cloud_ingest.api.dependencies import AuthorizerDep, client_address
 from cloud_ingest.api.responses import json_response
 from cloud_ingest.errors import OAuthRefused
 
-MAX_FORM = 16 * 2**10
+MAX_FORM_BYTES = 16 * 2**10
 TOKEN_PATH = "/oauth/token"
-_NEVER_KEPT = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_NOT_CACHED = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 _FORM = {
     "type": "object",
     "required": ["grant_type"],
     "properties": {
         "grant_type": {"type": "string", "enum": ["client_credentials"]},
-        "client_id": {"type": "string", "description": "Where HTTP Basic is not used"},
+        "client_id": {"type": "string", "description": "If HTTP Basic is not used"},
         "client_secret": {"type": "string"},
         "scope": {
             "type": "string",
-            "description": "Separated by spaces; all the client may have where absent",
+            "description": "Separated by spaces; default: every scope of the client",
         },
     },
 }
@@ -36,7 +37,7 @@ router = APIRouter(tags=["authentication"])
 
 
 class TokenIssued(BaseModel):
-    """A token for the Authorization header."""
+    """An access token for the Authorization header."""
 
     access_token: str
     token_type: Literal["Bearer"]
@@ -45,7 +46,7 @@ class TokenIssued(BaseModel):
 
 
 class TokenRefused(BaseModel):
-    """Why there is no token."""
+    """The error of RFC 6749, section 5.2."""
 
     error: str = Field(examples=["invalid_client"])
     error_description: str
@@ -53,12 +54,12 @@ class TokenRefused(BaseModel):
 
 @router.post(
     TOKEN_PATH,
-    summary="A token for client credentials",
+    summary="Request an access token with client credentials",
     responses={
         200: {"model": TokenIssued},
-        400: {"model": TokenRefused, "description": "The request is not as RFC 6749 wants it"},
+        400: {"model": TokenRefused, "description": "Not a valid request by RFC 6749"},
         401: {"model": TokenRefused, "description": "Unknown client or wrong secret"},
-        429: {"description": "Too many attempts; come back after `Retry-After`"},
+        429: {"description": "Too many attempts; retry after `Retry-After`"},
     },
     openapi_extra={
         "requestBody": {
@@ -67,36 +68,35 @@ class TokenRefused(BaseModel):
         }
     },
 )
-async def post_token(request: Request) -> Response:
+async def post_token(request: Request, authorizer: AuthorizerDep) -> Response:
     """Issue a short-lived token to a registered gateway.
 
-    The credentials of `kidjamo-ingest gateway add` go into HTTP Basic or into the form.
+    Send the credentials from `kidjamo-ingest gateway add` by HTTP Basic or in the form.
     """
-    guard = parts_of(request).guard
-    assert guard is not None  # the route is only there with one
+    assert authorizer is not None  # the application adds this route only where authentication is on
     headers = request.headers
     if headers.get("content-type", "").partition(";")[0].strip() != "application/x-www-form-urlencoded":
         raise OAuthRefused("invalid_request", "the body must be application/x-www-form-urlencoded")
-    form = _form(await raw_body_of(request, MAX_FORM))
+    form = _form(await read_raw_body(request, MAX_FORM_BYTES))
     gateway_id, secret = _credentials(headers.get("authorization"), form)
     if form.get("grant_type") != "client_credentials":
         code = "unsupported_grant_type" if form.get("grant_type") else "invalid_request"
         raise OAuthRefused(code, "grant_type must be client_credentials")
-    granted = guard.grant(gateway_id, secret, form.get("scope"), address_of(request))
-    answer: dict[str, Any] = {
+    granted = authorizer.grant(gateway_id, secret, form.get("scope"), client_address(request))
+    document: dict[str, Any] = {
         "access_token": granted.token,
         "token_type": "Bearer",
         "expires_in": granted.expires_in,
         "scope": " ".join(sorted(granted.scopes)),
     }
-    return json_response(answer, headers=_NEVER_KEPT)
+    return json_response(document, headers=_NOT_CACHED)
 
 
-def refused(error: OAuthRefused) -> Response:
-    """The answer to a request that is not granted."""
+def error_response(error: OAuthRefused) -> Response:
+    """Return the response to a request that is not granted."""
     challenge = {"WWW-Authenticate": 'Basic realm="kidjamo"'} if error.status == 401 else {}
     document = {"error": error.code, "error_description": str(error)}
-    return json_response(document, error.status, _NEVER_KEPT | challenge)
+    return json_response(document, error.status, _NOT_CACHED | challenge)
 
 
 def _form(body: bytes) -> dict[str, str]:
@@ -106,17 +106,17 @@ def _form(body: bytes) -> dict[str, str]:
         raise OAuthRefused("invalid_request", "the body is not a form") from None
     form = dict(pairs)
     if len(form) < len(pairs):
-        raise OAuthRefused("invalid_request", "a parameter is there twice")
+        raise OAuthRefused("invalid_request", "a parameter is given twice")
     return form
 
 
 def _credentials(authorization: str | None, form: dict[str, str]) -> tuple[str, str]:
     if authorization is None:
         if not form.get("client_id") or not form.get("client_secret"):
-            raise OAuthRefused("invalid_client", "client_id and client_secret are needed")
+            raise OAuthRefused("invalid_client", "client_id and client_secret are required")
         return form["client_id"], form["client_secret"]
     if "client_secret" in form:
-        raise OAuthRefused("invalid_request", "credentials in the header and in the form")
+        raise OAuthRefused("invalid_request", "credentials both in the header and in the form")
     scheme, _, encoded = authorization.partition(" ")
     try:
         name, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")

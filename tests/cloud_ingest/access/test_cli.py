@@ -1,4 +1,4 @@
-"""The commands an operator uses, as processes would: settings from the environment, exit codes."""
+"""The commands `gateway` and `keys`, with settings from the environment and exit codes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.cloud_ingest.running import NOWHERE, environment
 
 @pytest.fixture
 def variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    found = environment(tmp_path, NOWHERE)
-    for name, value in found.items():
+    variables = environment(tmp_path, NOWHERE)
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return found
+    return variables
 
 
 def audit(variables: dict[str, str]) -> list[dict[str, str]]:
@@ -34,10 +34,10 @@ def test_add_prints_the_secret_alone_on_standard_output(
     printed = capsys.readouterr()
     (secret,) = printed.out.splitlines()
     registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
-    found = registry.authenticate("gw-1", secret)
-    assert found is not None
-    assert found.devices == frozenset({"bracelet-001", "bracelet-002"})
-    assert sorted(found.scopes) == ["errors:write", "readings:write"]
+    registration = registry.authenticate("gw-1", secret)
+    assert registration is not None
+    assert registration.devices == frozenset({"bracelet-001", "bracelet-002"})
+    assert sorted(registration.scopes) == ["errors:write", "readings:write"]
     assert (
         audit(variables)[-1].items()
         >= {
@@ -80,7 +80,7 @@ def test_change_revoke_and_list(variables: dict[str, str], capsys: pytest.Captur
     assert actions == ["gateway_added", "gateway_changed", "gateway_added", "gateway_revoked"]
 
 
-def test_patients_are_bound_and_named_in_the_registry_only(
+def test_patients_are_named_in_the_registry_only(
     variables: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def listed() -> str:
@@ -91,14 +91,14 @@ def test_patients_are_bound_and_named_in_the_registry_only(
     def patients() -> list[str] | None:
         path = Path(variables["API_GATEWAYS_FILE"])
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        found = json.loads(path.read_text())["gateways"][0]["patients"]
-        return found and sorted(found)
+        bound = json.loads(path.read_text())["gateways"][0]["patients"]
+        return bound and sorted(bound)
 
     two = ["--patient", "patient-001-ss", "--patient", "patient-002-as"]
     assert main(["gateway", "add", "gw-1", "--all-devices", *two]) == 0
     assert (listed(), patients()) == ("2 patients", ["patient-001-ss", "patient-002-as"])
     assert main(["gateway", "change", "gw-1", "--device", "bracelet-001"]) == 0
-    assert listed() == "2 patients", "other devices bind it no less"
+    assert listed() == "2 patients", "changing the devices keeps the patients"
     assert main(["gateway", "change", "gw-1", "--all-devices", "--patient", "patient-003-sc"]) == 0
     assert "patient-00" not in str(capsys.readouterr())
     assert (listed(), patients()) == ("1 patient", ["patient-003-sc"])
@@ -117,7 +117,7 @@ def test_patients_are_bound_and_named_in_the_registry_only(
 
 @pytest.mark.parametrize("name", ["bed/1", "", "a\nb", "x" * 129])
 @pytest.mark.parametrize("action", ["add", "change"])
-def test_a_name_that_cannot_be_one_ends_with_2_and_changes_nothing(
+def test_invalid_device_exits_with_2_and_changes_nothing(
     variables: dict[str, str], capsys: pytest.CaptureFixture[str], action: str, name: str
 ) -> None:
     assert main(["gateway", "add", "gw-1", "--device", "bracelet-001"]) == 0
@@ -139,7 +139,7 @@ def test_a_name_that_cannot_be_one_ends_with_2_and_changes_nothing(
         [],
     ],
 )
-def test_wrong_usage_ends_with_2(variables: dict[str, str], arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(variables: dict[str, str], arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["gateway", *arguments])
     assert ended.value.code == 2
@@ -148,7 +148,7 @@ def test_wrong_usage_ends_with_2(variables: dict[str, str], arguments: list[str]
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[int]:
-    """The user id of a service whose files lie where these tests' do; root works beside it."""
+    """The user id of a service that owns the directory of these tests, which run as root."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
     user = 54321
@@ -162,7 +162,7 @@ def service(tmp_path: Path) -> Iterator[int]:
         each.chmod(0o700)
 
 
-def test_what_root_writes_belongs_to_the_service(
+def test_files_written_by_root_belong_to_the_service(
     variables: dict[str, str], service: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_GATEWAYS_FILE", str(tmp_path / "registry" / "gateways.json"))
@@ -173,16 +173,16 @@ def test_what_root_writes_belongs_to_the_service(
     assert main(["gateway", "add", "gw-2", "--all-devices"]) == 0
     os.seteuid(0)
     assert main(["gateway", "revoke", "gw-1"]) == 0
-    made = [each for each in tmp_path.rglob("*") if each.name != "pseudonym.key"]
-    assert len(made) == 8, "registry, lock, audit log, key, and their directories"
-    assert {each.stat().st_uid for each in made} == {service}
+    files = [each for each in tmp_path.rglob("*") if each.name != "pseudonym.key"]
+    assert len(files) == 8, "registry, lock, audit log, key, and their directories"
+    assert {each.stat().st_uid for each in files} == {service}
     os.seteuid(service)
     registry = Registry.open(tmp_path / "registry" / "gateways.json")
     assert registry.active("gw-1") is None
     assert registry.active("gw-2")
 
 
-def test_root_keeps_a_file_its_owners_in_a_directory_of_roots(
+def test_file_replaced_by_root_keeps_its_owner_in_a_directory_of_root(
     variables: dict[str, str], service: int, tmp_path: Path
 ) -> None:
     os.chown(tmp_path, 0, 0)
@@ -192,7 +192,7 @@ def test_root_keeps_a_file_its_owners_in_a_directory_of_roots(
     assert Path(variables["API_GATEWAYS_FILE"]).stat().st_uid == service
 
 
-def test_another_user_is_told_whose_files_they_are(
+def test_another_user_gets_an_error_with_the_owner(
     variables: dict[str, str], service: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["gateway", "add", "gw-1", "--all-devices"]) == 0
@@ -210,16 +210,16 @@ def test_another_user_is_told_whose_files_they_are(
 def test_rotate_and_list_keys(variables: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["keys", "rotate"]) == 0
     assert main(["keys", "rotate"]) == 0
-    made = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    kids = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert main(["keys", "list"]) == 0
     old, new = (line.split("\t") for line in capsys.readouterr().out.splitlines())
-    assert [old[0], new[0]] == made
+    assert [old[0], new[0]] == kids
     assert old[1].startswith("verifies until 20")
     assert new[1] == "signs"
-    assert [line["kid"] for line in audit(variables) if line["action"] == "key_made"] == made
+    assert [line["kid"] for line in audit(variables) if line["action"] == "key_made"] == kids
 
 
-def test_rotate_leaves_a_directory_as_it_is_and_refuses_one_others_can_write(
+def test_rotate_keeps_the_directory_mode_and_refuses_a_directory_others_can_write(
     variables: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = tmp_path / "token-keys"
@@ -231,14 +231,14 @@ def test_rotate_leaves_a_directory_as_it_is_and_refuses_one_others_can_write(
     for mode in (0o770, 0o757, 0o1777):
         directory.chmod(mode)
         assert main(["keys", "rotate"]) == 2
-        assert "API_KEYS_DIR" in (said := capsys.readouterr().err)
-        assert "others can write it" in said
+        assert "API_KEYS_DIR" in (error := capsys.readouterr().err)
+        assert "other users can write to it" in error
         assert stat.S_IMODE(directory.stat().st_mode) == mode
     assert len(list(directory.iterdir())) == 3
 
 
 @pytest.mark.parametrize("command", ["rotate", "list"])
-def test_keys_that_cannot_be_used_end_with_2_and_make_none(
+def test_unusable_keys_exit_with_2_and_no_key_is_made(
     variables: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -253,11 +253,11 @@ def test_keys_that_cannot_be_used_end_with_2_and_make_none(
     odd = tmp_path / "keys" / "99999999T999999.999999Z-aaaaaaaa.pem"
     odd.touch(0o600)
     assert main(["keys", command]) == 2
-    assert f"API_KEYS_DIR {odd}: its name holds no time" in capsys.readouterr().err
+    assert f"API_KEYS_DIR {odd}: its name does not contain a time" in capsys.readouterr().err
     assert list((tmp_path / "keys").iterdir()) == [odd]
 
 
-def test_a_registry_others_can_read_ends_with_2(
+def test_registry_others_can_read_exits_with_2(
     variables: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["gateway", "add", "gw-1", "--all-devices"]) == 0

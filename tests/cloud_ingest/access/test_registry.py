@@ -16,7 +16,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "new" / "gateways.json"
 
 
-def test_add_keeps_a_hash_only_in_a_file_for_its_owner(path: Path) -> None:
+def test_add_stores_a_hash_in_a_file_with_mode_0600(path: Path) -> None:
     _, secret = Registry.open(path).add("gw-1", GATEWAY_SCOPES, frozenset({"bracelet-001"}))
     assert len(secret) >= 43, "256 bits in base64"
     assert secret not in path.read_text()
@@ -26,13 +26,13 @@ def test_add_keeps_a_hash_only_in_a_file_for_its_owner(path: Path) -> None:
     assert (entry["devices"], entry["revoked"]) == (["bracelet-001"], None)
 
 
-def test_authenticate_knows_name_and_secret_together(path: Path) -> None:
+def test_authenticate_requires_matching_name_and_secret(path: Path) -> None:
     registry = Registry.open(path)
     _, one = registry.add("gw-1", GATEWAY_SCOPES, None)
     _, two = registry.add("gw-2", GATEWAY_SCOPES, None)
-    found = registry.authenticate("gw-1", one)
-    assert found is not None
-    assert found.gateway_id == "gw-1"
+    registration = registry.authenticate("gw-1", one)
+    assert registration is not None
+    assert registration.gateway_id == "gw-1"
     for name, secret in (
         ("gw-1", two),
         ("gw-1", ""),
@@ -44,7 +44,7 @@ def test_authenticate_knows_name_and_secret_together(path: Path) -> None:
         assert registry.authenticate(name, secret) is None
 
 
-def test_changes_of_another_process_are_seen_at_once(path: Path) -> None:
+def test_changes_by_another_process_apply_at_once(path: Path) -> None:
     api, command = Registry.open(path), Registry.open(path)
     _, secret = command.add("gw-1", GATEWAY_SCOPES, None)
     assert api.authenticate("gw-1", secret)
@@ -52,13 +52,13 @@ def test_changes_of_another_process_are_seen_at_once(path: Path) -> None:
     seen = api.active("gw-1")
     assert seen is not None
     assert (seen.scopes, seen.devices) == (frozenset({Scope.METRICS_READ}), frozenset({"bracelet-007"}))
-    assert api.authenticate("gw-1", secret), "its secret stays"
+    assert api.authenticate("gw-1", secret), "the secret is kept"
     command.revoke("gw-1")
     assert api.active("gw-1") is None
     assert api.authenticate("gw-1", secret) is None
 
 
-def test_registered_again_it_is_another_registration(path: Path) -> None:
+def test_gateway_registered_again_has_a_new_registration(path: Path) -> None:
     registry = Registry.open(path)
     first, secret = registry.add("gw-1", GATEWAY_SCOPES, None)
     with pytest.raises(NotRegistered, match="already"):
@@ -71,18 +71,18 @@ def test_registered_again_it_is_another_registration(path: Path) -> None:
     assert registry.authenticate("gw-1", secret) is None
 
 
-def test_change_of_nobody(path: Path) -> None:
+def test_change_of_an_unknown_gateway(path: Path) -> None:
     with pytest.raises(NotRegistered, match="gw-9"):
         Registry.open(path).change("gw-9", None, None)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "x" * 129, "a\nb"])
-def test_add_refuses_what_is_no_name(path: Path, name: str) -> None:
+def test_add_refuses_an_invalid_name(path: Path, name: str) -> None:
     with pytest.raises(InvalidSettings, match="gateway_id"):
         Registry.open(path).add(name, GATEWAY_SCOPES, None)
 
 
-def test_a_file_that_cannot_be_used_is_refused_at_start_and_passed_over_later(path: Path) -> None:
+def test_unusable_file_is_refused_at_start_and_ignored_later(path: Path) -> None:
     running = Registry.open(path)
     _, secret = running.add("gw-1", GATEWAY_SCOPES, None)
     assert running.active("gw-1")
@@ -93,10 +93,10 @@ def test_a_file_that_cannot_be_used_is_refused_at_start_and_passed_over_later(pa
         os.utime(path, ns=(0, len(content)))
         with pytest.raises(InvalidSettings, match="API_GATEWAYS_FILE"):
             Registry.open(path)
-        assert running.authenticate("gw-1", secret), "a typing error locks nobody out"
+        assert running.authenticate("gw-1", secret), "a corrupt file locks no gateway out"
 
 
-def test_many_commands_at_once_lose_no_gateway(path: Path) -> None:
+def test_concurrent_commands_keep_every_gateway(path: Path) -> None:
     threads = [
         threading.Thread(target=Registry.open(path).add, args=(f"gw-{n}", GATEWAY_SCOPES, None))
         for n in range(12)
@@ -108,18 +108,18 @@ def test_many_commands_at_once_lose_no_gateway(path: Path) -> None:
     assert {each.gateway_id for each in Registry.open(path).all()} == {f"gw-{n}" for n in range(12)}
 
 
-def test_registrations_never_show_their_hash_or_patients(path: Path) -> None:
+def test_repr_of_a_registration_omits_hash_and_patients(path: Path) -> None:
     added, _ = Registry.open(path).add("gw-1", GATEWAY_SCOPES, None, frozenset({"patient-001-ss"}))
     assert added.secret_sha256 not in repr(added)
     assert "patient-001-ss" not in repr(added)
 
 
-def test_a_registry_of_before_patients_could_be_bound_means_any(path: Path) -> None:
+def test_registry_without_patients_field_allows_any_patient(path: Path) -> None:
     registry = Registry.open(path)
     registry.add("gw-1", GATEWAY_SCOPES, None)
     document = json.loads(path.read_text())
     del document["gateways"][0]["patients"]
     path.write_text(json.dumps(document))
-    found = Registry.open(path).active("gw-1")
-    assert found is not None
-    assert found.patients is None
+    registration = Registry.open(path).active("gw-1")
+    assert registration is not None
+    assert registration.patients is None

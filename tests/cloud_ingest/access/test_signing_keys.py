@@ -12,7 +12,7 @@ from cloud_ingest.errors import InvalidSettings
 START = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
 
 
-class Clock:
+class KeyClock:
     def __init__(self) -> None:
         self.now = START
 
@@ -21,15 +21,15 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> KeyClock:
+    return KeyClock()
 
 
-def keys_in(directory: Path, clock: Clock) -> SigningKeys:
+def keys_in(directory: Path, clock: KeyClock) -> SigningKeys:
     return SigningKeys(directory / "keys", timedelta(minutes=10), clock)
 
 
-def test_signing_makes_the_first_key_for_its_owner_only(tmp_path: Path, clock: Clock) -> None:
+def test_signing_makes_the_first_key_with_mode_0600(tmp_path: Path, clock: KeyClock) -> None:
     keys = keys_in(tmp_path, clock)
     first = keys.signing()
     assert first.kid.startswith("20250824T103000.000000Z-")
@@ -39,9 +39,7 @@ def test_signing_makes_the_first_key_for_its_owner_only(tmp_path: Path, clock: C
     assert keys.signing().kid == first.kid
 
 
-def test_rotation_signs_with_the_new_and_verifies_with_the_old_for_a_while(
-    tmp_path: Path, clock: Clock
-) -> None:
+def test_old_key_verifies_for_ten_minutes_after_a_rotation(tmp_path: Path, clock: KeyClock) -> None:
     keys, other_process = keys_in(tmp_path, clock), keys_in(tmp_path, clock)
     old = other_process.signing()
     clock.now += timedelta(days=90)
@@ -57,15 +55,15 @@ def test_rotation_signs_with_the_new_and_verifies_with_the_old_for_a_while(
     assert [key.kid for key in other_process.all()] == [new.kid]
 
 
-def test_a_removed_key_verifies_nothing_any_more(tmp_path: Path, clock: Clock) -> None:
+def test_removed_key_does_not_verify(tmp_path: Path, clock: KeyClock) -> None:
     keys = keys_in(tmp_path, clock)
     key = keys.signing()
     (tmp_path / "keys" / f"{key.kid}.pem").unlink()
     assert keys.verifying(key.kid) is None
 
 
-def test_a_key_that_is_gone_verifies_nothing_whatever_ails_the_others(
-    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+def test_removed_key_does_not_verify_while_another_key_is_unusable(
+    tmp_path: Path, clock: KeyClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     running, leaked = keys_in(tmp_path, clock), keys_in(tmp_path, clock).signing()
     assert running.verifying(leaked.kid) is not None
@@ -83,20 +81,20 @@ def test_a_key_that_is_gone_verifies_nothing_whatever_ails_the_others(
 
 
 @pytest.mark.parametrize("kid", ["", "None", "../../etc/passwd", "20250824T103000.000000Z-00000000"])
-def test_verifying_an_unknown_name(tmp_path: Path, clock: Clock, kid: str) -> None:
+def test_verifying_an_unknown_kid(tmp_path: Path, clock: KeyClock, kid: str) -> None:
     keys = keys_in(tmp_path, clock)
     keys.signing()
     assert keys.verifying(kid) is None
 
 
-def test_keys_others_can_read_are_refused(tmp_path: Path, clock: Clock) -> None:
+def test_key_others_can_read_is_refused(tmp_path: Path, clock: KeyClock) -> None:
     kid = keys_in(tmp_path, clock).signing().kid
     (tmp_path / "keys" / f"{kid}.pem").chmod(0o644)
     with pytest.raises(InvalidSettings, match="chmod 600"):
         keys_in(tmp_path, clock).all()
 
 
-def test_what_is_no_p256_key_is_refused_at_start_and_passed_over_later(tmp_path: Path, clock: Clock) -> None:
+def test_unusable_key_is_refused_at_start_and_skipped_later(tmp_path: Path, clock: KeyClock) -> None:
     running = keys_in(tmp_path, clock)
     good = running.signing()
     wrong = rsa.generate_private_key(public_exponent=65537, key_size=2048).private_bytes(

@@ -1,4 +1,4 @@
-"""Tokens of strangers: forged, unsigned, signed with the wrong kind of key, too old, for somebody else."""
+"""Tokens: valid ones, and forged, unsigned, wrongly signed, expired and foreign ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def registration(tmp_path: Path) -> Registration:
 
 @pytest.fixture
 def claims(registration: Registration) -> dict[str, Any]:
-    """What a good token says."""
+    """The claims of a valid token."""
     now = int(time.time())
     return {
         "iss": "kidjamo-ingest",
@@ -57,7 +57,7 @@ def claims(registration: Registration) -> dict[str, Any]:
 
 @pytest.fixture
 def forge(keys: SigningKeys, claims: dict[str, Any]) -> Forge:
-    """A token signed with our own key, with some claims changed or left out (None)."""
+    """Return a token signed with the service's key, with some claims changed or omitted (None)."""
 
     def make(**changes: Any) -> str:
         changed = {name: value for name, value in (claims | changes).items() if value is not None}
@@ -72,15 +72,15 @@ def test_issue_and_verify(tokens: Tokens, registration: Registration, keys: Sign
     assert json.loads(base64.urlsafe_b64decode(header + "==")) == {
         "alg": "ES256", "kid": keys.signing().kid, "typ": "JWT",
     }  # fmt: skip
-    said = json.loads(base64.urlsafe_b64decode(payload + "=="))
-    assert (said["iss"], said["aud"], said["sub"]) == ("kidjamo-ingest", "kidjamo-api", "gw-1")
-    assert said["exp"] - said["iat"] == 60
+    decoded = json.loads(base64.urlsafe_b64decode(payload + "=="))
+    assert (decoded["iss"], decoded["aud"], decoded["sub"]) == ("kidjamo-ingest", "kidjamo-api", "gw-1")
+    assert decoded["exp"] - decoded["iat"] == 60
     verified = tokens.verify(token)
     assert (verified.gateway_id, verified.scopes) == ("gw-1", frozenset({Scope.READINGS_WRITE}))
-    assert tokens.verify(token) is verified, "the second time costs no signature"
+    assert tokens.verify(token) is verified, "the second verification is cached"
 
 
-def test_a_token_made_by_hand_with_our_key_is_good(tokens: Tokens, forge: Forge) -> None:
+def test_verify_accepts_a_token_signed_with_the_key(tokens: Tokens, forge: Forge) -> None:
     assert tokens.verify(forge()).gateway_id == "gw-1"
 
 
@@ -120,10 +120,10 @@ def test_verify_refuses_an_expired_token_after_a_leeway(
     tokens.verify(good)
     monkeypatch.setattr(time, "time", lambda: now + 80.0)
     with pytest.raises(InvalidToken, match="expired"):
-        tokens.verify(good)  # remembered, and expired all the same
+        tokens.verify(good)  # cached, and expired
 
 
-def test_verify_refuses_another_key_under_our_name(
+def test_verify_refuses_another_key_with_a_known_or_unknown_kid(
     tokens: Tokens, keys: SigningKeys, claims: dict[str, Any]
 ) -> None:
     stranger = ec.generate_private_key(ec.SECP256R1())
@@ -145,7 +145,7 @@ def test_verify_refuses_an_unsigned_token(
 
 
 @pytest.mark.parametrize("encoding", ["pem", "der"])
-def test_verify_refuses_our_public_key_as_a_shared_secret(
+def test_verify_refuses_the_public_key_as_a_shared_secret(
     tokens: Tokens, keys: SigningKeys, claims: dict[str, Any], encoding: str
 ) -> None:
     public = keys.signing().private.public_key()
@@ -165,21 +165,23 @@ def test_verify_refuses_a_changed_payload(tokens: Tokens, forge: Forge, claims: 
 
 
 @pytest.mark.parametrize("token", ["", "x", "..", "a.b.c", "é.é.é", "." * 5000, "ey" * 3000, "[" * 4000])
-def test_verify_refuses_what_is_no_token(tokens: Tokens, token: str) -> None:
+def test_verify_refuses_malformed_tokens(tokens: Tokens, token: str) -> None:
     with pytest.raises(InvalidToken):
         tokens.verify(token)
 
 
-def test_a_token_ends_with_its_key(tokens: Tokens, keys: SigningKeys, forge: Forge, tmp_path: Path) -> None:
+def test_token_is_invalid_once_its_key_is_removed(
+    tokens: Tokens, keys: SigningKeys, forge: Forge, tmp_path: Path
+) -> None:
     token = forge()
     tokens.verify(token)
     old = keys.signing().kid
     keys.make()
-    assert tokens.verify(token), "a rotation does not end what the old key signed"
+    assert tokens.verify(token), "valid after a rotation"
     (tmp_path / "keys" / f"{old}.pem").unlink()
     with pytest.raises(InvalidToken, match="no longer in use"):
         tokens.verify(token)
 
 
-def test_unknown_scopes_open_nothing(tokens: Tokens, forge: Forge) -> None:
+def test_unknown_scopes_are_ignored(tokens: Tokens, forge: Forge) -> None:
     assert tokens.verify(forge(scope="readings:write everything")).scopes == frozenset({Scope.READINGS_WRITE})

@@ -94,8 +94,8 @@ class CloudWithAlarms:
 
     @property
     def pseudonym(self) -> str:
-        pseudonyms = self.api.app.state.parts.ingestion.intake.pseudonyms
-        return str(pseudonyms.pseudonym(self.patient))
+        hidden = self.api.app.state.services.ingest.processor.pseudonyms
+        return str(hidden.pseudonym(self.patient))
 
     def received(self, title: str | None = None) -> list[dict[str, Any]]:
         """Return the messages that the contact received about this test's patient, or with a title."""

@@ -10,8 +10,8 @@ from cloud_ingest.errors import BodyTooLarge, MalformedBody, UnknownEncoding
 TEXT = b'{"patient_id": "patient-001-ss"}'
 
 
-async def chunks(*parts: bytes) -> AsyncIterator[bytes]:
-    for part in parts:
+async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
+    for part in pieces:
         yield part
 
 
@@ -19,12 +19,12 @@ async def test_read_bounded_collects_the_chunks() -> None:
     assert await read_bounded(chunks(b"ab", b"", b"c"), None) == b"abc"
 
 
-async def test_read_bounded_refuses_a_declared_giant_unread() -> None:
+async def test_read_bounded_refuses_a_declared_size_above_the_limit_unread() -> None:
     with pytest.raises(BodyTooLarge, match="8388609"):
         await read_bounded(chunks(), "8388609")
 
 
-async def test_read_bounded_refuses_an_undeclared_giant() -> None:
+async def test_read_bounded_refuses_more_bytes_than_declared_or_allowed() -> None:
     part = bytes(2**20)
     assert len(await read_bounded(chunks(*[part] * 8), None)) == MAX_BODY
     with pytest.raises(BodyTooLarge):
@@ -47,7 +47,7 @@ def test_decompress_round_trip(body: bytes, encoding: str | None) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_decompress_stops_a_bomb(encoding: str) -> None:
+def test_decompress_stops_at_the_limit(encoding: str) -> None:
     fits, bomb = bytes(MAX_DECOMPRESSED), bytes(MAX_DECOMPRESSED + 1)
     compress = gzip.compress if encoding == "gzip" else zstandard.compress
     assert decompress(compress(fits), encoding) == fits
@@ -68,13 +68,13 @@ def test_decompress_keeps_bytes_that_are_not_compressed(encoding: str) -> None:
     assert refused.value.original == TEXT
 
 
-def test_body_of_a_million_values_is_refused_before_it_is_read() -> None:
+def test_body_of_a_million_values_is_refused_before_it_is_parsed() -> None:
     check_count(b'{"readings": [' + b"{}," * 400_000 + b"{}]}")
     with pytest.raises(BodyTooLarge, match="1000000 values"):
         check_count(b'{"readings": [' + b"{}," * 600_000 + b"{}]}")
 
 
-def test_decompress_of_cut_gzip_keeps_readable_bytes() -> None:
+def test_decompress_of_truncated_gzip_keeps_readable_bytes() -> None:
     whole = gzip.compress(TEXT)
     for length in range(1, len(whole)):
         with pytest.raises(MalformedBody) as refused:

@@ -1,4 +1,4 @@
-"""A gateway's sign of life: durable before it is answered, without a patient's identifier, never waiting."""
+"""Heartbeats over HTTP: published with pseudonyms, durable before the response, validated."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_heartbeat_is_published_with_pseudonyms_only(own_kafka: KafkaBroker, tmp
     }
 
 
-def test_heartbeat_goes_to_the_spool_while_kafka_is_away(tmp_path: Path) -> None:
+def test_heartbeat_is_spooled_while_kafka_is_unavailable(tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
         assert api.post(a_heartbeat(), "/iot/heartbeat").status_code == 200
         assert api.component("spool")["pending"] == 1
@@ -73,7 +73,7 @@ def test_heartbeat_goes_to_the_spool_while_kafka_is_away(tmp_path: Path) -> None
         ({"episodes": [{"patient_id": "a", "group": "PAIN", "phase": "ACTIVE"}]}, "episodes.0.group"),
     ],
 )
-def test_heartbeat_that_is_none_is_refused_with_its_field(
+def test_malformed_heartbeat_is_refused_with_the_field(
     tmp_path: Path, changes: dict[str, Any], field: str
 ) -> None:
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
@@ -83,7 +83,7 @@ def test_heartbeat_that_is_none_is_refused_with_its_field(
         assert api.component("spool")["pending"] == 0
 
 
-def test_alarms_without_a_database_say_so(tmp_path: Path) -> None:
+def test_alarms_without_a_database_get_503_with_the_reason(tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
         answer = api.http.get("/alarms")
         assert (answer.status_code, answer.json()["error"]) == (503, "database_away")

@@ -1,4 +1,4 @@
-"""The API keeps what its OpenAPI document promises, by schemathesis with all its checks."""
+"""The API against its OpenAPI document, by schemathesis with all its checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 ROOT = Path(__file__).parents[2]
 
 
-def test_api_does_what_its_document_says(own_postgres: PostgresServer, tmp_path: Path) -> None:
+def test_api_conforms_to_its_openapi_document(own_postgres: PostgresServer, tmp_path: Path) -> None:
     variables = environment(tmp_path, NOWHERE, **own_postgres.database("openapi").env())
     migrate(Settings.from_environment(variables))
     with RunningApi(variables) as api:

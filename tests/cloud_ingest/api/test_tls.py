@@ -1,4 +1,4 @@
-"""The API's own TLS, met by a client that speaks as little as it may."""
+"""TLS of the API: versions, certificates and keys."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def files(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_serve_speaks_tls_1_2_or_newer_and_nothing_else(tmp_path: Path, files: dict[str, str]) -> None:
+def test_serve_accepts_tls_1_2_or_newer_only(tmp_path: Path, files: dict[str, str]) -> None:
     with ServedApi(environment(tmp_path, NOWHERE, **files), tmp_path) as api:
         assert api.url.startswith("https://127.0.0.1:")
         trusted = httpx.create_ssl_context(verify=str(tmp_path / "ca.pem"))
@@ -42,15 +42,15 @@ def test_serve_speaks_tls_1_2_or_newer_and_nothing_else(tmp_path: Path, files: d
 
 
 def handshake(directory: Path, port: int, version: ssl.TLSVersion) -> str | None:
-    """What a client agrees on that speaks one version only."""
+    """Return the version negotiated by a client that supports one version only."""
     context = ssl.create_default_context(cafile=directory / "ca.pem")
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
     with (
         socket.create_connection(("127.0.0.1", port), 5) as raw,
-        context.wrap_socket(raw, server_hostname="127.0.0.1") as talking,
+        context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
     ):
-        return talking.version()
+        return connection.version()
 
 
 def refusal(files: dict[str, str]) -> str:
@@ -59,38 +59,34 @@ def refusal(files: dict[str, str]) -> str:
     return str(refused.value)
 
 
-def test_without_files_there_is_no_tls() -> None:
+def test_server_context_is_none_without_files() -> None:
     assert server_context(Settings.from_environment({})) is None
 
 
-def test_a_key_others_can_read_is_refused(files: dict[str, str]) -> None:
+def test_key_others_can_read_is_refused(files: dict[str, str]) -> None:
     Path(files["API_TLS_KEY_FILE"]).chmod(0o644)
     assert "chmod 600" in refusal(files)
 
 
-def test_files_that_are_missing_are_named(files: dict[str, str], tmp_path: Path) -> None:
+def test_missing_files_are_named(files: dict[str, str], tmp_path: Path) -> None:
     for variable in files:
         assert refusal(files | {variable: str(tmp_path / "none")}).startswith(
             f"{variable} {tmp_path}/none: No such"
         )
 
 
-def test_a_key_of_another_certificate_is_refused(files: dict[str, str], tmp_path: Path) -> None:
+def test_key_of_another_certificate_is_refused(files: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     make_certificates(tmp_path / "other")
-    assert "do not belong together" in refusal(
-        files | {"API_TLS_CERT_FILE": str(tmp_path / "other/broker.pem")}
-    )
+    assert "do not match" in refusal(files | {"API_TLS_CERT_FILE": str(tmp_path / "other/broker.pem")})
 
 
-def test_what_is_no_pem_is_refused(files: dict[str, str]) -> None:
+def test_file_that_is_not_pem_is_refused(files: dict[str, str]) -> None:
     Path(files["API_TLS_CERT_FILE"]).write_text("not a certificate")
     assert "must be PEM files" in refusal(files)
 
 
-def test_a_key_with_a_passphrase_is_refused_rather_than_asked_for(
-    files: dict[str, str], tmp_path: Path
-) -> None:
+def test_key_with_a_passphrase_is_refused_without_a_prompt(files: dict[str, str], tmp_path: Path) -> None:
     locked = tmp_path / "locked.key"
     command = [
         "openssl",

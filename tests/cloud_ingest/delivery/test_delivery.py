@@ -1,4 +1,4 @@
-"""What one dead topic, a slow Kafka and a full disk do to everything else: nothing."""
+"""A denied topic, a dead partition, a slow Kafka and a full disk do not affect other records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError
-from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
-from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # public, but not marked as re-exported
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from cloud_ingest.delivery.delivery import Delivery
 from cloud_ingest.delivery.spool import Spool
@@ -27,8 +33,8 @@ from vitals.topics import ERRORS, MEASUREMENTS
 NEVER, ALWAYS = float("inf"), 0.0
 
 
-class GuardedBroker(KafkaBroker):
-    """A broker that can be told not to take records of a topic."""
+class AclBroker(KafkaBroker):
+    """A broker with access control lists, which can deny writes to a topic."""
 
     def deny(self, topic: str) -> None:
         rule = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*")
@@ -53,43 +59,43 @@ class GuardedBroker(KafkaBroker):
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[GuardedBroker]:
-    broker = GuardedBroker(tmp_path / "kafka")
+def acl_broker(tmp_path: Path) -> Iterator[AclBroker]:
+    broker = AclBroker(tmp_path / "kafka")
     broker.start()
     create_topics(admin_client(broker.bootstrap), 10)
     yield broker
     broker.stop()
 
 
-def test_a_denied_topic_holds_up_nothing_else(guarded: GuardedBroker, tmp_path: Path) -> None:
+def test_denied_topic_does_not_block_the_others(acl_broker: AclBroker, tmp_path: Path) -> None:
     malformed = {"readings": [{"device_id": f"d{number % 7}"} for number in range(510)]}
     with RunningApi(environment(tmp_path, NOWHERE)) as api:
         assert api.post(malformed).json()["rejected"] == 510
         assert set(api.post(reading(CRISIS)).json()["stored"]) == {"spool"}
-    guarded.deny(ERRORS)
-    with RunningApi(environment(tmp_path, guarded.bootstrap)) as api:
+    acl_broker.deny(ERRORS)
+    with RunningApi(environment(tmp_path, acl_broker.bootstrap)) as api:
         assert wait_until(lambda: api.component("spool")["pending"] == 510, 15)
-        assert len(read_topic(guarded.bootstrap, MEASUREMENTS)) == 1
+        assert len(read_topic(acl_broker.bootstrap, MEASUREMENTS)) == 1
         assert api.component("kafka")["status"] == "down"
         mixed = api.post({"readings": [reading(CRISIS), {"device_id": "d0"}]}).json()
         assert (mixed["accepted"], mixed["rejected"]) == (1, 1)
         assert api.component("spool")["pending"] == 511
-        assert len(read_topic(guarded.bootstrap, MEASUREMENTS)) == 2
-        guarded.allow(ERRORS)
+        assert len(read_topic(acl_broker.bootstrap, MEASUREMENTS)) == 2
+        acl_broker.allow(ERRORS)
         assert wait_until(lambda: api.component("spool")["pending"] == 0, 15)
         assert wait_until(lambda: api.component("kafka")["status"] == "up", 5)
-        books = api.http.get("/reconciliation").json()
-    assert (books["difference"], books["in_flight"], books["refused"]) == (0, 0, 0)
-    assert len(read_topic(guarded.bootstrap, ERRORS)) == 511
+        reconciliation = api.http.get("/reconciliation").json()
+    assert (reconciliation["difference"], reconciliation["in_flight"], reconciliation["refused"]) == (0, 0, 0)
+    assert len(read_topic(acl_broker.bootstrap, ERRORS)) == 511
 
 
-class StandIn(Publisher):
-    """A Kafka that does as it is told: one partition without a leader, or all of it slow.
+class FakePublisher(Publisher):
+    """A publisher without a broker: some keys are never acknowledged, the others after a delay.
 
     Attributes:
-        dead: keys of which no record is acknowledged.
+        dead: keys whose records are never acknowledged.
         delay: seconds until records are acknowledged.
-        sent: all records handed over, in order.
+        sent: all records sent, in order.
     """
 
     def __init__(self, *dead: bytes, delay: float = 0) -> None:
@@ -117,12 +123,12 @@ def record(key: bytes, number: int = 0) -> Record:
 
 
 async def until(true: Callable[[], bool], seconds: float) -> bool:
-    """Whether something becomes true in time."""
+    """Return whether a condition becomes true in time."""
     return await asyncio.to_thread(wait_until, true, seconds)
 
 
-async def test_a_dead_partition_holds_up_its_own_children_only(tmp_path: Path) -> None:
-    spool, kafka, silence = Spool(tmp_path, 2**20), StandIn(b"dead"), NEVER
+async def test_dead_partition_blocks_its_own_records_only(tmp_path: Path) -> None:
+    spool, kafka, silence = Spool(tmp_path, 2**20), FakePublisher(b"dead"), NEVER
     delivery = Delivery(kafka, spool, lambda: silence)
     await delivery.deliver([record(b"dead", number) for number in range(1200)])
     await delivery.deliver([record(b"well", 1)])
@@ -130,20 +136,20 @@ async def test_a_dead_partition_holds_up_its_own_children_only(tmp_path: Path) -
     run = asyncio.create_task(delivery.run())
     assert await until(lambda: spool.state.pending == 1200, 2)
     assert await delivery.deliver([record(b"dead", 1200), record(b"well", 2)]) == ["spool", "kafka"]
-    assert len(kafka.sent) == 502  # the first batch, what was behind it, and the new one
+    assert len(kafka.sent) == 502  # the first batch, the record of the other key, and the new one
     kafka.dead.clear()
     assert await until(lambda: spool.state.pending == 0, 10)
     in_order = [record(b"dead", number) for number in range(1201)]
     assert [each for each in kafka.sent if each.key == b"dead"][-1201:] == in_order
     assert await delivery.deliver([record(b"dead")]) == ["kafka"]
-    assert (delivery.reconcile().difference, delivery.ledger.in_flight) == (0, 0)
+    assert (delivery.balance().difference, delivery.accounting.in_flight) == (0, 0)
     run.cancel()
     kafka.close()
     spool.close()
 
 
 class SlowSpool(Spool):
-    """The loop has other things to do before whoever appended goes on."""
+    """A spool that returns 0.3 s after the records are on disk."""
 
     async def append(self, records: Sequence[Record]) -> list[int]:
         ids = await super().append(records)
@@ -151,20 +157,20 @@ class SlowSpool(Spool):
         return ids
 
 
-async def test_a_record_is_not_replayed_while_its_first_sending_is_open(tmp_path: Path) -> None:
-    spool, kafka = SlowSpool(tmp_path, 2**20), StandIn(delay=1)
+async def test_record_is_not_replayed_before_its_first_attempt_is_settled(tmp_path: Path) -> None:
+    spool, kafka = SlowSpool(tmp_path, 2**20), FakePublisher(delay=1)
     delivery = Delivery(kafka, spool, lambda: ALWAYS)
     run = asyncio.create_task(delivery.run())
     assert await delivery.deliver([record(b"p")]) == ["spool"]
     assert await until(lambda: spool.state.pending == 0, 3)
     await delivery.close()
-    assert (len(kafka.sent), delivery.reconcile().difference, delivery.ledger.in_flight) == (1, 0, 0)
+    assert (len(kafka.sent), delivery.balance().difference, delivery.accounting.in_flight) == (1, 0, 0)
     run.cancel()
     kafka.close()
     spool.close()
 
 
-async def test_a_full_disk_sends_nothing_twice(own_kafka: KafkaBroker, tmp_path: Path) -> None:
+async def test_full_disk_causes_no_duplicates(own_kafka: KafkaBroker, tmp_path: Path) -> None:
     create_topics(admin_client(own_kafka.bootstrap), 10)
     kafka, silence = Publisher(own_kafka.bootstrap), NEVER
     with a_small_disk(tmp_path / "disk") as disk, closing(Spool(disk.path / "spool", 2**20)) as spool:
@@ -176,10 +182,10 @@ async def test_a_full_disk_sends_nothing_twice(own_kafka: KafkaBroker, tmp_path:
         assert await until(lambda: kafka.acknowledged >= 1200, 15)
         await asyncio.sleep(2)
         assert (kafka.acknowledged, spool.state.pending) == (1200, 1200)
-        assert (delivery.reconcile().difference, delivery.ledger.resent) == (0, 1200)
+        assert (delivery.balance().difference, delivery.accounting.resent) == (0, 1200)
         assert await delivery.deliver([record(b"1")]) == ["kafka"]
         disk.free()
-        assert await until(lambda: spool.state.pending == 0 and delivery.ledger.in_flight == 0, 10)
-        assert (kafka.acknowledged, delivery.reconcile().difference, delivery.ledger.resent) == (1201, 0, 0)
+        assert await until(lambda: spool.state.pending == 0 and delivery.accounting.in_flight == 0, 10)
+        assert (kafka.acknowledged, delivery.balance().difference, delivery.accounting.resent) == (1201, 0, 0)
         run.cancel()
     await asyncio.to_thread(kafka.close)

@@ -22,7 +22,7 @@ def at(seconds: int, battery: int = 80, device: str = "b1", late: bool = False) 
     )
 
 
-def test_gate_lets_through_first_change_and_each_minute() -> None:
+def test_gate_passes_the_first_state_each_change_and_once_a_minute() -> None:
     gate = DeviceStatusGate()
     assert gate.due(at(0), IDS[0])
     assert not gate.due(at(59), IDS[1])
@@ -31,13 +31,13 @@ def test_gate_lets_through_first_change_and_each_minute() -> None:
     assert not gate.due(at(62, battery=79), IDS[4])
 
 
-def test_gate_answers_a_repeated_reading_alike() -> None:
+def test_gate_returns_the_same_for_a_repeated_reading() -> None:
     gate = DeviceStatusGate()
     assert gate.due(at(0), IDS[0])
     assert gate.due(at(0), IDS[0])
 
 
-def test_gate_keeps_devices_and_backlog_apart() -> None:
+def test_gate_tracks_devices_and_late_readings_separately() -> None:
     gate = DeviceStatusGate()
     assert [gate.due(at(0, device=device), IDS[0]) for device in ("a", "b")] == [True, True]
     assert gate.due(at(1800, device="a", late=True), IDS[1])
@@ -45,11 +45,11 @@ def test_gate_keeps_devices_and_backlog_apart() -> None:
     assert not gate.due(at(1801, device="a", late=True), IDS[3])
 
 
-def test_gate_without_signal_stays_shut() -> None:
+def test_gate_does_not_pass_a_reading_without_signal() -> None:
     assert not DeviceStatusGate().due(parse_reading(reading()), IDS[0])
 
 
-def test_gate_is_bounded_and_forgets_the_longest_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_drops_the_least_recent_device_above_the_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_status, "MAX_DEVICES", 3)
     gate = DeviceStatusGate()
     for device in "abcd":

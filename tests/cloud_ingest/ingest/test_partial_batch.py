@@ -1,4 +1,4 @@
-"""Batches in which one reading is no JSON."""
+"""Batches with a reading that is not JSON."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ GOOD = b'{"a": ["]", "\\"}", {}]}'
     ],
     ids=["NaN", "surrogate", "long number", "deep", "not UTF-8", "no key", "nothing"],
 )
-def test_readings_beside_one_that_is_no_json_are_read(bad: bytes, reason: str) -> None:
-    found = readings_of(b' {"readings": [' + GOOD + b", " + bad + b", " + GOOD + b'], "more": 1}')
-    assert found is not None
-    first, second, third = found
+def test_readings_beside_one_that_is_not_json_are_decoded(bad: bytes, reason: str) -> None:
+    readings = readings_of(b' {"readings": [' + GOOD + b", " + bad + b", " + GOOD + b'], "more": 1}')
+    assert readings is not None
+    first, second, third = readings
     assert first == third == json.loads(GOOD)
     assert isinstance(second, Unreadable)
     assert second.original.strip() == bad
@@ -49,7 +49,7 @@ def test_readings_beside_one_that_is_no_json_are_read(bad: bytes, reason: str) -
     ],
     ids=repr,
 )
-def test_what_is_no_batch_stays_one_body(body: bytes) -> None:
+def test_body_that_is_not_a_batch_returns_none(body: bytes) -> None:
     assert readings_of(body) is None
 
 
@@ -60,11 +60,11 @@ JSON = st.recursive(
 
 
 @given(st.lists(JSON, min_size=1))
-def test_batch_that_is_json_is_read_as_json_is(readings: list[object]) -> None:
+def test_batch_that_is_json_is_decoded_as_json(readings: list[object]) -> None:
     body = json.dumps({"readings": readings}).encode()
     assert readings_of(body) == parse_json(body)["readings"]
 
 
 @given(st.binary())
-def test_any_bytes_are_read_or_not_and_never_raise(data: bytes) -> None:
+def test_readings_of_never_raises(data: bytes) -> None:
     readings_of(b'{"readings": [' + data)

@@ -1,4 +1,4 @@
-"""What one document becomes; expected records are written out."""
+"""The records made of one document."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ import pytest
 from cloud_ingest.access.permissions import ANYONE, FOREIGN_PATIENT
 from cloud_ingest.errors import NotAllowed
 from cloud_ingest.ingest.device_status import DeviceStatusGate
-from cloud_ingest.ingest.processor import Intake, Outcome, unflatten
+from cloud_ingest.ingest.processor import ProcessedReading, ReadingProcessor, unflatten
 from cloud_ingest.kafka.dead_letter import ReportedError, of_gateway
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from vitals.errors import InvalidReading
@@ -24,17 +24,17 @@ PSEUDONYM = "p1_b8351f60d5bad4bcd6f053c32d6ad094"
 
 
 @pytest.fixture
-def intake() -> Intake:
-    return Intake(Pseudonymiser({1: bytes(range(32))}), DeviceStatusGate(), lambda: NEW_ID)
+def processor() -> ReadingProcessor:
+    return ReadingProcessor(Pseudonymiser({1: bytes(range(32))}), DeviceStatusGate(), lambda: NEW_ID)
 
 
-def documents(outcome: Outcome, topic: str) -> list[dict[str, Any]]:
-    return [json.loads(record.value) for record in outcome.records if record.topic == topic]
+def documents(processed: ProcessedReading, topic: str) -> list[dict[str, Any]]:
+    return [json.loads(record.value) for record in processed.records if record.topic == topic]
 
 
-def test_take_golden_measurement(intake: Intake) -> None:
-    outcome = intake.take(reading(), RECEIVED)
-    (record,) = outcome.records
+def test_process_golden_measurement(processor: ReadingProcessor) -> None:
+    processed = processor.process(reading(), RECEIVED)
+    (record,) = processed.records
     assert record.topic == "kidjamo-iot-measurements"
     assert record.key == PSEUDONYM.encode()
     assert json.loads(record.value) == {
@@ -48,13 +48,13 @@ def test_take_golden_measurement(intake: Intake) -> None:
         "invalid_fields": [],
         "quality_score": 100.0,
     }
-    assert (outcome.alerts, outcome.error, outcome.valid) == ((), None, True)
+    assert (processed.alerts, processed.error, processed.valid) == ((), None, True)
 
 
-def test_take_golden_alerts_of_a_crisis(intake: Intake) -> None:
+def test_process_golden_alerts_of_a_crisis(processor: ReadingProcessor) -> None:
     message_id = "7d3c6f4e-33c7-5b0e-9d2b-64f2f6a9c001"
-    outcome = intake.take(reading(CRISIS, message_id=message_id, gateway_id="gw-1"), RECEIVED)
-    alerts = documents(outcome, "kidjamo-iot-alerts")
+    processed = processor.process(reading(CRISIS, message_id=message_id, gateway_id="gw-1"), RECEIVED)
+    alerts = documents(processed, "kidjamo-iot-alerts")
     assert [alert["type"] for alert in alerts] == [
         "CRITICAL_SPO2",
         "CRITICAL_TEMPERATURE",
@@ -75,18 +75,18 @@ def test_take_golden_alerts_of_a_crisis(intake: Intake) -> None:
         "message": "SpO2 85 % is below 88 %",
         "message_fr": "SpO2 à 85 %, sous 88 %",
     }
-    assert str(outcome.message_id) == message_id
+    assert str(processed.message_id) == message_id
 
 
-def test_take_the_same_reading_twice_gives_the_same_identities(intake: Intake) -> None:
+def test_process_the_same_reading_twice_gives_the_same_identities(processor: ReadingProcessor) -> None:
     sent = reading(CRISIS, message_id="7d3c6f4e-33c7-5b0e-9d2b-64f2f6a9c001", signal={"battery_pct": 9})
-    assert intake.take(sent, RECEIVED).records == intake.take(sent, RECEIVED).records
+    assert processor.process(sent, RECEIVED).records == processor.process(sent, RECEIVED).records
 
 
-def test_take_golden_device_status(intake: Intake) -> None:
+def test_process_golden_device_status(processor: ReadingProcessor) -> None:
     signal = {"contact": True, "battery_pct": 80, "site": "wrist"}
-    outcome = intake.take(reading(signal=signal, gateway_id="gw-1"), RECEIVED)
-    assert documents(outcome, "kidjamo-iot-device-status") == [
+    processed = processor.process(reading(signal=signal, gateway_id="gw-1"), RECEIVED)
+    assert documents(processed, "kidjamo-iot-device-status") == [
         {
             "status_id": "3f193b20-47d8-5eae-8fb0-abab575c7b53",
             "message_id": "11111111-2222-4333-8444-555555555555",
@@ -104,13 +104,13 @@ def test_take_golden_device_status(intake: Intake) -> None:
     ]
 
 
-def test_take_zero_is_invalid_never_critical(intake: Intake) -> None:
-    outcome = intake.take(reading(measurements={"spo2_pct": 0, "freq_card": 92}), RECEIVED)
-    (measurement,) = documents(outcome, "kidjamo-iot-measurements")
+def test_process_zero_is_invalid_not_critical(processor: ReadingProcessor) -> None:
+    processed = processor.process(reading(measurements={"spo2_pct": 0, "freq_card": 92}), RECEIVED)
+    (measurement,) = documents(processed, "kidjamo-iot-measurements")
     assert measurement["invalid_fields"] == ["spo2_pct"]
     assert measurement["measurements"]["spo2_pct"] == 0
-    assert [(a.type.value, a.severity.value) for a in outcome.alerts] == [("SENSOR_OFF", "TECHNICAL")]
-    assert (outcome.valid, outcome.quality) == (False, 25.0)
+    assert [(a.type.value, a.severity.value) for a in processed.alerts] == [("SENSOR_OFF", "TECHNICAL")]
+    assert (processed.valid, processed.quality) == (False, 25.0)
 
 
 @pytest.mark.parametrize(
@@ -134,75 +134,82 @@ def test_take_zero_is_invalid_never_critical(intake: Intake) -> None:
         ({"signal": {"battery_pct": 101}}, "signal.battery_pct"),
     ],
 )
-def test_take_refuses_with_the_field(intake: Intake, changes: dict[str, Any], field: str) -> None:
-    outcome = intake.take(reading(**changes), RECEIVED)
-    assert outcome.error is not None
-    assert outcome.error.field == field
-    assert [record.topic for record in outcome.records] == ["kidjamo-iot-errors"]
+def test_process_refuses_an_invalid_reading_with_the_field(
+    processor: ReadingProcessor, changes: dict[str, Any], field: str
+) -> None:
+    processed = processor.process(reading(**changes), RECEIVED)
+    assert processed.error is not None
+    assert processed.error.field == field
+    assert [record.topic for record in processed.records] == ["kidjamo-iot-errors"]
 
 
 @pytest.mark.parametrize("document", [None, 5, "text", [], [reading()]])
-def test_take_refuses_what_is_no_object(intake: Intake, document: object) -> None:
-    assert intake.take(document, RECEIVED).error is not None
+def test_process_refuses_a_document_that_is_not_an_object(
+    processor: ReadingProcessor, document: object
+) -> None:
+    assert processor.process(document, RECEIVED).error is not None
 
 
-def test_take_a_refused_reading_keeps_its_bytes_without_the_child(intake: Intake) -> None:
+def test_dead_letter_keeps_the_bytes_without_the_patient_identifier(processor: ReadingProcessor) -> None:
     original = b'{"patient_id" : "patient-001-ss", "device_id": "d9", "measurements": {"spo2_pct": NaN} }'
-    (letter,) = documents(intake.take({"device_id": "d9"}, RECEIVED, original), "kidjamo-iot-errors")
+    (letter,) = documents(processor.process({"device_id": "d9"}, RECEIVED, original), "kidjamo-iot-errors")
     kept = base64.b64decode(letter["original"])
     assert kept == original.replace(b"patient-001-ss", PSEUDONYM.encode())
-    assert (letter["source"], letter["device_id"]) == ("api", "d9")
+    assert (letter["source"], letter["code"], letter["device_id"]) == ("api", "invalid", "d9")
 
 
-def test_refused_bytes_name_no_child_within_base64(intake: Intake) -> None:
+def test_dead_letter_replaces_patient_identifiers_inside_base64(processor: ReadingProcessor) -> None:
     inner = base64.b64encode(b'{"patient_id": "patient-001-ss", "spo2')
     body = b'{"errors": {"original": "' + inner
-    (letter,) = documents(intake.refuse(InvalidReading("", "x"), RECEIVED, body, ANYONE), ERRORS)
+    (letter,) = documents(processor.refuse(InvalidReading("", "x"), RECEIVED, body, ANYONE), ERRORS)
     kept = base64.b64decode(letter["original"])
     assert b"patient-001-ss" not in base64.b64decode(kept.split(b'"')[5] + b"==")
 
 
-def test_refusal_keeps_our_own_words_and_scrubs_a_gateways(intake: Intake) -> None:
+def test_reason_of_a_gateway_is_scrubbed_and_that_of_the_api_is_not(processor: ReadingProcessor) -> None:
     foreign = NotAllowed("patient_id", FOREIGN_PATIENT, None)
-    (letter,) = documents(intake.refuse(foreign, RECEIVED, b"{}", ANYONE), ERRORS)
-    assert letter["reason"] == FOREIGN_PATIENT
-    said = ReportedError(
+    (letter,) = documents(processor.refuse(foreign, RECEIVED, b"{}", ANYONE), ERRORS)
+    assert (letter["reason"], letter["code"]) == (FOREIGN_PATIENT, "forbidden")
+    reported = ReportedError(
         error_id=NEW_ID,
         timestamp=RECEIVED,
         reason="patient_id: patient-001-ss\x1b[2J",
         field="patient_id",
         original="",
     )
-    told = json.loads(of_gateway(said, intake.pseudonyms, "gw-1").value)
-    assert told["field"] == "patient_id"
-    assert told["reason"].startswith('patient_id: "p1_')
-    assert told["reason"].isprintable()
+    letter = json.loads(of_gateway(reported, processor.pseudonyms, "gw-1").value)
+    assert letter["field"] == "patient_id"
+    assert letter["reason"].startswith('patient_id: "p1_')
+    assert letter["reason"].isprintable()
+    assert "code" not in letter
 
 
-def test_original_beyond_600_kib_is_cut_before_it_is_looked_through(intake: Intake) -> None:
+def test_original_above_600_kib_is_truncated_before_it_is_scrubbed(processor: ReadingProcessor) -> None:
     huge = b'{"patient_id": "' + b"a" * 2**24
-    (letter,) = documents(intake.refuse(InvalidReading("", "x"), RECEIVED, huge, ANYONE), ERRORS)
+    (letter,) = documents(processor.refuse(InvalidReading("", "x"), RECEIVED, huge, ANYONE), ERRORS)
     assert letter["original_size"] == len(huge)
     assert len(base64.b64decode(letter["original"])) < 100
 
 
-def test_take_ignores_unknown_fields(intake: Intake) -> None:
-    outcome = intake.take(reading(display_name="Awa", measurements={"spo2_pct": 97, "mood": 3}), RECEIVED)
-    assert outcome.error is None
-    assert b"Awa" not in outcome.records[0].value
+def test_process_ignores_unknown_fields(processor: ReadingProcessor) -> None:
+    processed = processor.process(
+        reading(display_name="Awa", measurements={"spo2_pct": 97, "mood": 3}), RECEIVED
+    )
+    assert processed.error is None
+    assert b"Awa" not in processed.records[0].value
 
 
-def test_take_five_minutes_ahead_is_accepted(intake: Intake) -> None:
-    assert intake.take(reading(timestamp="2025-08-24T10:35:01Z"), RECEIVED).error is None
+def test_process_accepts_a_timestamp_five_minutes_ahead(processor: ReadingProcessor) -> None:
+    assert processor.process(reading(timestamp="2025-08-24T10:35:01Z"), RECEIVED).error is None
 
 
-def test_take_more_than_five_minutes_ahead_is_quarantined_with_its_alerts(intake: Intake) -> None:
-    outcome = intake.take(reading(CRISIS, timestamp="2025-08-24T10:35:01.001Z"), RECEIVED)
-    assert outcome.error is not None
-    assert outcome.error.field == "timestamp"
-    assert documents(outcome, "kidjamo-iot-measurements") == []
-    assert len(documents(outcome, "kidjamo-iot-errors")) == 1
-    assert [alert["type"] for alert in documents(outcome, "kidjamo-iot-alerts")] == [
+def test_process_quarantines_a_timestamp_more_than_five_minutes_ahead(processor: ReadingProcessor) -> None:
+    processed = processor.process(reading(CRISIS, timestamp="2025-08-24T10:35:01.001Z"), RECEIVED)
+    assert processed.error is not None
+    assert processed.error.field == "timestamp"
+    assert documents(processed, "kidjamo-iot-measurements") == []
+    assert len(documents(processed, "kidjamo-iot-errors")) == 1
+    assert [alert["type"] for alert in documents(processed, "kidjamo-iot-alerts")] == [
         "CRITICAL_SPO2",
         "CRITICAL_TEMPERATURE",
         "CRITICAL_FEVER_SPO2",
@@ -210,18 +217,18 @@ def test_take_more_than_five_minutes_ahead_is_quarantined_with_its_alerts(intake
     ]
 
 
-def test_no_record_ever_names_the_child(intake: Intake) -> None:
+def test_records_never_contain_the_patient_identifier(processor: ReadingProcessor) -> None:
     for sent in (
         reading(CRISIS, signal={"battery_pct": 3}),
         reading(seq="x"),
         reading(timestamp="2999-01-01"),
     ):
-        for record in intake.take(sent, RECEIVED).records:
+        for record in processor.process(sent, RECEIVED).records:
             assert b"patient-001-ss" not in record.value
             assert b"patient-001-ss" not in (record.key or b"")
 
 
-def test_unflatten_fills_in_time_and_device() -> None:
+def test_unflatten_adds_time_and_device() -> None:
     assert unflatten({"patient_id": "p", "spo2_pct": 97, "freq_card": None}, RECEIVED) == {
         "patient_id": "p",
         "device_id": "unknown",
@@ -230,6 +237,6 @@ def test_unflatten_fills_in_time_and_device() -> None:
     }
 
 
-def test_unflatten_leaves_the_nested_form() -> None:
+def test_unflatten_returns_the_nested_form_unchanged() -> None:
     assert unflatten(NORMAL, RECEIVED) == NORMAL
     assert unflatten([1], RECEIVED) == [1]

@@ -1,4 +1,4 @@
-"""Dead letters sent again: over a real Kafka, read back by another client."""
+"""Replay of dead letters with a real Kafka, read back by another client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cloud_ingest.access.permissions import ANYONE, Caller, Scope
 from cloud_ingest.access.registry import Registry
 from cloud_ingest.cli import main
 from cloud_ingest.errors import NotAllowed
-from cloud_ingest.ingest.replay import Letter, Selection, sender_of
+from cloud_ingest.ingest.dead_letters import LetterSelection, StoredDeadLetter, sender_of
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.record import utc_text
 from deploy.local.kafka import KafkaBroker
@@ -40,9 +40,9 @@ def device() -> str:
 @pytest.fixture
 def producer(kafka: KafkaBroker) -> Iterator[KafkaProducer]:
     create_topics(admin_client(kafka.bootstrap), 10)
-    made = KafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
-    yield made
-    made.close()
+    client = KafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all")
+    yield client
+    client.close()
 
 
 @pytest.fixture
@@ -65,14 +65,14 @@ def letter(original: Any, **changes: Any) -> dict[str, Any]:
 
 
 def send(producer: KafkaProducer, *letters: dict[str, Any]) -> list[str]:
-    """Put letters on the topic; the arguments that select exactly them."""
+    """Write letters to the topic; return the arguments that select exactly them."""
     for each in letters:
         producer.send(ERRORS, json.dumps(each).encode())
     producer.flush()
     return ["replay-errors", *(part for each in letters for part in ("--error-id", each["error_id"]))]
 
 
-def test_a_repaired_letter_is_sent_under_one_identity_however_often(
+def test_replayed_letter_keeps_its_identity_each_time(
     settings: None,
     kafka: KafkaBroker,
     producer: KafkaProducer,
@@ -97,7 +97,7 @@ def test_a_repaired_letter_is_sent_under_one_identity_however_often(
     assert len({alert.value["alert_id"] for alert in alerts}) == 3
 
 
-def test_a_letter_of_an_mqtt_bracelet_gets_its_device_back(
+def test_replayed_reading_gets_the_device_of_its_letter(
     settings: None, kafka: KafkaBroker, producer: KafkaProducer, device: str
 ) -> None:
     without = {name: value for name, value in NORMAL.items() if name != "device_id"}
@@ -108,7 +108,7 @@ def test_a_letter_of_an_mqtt_bracelet_gets_its_device_back(
     assert seen.value["patient_id"].startswith("p1_")
 
 
-def test_a_whole_batch_and_the_flat_form(
+def test_replay_of_a_batch_and_of_the_flat_form(
     settings: None, kafka: KafkaBroker, producer: KafkaProducer, device: str
 ) -> None:
     flat = {"patient_id": PSEUDONYM, "device_id": device, "spo2_pct": 97}
@@ -120,7 +120,7 @@ def test_a_whole_batch_and_the_flat_form(
     assert from_flat.value["timestamp"] == "2025-08-24T10:30:00Z"
 
 
-def test_what_is_still_refused_ends_with_3_and_makes_no_new_letter(
+def test_letters_still_refused_exit_with_3_and_make_no_new_letter(
     settings: None, kafka: KafkaBroker, producer: KafkaProducer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     future = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
@@ -138,48 +138,55 @@ def test_what_is_still_refused_ends_with_3_and_makes_no_new_letter(
 
 
 @pytest.mark.parametrize(
-    ("selection", "taken"),
+    ("selection", "selected"),
     [
-        (Selection(), True),
-        (Selection(since=datetime(2025, 8, 24, 10, 30, tzinfo=UTC)), True),
-        (Selection(until=datetime(2025, 8, 24, 10, 30, tzinfo=UTC)), False),
-        (Selection(reason="AHEAD of"), True),
-        (Selection(reason="not JSON"), False),
-        (Selection(source="api"), True),
-        (Selection(source="recorder"), False),
-        (Selection(error_ids=frozenset({uuid4()})), False),
+        (LetterSelection(), True),
+        (LetterSelection(since=datetime(2025, 8, 24, 10, 30, tzinfo=UTC)), True),
+        (LetterSelection(until=datetime(2025, 8, 24, 10, 30, tzinfo=UTC)), False),
+        (LetterSelection(reason="AHEAD of"), True),
+        (LetterSelection(reason="not JSON"), False),
+        (LetterSelection(source="api"), True),
+        (LetterSelection(source="recorder"), False),
+        (LetterSelection(error_ids=frozenset({uuid4()})), False),
     ],
 )
-def test_selection_takes_by_time_reason_source_and_identity(selection: Selection, taken: bool) -> None:
-    assert selection.takes(Letter.model_validate(letter(NORMAL)), ANYONE) is taken
+def test_selection_by_time_reason_source_and_error_id(selection: LetterSelection, selected: bool) -> None:
+    assert selection.selects(StoredDeadLetter.model_validate(letter(NORMAL)), ANYONE) is selected
 
 
-def test_replay_without_kafka_ends_with_1(
+def test_replay_without_kafka_exits_with_1(
     settings: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", NOWHERE)
-    monkeypatch.setattr("cloud_ingest.ingest.replay.TIMEOUT_S", 0.5)
+    monkeypatch.setattr("cloud_ingest.ingest.dead_letters.KAFKA_TIMEOUT_S", 0.5)
     assert main(["replay-errors"]) == 1
     assert "kidjamo-iot-errors" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    "reason",
+    "changes",
     [
-        "is not a device this gateway may speak for",
-        "is another gateway than the token's",
-        "names a patient this gateway may not speak for",
+        {"code": "forbidden", "reason": "the gateway is not registered for this device"},
+        {"reason": "is not a device this gateway may speak for"},
+        {"reason": "is another gateway than the token's"},
+        {"reason": "names a patient this gateway may not speak for"},
     ],
+    ids=["code", "device before codes", "gateway before codes", "patient before codes"],
 )
-def test_letter_about_anothers_device_is_taken_only_by_its_name(reason: str) -> None:
-    foreign = Letter.model_validate(letter(reading(), reason=reason, field="device_id"))
-    sender = sender_of(foreign, None, KEYS)
-    assert not Selection().takes(foreign, sender)
-    assert not Selection(reason="speak for").takes(foreign, sender)
-    assert Selection(error_ids=frozenset({foreign.error_id})).takes(foreign, sender)
+def test_forbidden_letter_is_selected_only_by_its_error_id(changes: dict[str, str]) -> None:
+    forbidden = StoredDeadLetter.model_validate(letter(reading(), field="device_id", **changes))
+    sender = sender_of(forbidden, None, KEYS)
+    assert not LetterSelection().selects(forbidden, sender)
+    assert not LetterSelection(reason=changes["reason"]).selects(forbidden, sender)
+    assert LetterSelection(error_ids=frozenset({forbidden.error_id})).selects(forbidden, sender)
 
 
-def test_letter_is_sent_again_in_the_name_of_a_gateway_that_may_send_now(tmp_path: Path) -> None:
+def test_invalid_letter_is_not_forbidden_whatever_its_reason_quotes() -> None:
+    quoting = letter(NORMAL, code="invalid", reason="is not a device this gateway may speak for")
+    assert sender_of(StoredDeadLetter.model_validate(quoting), None, KEYS) == ANYONE
+
+
+def test_sender_is_the_gateway_of_the_letter_as_registered_now(tmp_path: Path) -> None:
     variables = environment(tmp_path, NOWHERE)
     register(variables, "gw-1", "bracelet-001")
     register(variables, "reporter", scopes=frozenset({Scope.ERRORS_WRITE}))
@@ -188,78 +195,81 @@ def test_letter_is_sent_again_in_the_name_of_a_gateway_that_may_send_now(tmp_pat
     registry.revoke("gone")
 
     def sender(**changes: str) -> Caller | None:
-        return sender_of(Letter.model_validate(letter(NORMAL, **changes)), registry, KEYS)
+        return sender_of(StoredDeadLetter.model_validate(letter(NORMAL, **changes)), registry, KEYS)
 
     for source in ("api", "gateway"):
-        found = sender(source=source, gateway_id="gw-1")
-        assert found
-        assert found.gateway_id == "gw-1"
-        assert found.devices == frozenset({"bracelet-001"})
+        caller = sender(source=source, gateway_id="gw-1")
+        assert caller
+        assert caller.gateway_id == "gw-1"
+        assert caller.devices == frozenset({"bracelet-001"})
         for gateway_id in ("gone", "reporter", "unheard-of", ""):
             assert sender(source=source, gateway_id=gateway_id) is None
     assert sender(source="recorder") == ANYONE
-    assert sender_of(Letter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None, KEYS) == ANYONE
+    assert (
+        sender_of(StoredDeadLetter.model_validate(letter(NORMAL, gateway_id="unheard-of")), None, KEYS)
+        == ANYONE
+    )
 
 
-def test_letter_of_a_gateway_bound_to_a_patient_is_vouched_for_by_the_pseudonym(tmp_path: Path) -> None:
+def test_sender_bound_to_a_patient_may_send_its_pseudonyms(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path / "gateways.json")
     registry.add("gw-1", frozenset({Scope.READINGS_WRITE}), None, frozenset({"patient-001-ss"}))
-    sender = sender_of(Letter.model_validate(letter(NORMAL, gateway_id="gw-1")), registry, KEYS)
+    sender = sender_of(StoredDeadLetter.model_validate(letter(NORMAL, gateway_id="gw-1")), registry, KEYS)
     assert sender
     for patient_id in KEYS.every_pseudonym("patient-001-ss"):
-        sender.vouch(parse_reading(reading(patient_id=patient_id)))
+        sender.authorize_reading(parse_reading(reading(patient_id=patient_id)))
     with pytest.raises(NotAllowed):
-        sender.vouch(parse_reading(reading(patient_id=PSEUDONYM)))
+        sender.authorize_reading(parse_reading(reading(patient_id=PSEUDONYM)))
 
 
-def test_no_gateway_gets_a_reading_of_anothers_device_in_by_way_of_a_dead_letter(
+def test_dead_letters_cannot_bring_in_readings_of_another_gateways_device(
     kafka: KafkaBroker,
-    producer: KafkaProducer,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     device: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     variables = environment(tmp_path, kafka.bootstrap, API_AUTH="on", API_RATE_LIMIT="100000")
-    own, began = f"{device}-own", datetime.now(UTC)
+    own, started = f"{device}-own", datetime.now(UTC)
     secret = register(variables, "gw-a", own)
+    with RunningApi(variables) as api:
+        form = {"grant_type": "client_credentials"}
+        token = api.http.post("/oauth/token", data=form, auth=("gw-a", secret)).json()["access_token"]
+        api.http.headers["Authorization"] = f"Bearer {token}"
+        send_forged_letters(api, device, own, started)
+    recorded = [seen.value for seen in read_topic(kafka.bootstrap, ERRORS)]
+    recorded = [value for value in recorded if value["timestamp"] >= utc_text(started)]
+    assert {value["gateway_id"] for value in recorded} == {"gw-a"}
+    assert {value["source"] for value in recorded} == {"api", "gateway"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["replay-errors", "--since", started.isoformat()]) == 3
+    output = capsys.readouterr().out
+    assert "still refused: device_id: the gateway is not registered for this device" in output
+    assert "the gateway is not registered for this device -> skipped" in output
+    assert of_device(kafka.bootstrap, MEASUREMENTS, device) == []
+    sent = of_device(kafka.bootstrap, MEASUREMENTS, own)
+    assert [seen.value["gateway_id"] for seen in sent] == ["gw-a"] * 2
 
-    def sent(original: Any, **changes: Any) -> dict[str, Any]:
-        return letter(original, source="gateway", reason="not JSON", timestamp=began.isoformat(), **changes)
+
+def send_forged_letters(api: RunningApi, device: str, own: str, started: datetime) -> None:
+    """Try every way for a gateway to have a reading of another device recorded as a dead letter."""
+
+    def forged(original: Any, **changes: Any) -> dict[str, Any]:
+        return letter(original, source="gateway", reason="not JSON", timestamp=started.isoformat(), **changes)
 
     def flat(device_id: str) -> dict[str, Any]:
         return {"patient_id": PSEUDONYM, "device_id": device_id, "spo2_pct": 85}
 
     letters = [
-        sent(reading(device_id=device)),
-        sent(reading(device_id=device)) | {"source": "recorder"},
-        sent(reading(device_id=own), device_id=own) | {"source": "recorder"},
-        sent({"patient_id": PSEUDONYM, "spo2_pct": 85}, device_id=device),
-        sent(reading(device_id=device)) | {"error_id": "none"},
+        forged(reading(device_id=device), code="invalid"),
+        forged(reading(device_id=device)) | {"source": "recorder"},
+        forged(reading(device_id=own), device_id=own) | {"source": "recorder"},
+        forged({"patient_id": PSEUDONYM, "spo2_pct": 85}, device_id=device),
+        forged(reading(device_id=device)) | {"error_id": "none"},
     ]
-    with RunningApi(variables) as api:
-        form = {"grant_type": "client_credentials"}
-        token = api.http.post("/oauth/token", data=form, auth=("gw-a", secret)).json()["access_token"]
-        api.http.headers["Authorization"] = f"Bearer {token}"
-        assert api.post({"errors": letters}, "/iot/errors").json() == {"accepted": 3, "rejected": 2}
-        for document in (flat(device), flat(own), {"readings": {"0": flat(device)}}):
-            assert api.post(document).status_code == 422
-        nested = {"readings": [{"readings": [reading(device_id=device)]}]}
-        assert api.post(nested).json()["rejected"] == 1
-    kept = [
-        each.value
-        for each in read_topic(kafka.bootstrap, ERRORS)
-        if each.value["timestamp"] >= utc_text(began)
-    ]
-    assert {each["gateway_id"] for each in kept} == {"gw-a"}
-    assert {each["source"] for each in kept} == {"api", "gateway"}
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert main(["replay-errors", "--since", began.isoformat()]) == 3
-    told = capsys.readouterr().out
-    assert "still refused: device_id: is not a device this gateway may speak for" in told
-    assert "speak for -> left out" in told
-    assert of_device(kafka.bootstrap, MEASUREMENTS, device) == []
-    assert [each.value["gateway_id"] for each in of_device(kafka.bootstrap, MEASUREMENTS, own)] == [
-        "gw-a"
-    ] * 2
+    assert api.post({"errors": letters}, "/iot/errors").json() == {"accepted": 3, "rejected": 2}
+    for document in (flat(device), flat(own), {"readings": {"0": flat(device)}}):
+        assert api.post(document).status_code == 422
+    nested = {"readings": [{"readings": [reading(device_id=device)]}]}
+    assert api.post(nested).json()["rejected"] == 1

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from cloud_ingest.metrics.counters import Metrics, percentile
 from cloud_ingest.metrics.prometheus import exposition, wants_prometheus
 
-FULL = {
+DELIVERY_METRICS = {
     "kafka_topics": {"kidjamo-iot-alerts": 3},
     "spooled_records": 0,
     "replayed_records": 0,
@@ -21,10 +21,10 @@ FULL = {
 
 @given(st.lists(st.floats(0, 100), min_size=1), st.floats(0.01, 1))
 def test_percentile_is_the_smallest_value_that_covers_its_share(values: list[float], share: float) -> None:
-    found = percentile(sorted(values), share)
-    assert found in values
-    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
-    assert sum(value < found for value in values) < share * len(values) + 1e-9
+    result = percentile(sorted(values), share)
+    assert result in values
+    assert sum(value <= result for value in values) >= share * len(values) - 1e-9
+    assert sum(value < result for value in values) < share * len(values) + 1e-9
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.50, 50), (0.95, 95), (0.99, 99), (1.0, 100)])
@@ -55,21 +55,25 @@ def test_snapshot_counts_readings_and_alerts() -> None:
     for second in range(10):
         metrics.accept(second, 0.01 * (second + 1), 1, second != 3, ["CRITICAL_SPO2"] if second % 2 else [])
     metrics.reject(1, ["CLOCK_SKEW"])
-    seen = metrics.snapshot(10.0)
-    assert (seen["processed_messages"], seen["rejected_messages"], seen["valid_pct"]) == (10, 1, 90.0)
-    assert (seen["latency_p50_s"], seen["latency_p99_s"]) == (0.05, 0.1)
-    assert seen["throughput_eps"] == 1.0
-    assert seen["alerts_by_type"] == {"CLOCK_SKEW": 1, "CRITICAL_SPO2": 5}
+    snapshot = metrics.snapshot(10.0)
+    assert (snapshot["processed_messages"], snapshot["rejected_messages"], snapshot["valid_pct"]) == (
+        10,
+        1,
+        90.0,
+    )
+    assert (snapshot["latency_p50_s"], snapshot["latency_p99_s"]) == (0.05, 0.1)
+    assert snapshot["throughput_eps"] == 1.0
+    assert snapshot["alerts_by_type"] == {"CLOCK_SKEW": 1, "CRITICAL_SPO2": 5}
 
 
-def test_snapshot_forgets_after_a_minute() -> None:
+def test_snapshot_covers_the_last_minute() -> None:
     metrics = Metrics(0.0)
     metrics.accept(1.0, 9.0, 1, 1, [])
     metrics.accept(100.0, 0.001, 1, 1, [])
-    seen = metrics.snapshot(101.0)
-    assert seen["latency_p99_s"] == 0.001
-    assert seen["throughput_eps"] == round(1 / 60, 3)
-    assert seen["processed_messages"] == 2
+    snapshot = metrics.snapshot(101.0)
+    assert snapshot["latency_p99_s"] == 0.001
+    assert snapshot["throughput_eps"] == round(1 / 60, 3)
+    assert snapshot["processed_messages"] == 2
 
 
 @pytest.mark.parametrize(
@@ -94,10 +98,10 @@ def test_wants_prometheus(accept: str | None, text: bool) -> None:
     assert wants_prometheus(accept) is text
 
 
-def test_exposition_holds_the_numbers() -> None:
+def test_exposition_contains_the_values() -> None:
     metrics = Metrics(0.0)
     metrics.accept(1.0, 0.25, 1, 1, ["CRITICAL_SPO2"])
-    lines = exposition(metrics.snapshot(2.0) | FULL).decode().splitlines()
+    lines = exposition(metrics.snapshot(2.0) | DELIVERY_METRICS).decode().splitlines()
     assert "kidjamo_readings_accepted_total 1.0" in lines
     assert 'kidjamo_alerts_total{type="CRITICAL_SPO2"} 1.0' in lines
     assert 'kidjamo_latency_seconds{quantile="0.99"} 0.25' in lines

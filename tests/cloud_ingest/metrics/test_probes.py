@@ -6,32 +6,32 @@ import pytest
 from cloud_ingest.metrics.probes import Probe
 
 
-class Clock:
+class ProbeClock:
     now = 0.0
 
     def __call__(self) -> float:
         return self.now
 
 
-def test_probe_is_down_until_it_was_asked() -> None:
+def test_probe_is_down_before_the_first_check() -> None:
     probe = Probe("x", lambda: None)
     assert not probe.up
-    assert probe.describe() == {"status": "down", "reason": "not asked yet"}
+    assert probe.describe() == {"status": "down", "reason": "not checked yet"}
     probe.check_once()
     assert probe.describe() == {"status": "up"}
 
 
-def test_probe_says_why_it_is_down() -> None:
+def test_probe_reports_why_it_is_down() -> None:
     def refuse() -> None:
-        raise ConnectionRefusedError("nobody there\nwith details")
+        raise ConnectionRefusedError("connection refused\nwith details")
 
     probe = Probe("x", refuse)
     probe.check_once()
-    assert probe.describe() == {"status": "down", "reason": "ConnectionRefusedError: nobody there"}
+    assert probe.describe() == {"status": "down", "reason": "ConnectionRefusedError: connection refused"}
 
 
 def test_probe_whose_check_hangs_is_down_within_two_seconds() -> None:
-    clock = Clock()
+    clock = ProbeClock()
     probe = Probe("x", lambda: None, clock)
     probe.check_once()
     clock.now = 1.5
@@ -40,7 +40,7 @@ def test_probe_whose_check_hangs_is_down_within_two_seconds() -> None:
     assert probe.describe() == {"status": "down", "reason": "does not answer"}
 
 
-def test_probe_stops_although_its_check_hangs() -> None:
+def test_probe_stops_while_its_check_hangs() -> None:
     release = threading.Event()
     probe = Probe("x", lambda: print(release.wait(20)))
     probe.start()
@@ -50,16 +50,16 @@ def test_probe_stops_although_its_check_hangs() -> None:
     release.set()
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_wait_for_answer_ends_with_the_first_check(there: bool) -> None:
+@pytest.mark.parametrize("available", [True, False])
+def test_wait_for_answer_returns_after_the_first_check(available: bool) -> None:
     def check() -> None:
-        if not there:
+        if not available:
             raise ConnectionError
 
     probe = Probe("x", check)
     assert not probe.wait_for_answer(0.01)
     probe.start()
-    assert probe.wait_for_answer(10) is there
+    assert probe.wait_for_answer(10) is available
     probe.stop()
 
 

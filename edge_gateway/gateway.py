@@ -20,7 +20,7 @@ from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.handlers import handlers as gateway_handlers
-from edge_gateway.inbox import Arrival, DeadLetter, Source
+from edge_gateway.inbox import DeadLetter, InboxItem, ReadingSource
 from edge_gateway.intake import Intake
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
@@ -48,7 +48,7 @@ _LOCKED_WITHIN_S = 0.25
 class _Parts:
     """What a running gateway is made of."""
 
-    sources: list[Source]
+    sources: list[ReadingSource]
     session: MqttSession | None
     alarms: Alarms
     people: People
@@ -106,7 +106,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
 
 
 def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: str | None) -> _Parts:
-    sources: list[Source] = []
+    sources: list[ReadingSource] = []
     records: list[Desk[AlertRecord]] = []
     session = notifier = None
     if config.mqtt:
@@ -257,7 +257,7 @@ def _gap_letter(gateway_id: str, gap: Gap) -> tuple[UUID, str]:
 def _report(path: Path, intake: Intake) -> None:
     """A corrupt outbox is known to the cloud, too: readings may be missing."""
     reason = f"the gateway's outbox was corrupt and is set aside as {path.name}: readings may be missing"
-    intake.take([Arrival(DeadLetter.of(b"", reason, field="outbox"))])
+    intake.take([InboxItem(DeadLetter.of(b"", reason, field="outbox"))])
 
 
 @contextmanager

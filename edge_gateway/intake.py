@@ -11,7 +11,7 @@ from concurrent.futures import Future
 
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.inbox import Arrival, DeadLetter, Source
+from edge_gateway.inbox import DeadLetter, InboxItem, ReadingSource
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
@@ -26,7 +26,7 @@ _AT_ONCE = 100
 
 
 class Intake:
-    """Takes arrivals of all sources; alarms never wait for the disk, confirmations always do.
+    """Takes items of all sources; alarms never wait for the disk, confirmations always do.
 
     How much may wait for a failing disk is bounded by the sources: what a broker may send unacknowledged, and
     the pace of a radio link.
@@ -43,7 +43,7 @@ class Intake:
         self._durable: deque[tuple[Future[None], Sequence[Callable[[], None]]]] = deque()
         self._loop = asyncio.get_running_loop()
 
-    async def serve(self, source: Source) -> None:
+    async def serve(self, source: ReadingSource) -> None:
         """Take what a source receives until cancelled."""
         while True:
             self.take(await source.inbox.take(_AT_ONCE))
@@ -53,27 +53,27 @@ class Intake:
         """Wait until all that was taken is durable."""
         await self._idle.wait()
 
-    def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Judge arrivals, hand them to the outbox, confirm each once it is durable."""
-        self._under_way += len(arrivals)
+    def take(self, items: Sequence[InboxItem]) -> None:
+        """Judge items, hand them to the outbox, confirm each once it is durable."""
+        self._under_way += len(items)
         self._idle.clear()
         readings, confirms = [], []
-        for arrival in arrivals:
-            match arrival.content:
+        for item in items:
+            match item.content:
                 case Reading() as reading:
-                    readings.append(self._judged(reading, arrival.again))
-                    confirms.append(arrival.confirm)
+                    readings.append(self._judged(reading, item.duplicate))
+                    confirms.append(item.confirm)
                 case DeadLetter() as letter:
                     body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
-                    self._keep(self._outbox.bury(letter.error_id, body), [arrival.confirm])
+                    self._keep(self._outbox.bury(letter.error_id, body), [item.confirm])
         if readings:
             self._keep(self._outbox.append(readings), confirms)
 
-    def _judged(self, reading: Reading, again: bool) -> NewReading:
+    def _judged(self, reading: Reading, duplicate: bool) -> NewReading:
         if reading.message_id is None:
             raise ValueError("a reading needs a message_id before it is kept")
         stamped = reading.model_copy(update={"gateway_id": self._gateway_id})
-        if again:
+        if duplicate:
             self._state.counters.duplicates += 1
         else:
             self._state.counters.received[reading.source.value if reading.source else "unknown"] += 1

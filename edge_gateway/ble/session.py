@@ -20,7 +20,7 @@ from edge_gateway.ble.peripheral import Peripheral
 from edge_gateway.ble.records import reading_of
 from edge_gateway.ble.sequence import Sequence
 from edge_gateway.errors import LinkLost, OutboxUnavailable
-from edge_gateway.inbox import Arrival, Inbox
+from edge_gateway.inbox import Inbox, InboxItem
 from edge_gateway.outbox.device_queries import Progress
 from edge_gateway.state import GatewayState
 from vitals.absence import Absence
@@ -259,7 +259,7 @@ class BraceletSession:
             self._no_value(record, again)
             self._durable(sequence, record.seq, identity)
             return
-        self._inbox.put(Arrival(reading, lambda: self._durable(sequence, record.seq, identity), again))
+        self._inbox.put(InboxItem(reading, lambda: self._durable(sequence, record.seq, identity), again))
 
     def _note_status(self, status: BraceletStatus) -> None:
         self._note_restart(status.boot)
@@ -294,7 +294,7 @@ class BraceletSession:
 
     def _bury(self, data: bytes, error: MalformedRecord) -> None:
         self.garbled += 1
-        self._inbox.put(Arrival(malformed(self._wearer.device_id, data, error, self._state)))
+        self._inbox.put(InboxItem(malformed(self._wearer.device_id, data, error, self._state)))
 
     def _hear(self) -> None:
         self.garbled = 0

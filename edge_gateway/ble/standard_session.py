@@ -19,7 +19,7 @@ from edge_gateway.ble.peripheral import Peripheral
 from edge_gateway.ble.session import Wearer
 from edge_gateway.ble.standard_records import DECODERS, Observation
 from edge_gateway.errors import LinkLost, RequestRefused
-from edge_gateway.inbox import Arrival, Inbox
+from edge_gateway.inbox import Inbox, InboxItem
 from edge_gateway.state import GatewayState
 from edge_gateway.system_clock import is_synchronised
 from vitals.errors import MalformedRecord
@@ -150,7 +150,7 @@ class StandardSession:
         self._state.absence(device_id, "ble", None)
         moment = observed.moment(arrived)
         self._inbox.put(
-            Arrival(
+            InboxItem(
                 Reading(
                     patient_id=self._wearer.patient_id,
                     device_id=device_id,
@@ -192,4 +192,4 @@ class StandardSession:
 
     def _bury(self, data: bytes, error: MalformedRecord) -> None:
         self.garbled += 1
-        self._inbox.put(Arrival(malformed(self._wearer.device_id, data, error, self._state)))
+        self._inbox.put(InboxItem(malformed(self._wearer.device_id, data, error, self._state)))

@@ -14,7 +14,7 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_gateway.inbox import Arrival, DeadLetter, Inbox
+from edge_gateway.inbox import DeadLetter, Inbox, InboxItem
 from edge_gateway.mqtt.session import Delivery, MqttSession
 from edge_gateway.state import GatewayState
 from vitals import topics
@@ -72,7 +72,7 @@ class MqttSource:
             self._note_status(topic.device_id, delivery.payload)
             delivery.acknowledge()
             return
-        self.inbox.put(Arrival(self._content(topic.device_id, delivery.payload), delivery.acknowledge))
+        self.inbox.put(InboxItem(self._content(topic.device_id, delivery.payload), delivery.acknowledge))
 
     def _content(self, device_id: str, payload: bytes) -> Reading | DeadLetter:
         try:

@@ -10,7 +10,7 @@ import pytest
 
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.config import ApiConfig
-from edge_gateway.inbox import Arrival, DeadLetter
+from edge_gateway.inbox import DeadLetter, InboxItem
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
@@ -30,9 +30,9 @@ class Bench:
         uplink = Uplink(Api(ApiConfig(url="http://127.0.0.1:1")), outbox, self.state, 100)
         self.intake = Intake("gw-1", alarms, outbox, uplink, self.state)
 
-    def take(self, *contents: Reading | DeadLetter, again: bool = False) -> None:
+    def take(self, *contents: Reading | DeadLetter, duplicate: bool = False) -> None:
         self.intake.take(
-            [Arrival(each, lambda each=each: self._confirm(each), again) for each in contents]  # type: ignore[misc]
+            [InboxItem(each, lambda each=each: self._confirm(each), duplicate) for each in contents]  # type: ignore[misc]
         )
 
     def _confirm(self, content: Reading | DeadLetter) -> None:
@@ -73,7 +73,7 @@ async def test_reading_handed_over_again_is_kept_and_not_judged_again(tmp_path: 
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         bench, reading = Bench(outbox), a_reading()
         bench.take(reading)
-        bench.take(reading, again=True)
+        bench.take(reading, duplicate=True)
         await bench.intake.drained()
         assert len(bench.judged) == 1
         assert bench.confirmed == 2 * [str(reading.message_id)]

@@ -17,7 +17,7 @@ from edge_gateway.ble import session as module
 from edge_gateway.ble.peripheral import OnData
 from edge_gateway.ble.session import BraceletSession, Wearer
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
-from edge_gateway.inbox import Arrival, DeadLetter, Inbox
+from edge_gateway.inbox import DeadLetter, Inbox, InboxItem
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.state import GatewayState
 from tests.edge_gateway.helpers import eventually
@@ -143,7 +143,7 @@ class Bench:
     def __init__(self, bracelet: FakeBracelet, book: Book | None = None, *, confirm: bool = True) -> None:
         self.bracelet, self.book, self.confirm = bracelet, book or Book(), confirm
         self.inbox, self.state = Inbox(), GatewayState("gw")
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[InboxItem] = []
         self.completed = self.heard = 0
         self.session = BraceletSession(
             Wearer("ble-001", "patient-1"),
@@ -183,7 +183,9 @@ class Bench:
     @property
     def seqs(self) -> list[int | None]:
         return [
-            each.content.seq for each in self.arrivals if isinstance(each.content, Reading) and not each.again
+            each.content.seq
+            for each in self.arrivals
+            if isinstance(each.content, Reading) and not each.duplicate
         ]
 
 
@@ -269,7 +271,7 @@ async def test_session_hands_a_record_over_again_without_having_it_judged_again(
     async with bench.at_work():
         await eventually(lambda: not bracelet.flash)
     assert sorted(bench.seqs) == [0, 1]  # type: ignore[type-var]
-    assert [each.again for each in bench.arrivals] == [False, False, True]
+    assert [each.duplicate for each in bench.arrivals] == [False, False, True]
 
 
 async def test_record_without_values_is_counted_and_released() -> None:
@@ -488,7 +490,7 @@ async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
             bracelet.flash[seq] = a_record(seq, 95.0 - seq, boot=BOOT + 1)
             bracelet.listeners[LIVE_RECORD](bracelet.flash[seq])
         await eventually(lambda: not bracelet.flash)
-    fresh = {each.content.message_id for each in bench.arrivals if not each.again}  # type: ignore[union-attr]
+    fresh = {each.content.message_id for each in bench.arrivals if not each.duplicate}  # type: ignore[union-attr]
     assert len(fresh) == 8
     assert bench.state.counters.records_missing == 0
     assert bench.state.links["ble-001"].notice == "it restarted"

@@ -17,7 +17,7 @@ from edge_gateway.ble import standard_session
 from edge_gateway.ble.source import BleSource
 from edge_gateway.ble.standard_records import of_heart_rate, of_spot_check, of_temperature
 from edge_gateway.config import BleConfig
-from edge_gateway.inbox import Arrival, DeadLetter
+from edge_gateway.inbox import DeadLetter, InboxItem
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import Counters, GatewayState
 from firmware_sim.radio.device import Permission, Property, RadioDevice, indicated
@@ -44,7 +44,7 @@ class Desk:
         self.counters = Counters()
         self._alarms = Alarms([], self.counters)
 
-    async def next(self) -> Arrival:
+    async def next(self) -> InboxItem:
         """The next arrival; the rules judge it as the gateway would."""
         async with asyncio.timeout(5):
             (arrival,) = await self._source.inbox.take(1)

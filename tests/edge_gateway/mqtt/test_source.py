@@ -20,7 +20,7 @@ from deploy.local.ports import free_port
 from edge_gateway.alarms.evaluator import Alarms
 from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.config import MqttConfig
-from edge_gateway.inbox import Arrival, DeadLetter
+from edge_gateway.inbox import DeadLetter, InboxItem
 from edge_gateway.mqtt import session as session_module
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
@@ -82,7 +82,7 @@ async def publish_many(
     await asyncio.to_thread(send)
 
 
-async def next_arrival(source: MqttSource, timeout_s: float = 5) -> Arrival:
+async def next_arrival(source: MqttSource, timeout_s: float = 5) -> InboxItem:
     async with asyncio.timeout(timeout_s):
         (arrival,) = await source.inbox.take(1)
     return arrival

@@ -14,12 +14,10 @@ from enum import IntEnum, StrEnum
 from pydantic import BaseModel
 
 from vitals.absence import Absence, Language
+from vitals.limits import NO_DATA_AFTER, VALUE_OLD_AFTER
 from vitals.reading import UtcTime
 
-OLD_AFTER = timedelta(seconds=30)
-"""A number older than this is shown as old."""
 LONGEST_SILENCE = timedelta(minutes=30)
-_NO_DATA_AFTER = (timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=30))
 
 
 class Priority(IntEnum):
@@ -160,9 +158,9 @@ def no_data(latest: datetime, now: datetime, *, alarm_open: bool) -> Priority | 
         alarm_open: whether an alarm of this child is open: then nobody knows how it goes on.
     """
     silence = now - latest
-    if alarm_open and silence >= OLD_AFTER:
+    if alarm_open and silence >= VALUE_OLD_AFTER:
         return Priority.HIGH
-    reached = sum(silence >= after for after in _NO_DATA_AFTER)
+    reached = sum(silence >= after for after in NO_DATA_AFTER)
     return Priority(reached) if reached else None
 
 

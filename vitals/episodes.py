@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from vitals.limits import HEART_RATE_CRITICAL_BELOW, SPO2, TEMPERATURE
+from vitals.limits import HEART_RATE_CRITICAL_BELOW, NOTIFIED_UP_TO, SPO2, TEMPERATURE, VALUE_OLD_AFTER
 from vitals.notices import GROUP_OF, Group, Notice, Why
 from vitals.reading import Identifier, Measurements, Reading, UtcTime
 from vitals.recovery import Recovery
@@ -29,12 +29,8 @@ from vitals.rules import Alert
 
 REPEAT_EVERY = timedelta(minutes=2)
 ESCALATE_AFTER = (timedelta(minutes=5), timedelta(minutes=10))
-NOTIFIED_UP_TO = timedelta(minutes=15)
-"""A critical reading this old or older wakes nobody; it goes into the digest."""
 _DIGEST_AFTER = timedelta(seconds=60)
 """A backlog that has brought nothing critical for this long is told of."""
-_COUNTED_GAP = timedelta(seconds=30)
-"""Critical values up to this far apart are one stretch: older than that, a number is shown as old."""
 
 
 def longest_silence(group: Group) -> timedelta:
@@ -278,7 +274,7 @@ class Episodes(BaseModel):
         if digest is None:
             digest = self.digests[group] = Digest(since=measured, until=measured, noticed=now)
         elif measured > digest.until:
-            digest.lasted_s += min(measured - digest.until, _COUNTED_GAP).total_seconds()
+            digest.lasted_s += min(measured - digest.until, VALUE_OLD_AFTER).total_seconds()
         digest.since, digest.until = min(digest.since, measured), max(digest.until, measured)
         digest.noticed, digest.records = now, digest.records + 1
         for kind, value in _kinds(group, values):

@@ -6,6 +6,7 @@ Units are UCUM, codes LOINC. Thresholds are fixed by the clinical contract, shar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,25 @@ _BOUNDARIES = {
     TEMPERATURE.field: (TEMPERATURE_CRITICAL_FROM,),
 }
 
+# Battery charge, in percent. "Up to" includes the limit.
 BATTERY_LOW_UP_TO_PCT = 15
+"""The technical alert and condition LOW_BATTERY (contract, section 4)."""
+BATTERY_ALMOST_EMPTY_UP_TO_PCT = 5
+"""The condition LOW_BATTERY has priority MEDIUM instead of LOW."""
+BATTERY_EXHAUSTED_UP_TO_PCT = 10
+"""A bracelet last seen at this charge that is now disconnected has probably run out of battery."""
+BATTERY_NOTICE_UP_TO_PCT = 20
+"""The charge of a standard Bluetooth device becomes a notice on its link; no alert is raised yet."""
+
+# Age of values.
+VALUE_OLD_AFTER = timedelta(seconds=30)
+"""A value is shown as old; while an alarm is open, its absence is urgent."""
+LATE_AFTER = timedelta(seconds=10)
+"""A reading that was measured longer than this before it arrived is late, not live."""
+NOTIFIED_UP_TO = timedelta(minutes=15)
+"""A critical reading of this age or older goes into the digest and starts no alarm (alarm design, "Time")."""
+NO_DATA_AFTER = (timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=30))
+"""Without values, the condition NO_DATA has priority LOW, MEDIUM and HIGH after these times."""
 FUTURE_TOLERANCE_S = 300.0
 """A timestamp further ahead of the server's clock than this is quarantined (seconds)."""
 

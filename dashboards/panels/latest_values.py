@@ -8,10 +8,8 @@ from dashboards.words import Words
 from vitals import limits
 from vitals.limits import VITALS, Vital
 
-OLD_AFTER_S = 30
-"""A number older than this is shown as old, with its age."""
-NO_DATA_AFTER_S = 120
-"""A child not heard of for this long has no data."""
+OLD_AFTER_S = int(limits.VALUE_OLD_AFTER.total_seconds())
+NO_DATA_AFTER_S = int(limits.NO_DATA_AFTER[0].total_seconds())
 HEARD_WITHIN_DAYS = 7
 MEASURED_WITHIN = "10 minutes"
 """How long before a child's newest reading a vital is looked for: not all four are measured each time."""

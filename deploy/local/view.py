@@ -17,12 +17,12 @@ from deploy.local.census import Census
 from deploy.local.grafana import HOW_TO_GET_ONE
 from deploy.local.postgres import Dsn
 from deploy.local.stack import Stack
-from vitals.limits import VITALS, Vital
+from vitals.limits import VALUE_OLD_AFTER, VITALS, Vital
 
 Draw = Callable[[str], None]
 """Shows the present state under a headline."""
 
-STALE_AFTER_S = 30
+OLD_AFTER_S = VALUE_OLD_AFTER.total_seconds()
 _DISCLAIMER = (
     "Research and education software, not a medical device · Logiciel de recherche, pas un dispositif médical"
 )
@@ -135,7 +135,7 @@ def _children(children: list[Child]) -> Panel:
         table.add_column(heading)
     for child in children:
         age = (datetime.now(UTC) - child.timestamp).total_seconds()
-        style = "dim" if age > STALE_AFTER_S else ""
+        style = "dim" if age > OLD_AFTER_S else ""
         cells = [_value(vital, value, child) for vital, value in zip(VITALS, child.values, strict=True)]
         table.add_row(child.name, child.device_id, *cells, _age(age), style=style)
     return Panel(table if children else Text("no reading yet", "dim"), title="children", border_style="cyan")
@@ -150,7 +150,7 @@ def _value(vital: Vital, value: float | None, child: Child) -> Text:
 
 
 def _age(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds <= STALE_AFTER_S else f"OLD: {seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds <= OLD_AFTER_S else f"OLD: {seconds:.0f} s"
 
 
 def _alarms(alarms: list[Alarm]) -> Panel:

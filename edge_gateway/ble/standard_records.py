@@ -18,11 +18,12 @@ from vitals.gatt.pulse_oximeter import (
     SpotCheckMeasurement,
 )
 from vitals.gatt.thermometer import Temperature
+from vitals.limits import FUTURE_TOLERANCE_S
 from vitals.reading import Measurements, Signal
 
 LONGEST_AGO = timedelta(days=31)
 """A measurement that claims to be older is dated by its arrival: its clock is not to be believed."""
-AHEAD = timedelta(minutes=5)
+AHEAD = timedelta(seconds=FUTURE_TOLERANCE_S)
 """The same for one from the future (the contract quarantines what is further ahead)."""
 
 _NOT_WORN = SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED | SensorStatus.DISPLACED

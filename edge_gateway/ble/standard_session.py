@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID, uuid5
 
@@ -27,12 +27,11 @@ from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
 from vitals.gatt.services import BATTERY_LEVEL, SERIAL_NUMBER, THERMOMETER
 from vitals.gatt.services import CURRENT_TIME as CURRENT_TIME_SERVICE
+from vitals.limits import BATTERY_NOTICE_UP_TO_PCT, LATE_AFTER
 from vitals.reading import NAMESPACE, Reading, Signal, Source
 
 log = logging.getLogger(__name__)
 
-LATE_AFTER = timedelta(seconds=10)
-_LOW_BATTERY_PCT = 20
 _PROBE_S = 10.0
 _SIGNS_OF_LIFE = (
     BATTERY_LEVEL,
@@ -187,7 +186,7 @@ class StandardSession:
             return
         self._battery_pct = data[0]
         self._state.battery(self._wearer.device_id, "ble", data[0])
-        if data[0] <= _LOW_BATTERY_PCT:
+        if data[0] <= BATTERY_NOTICE_UP_TO_PCT:
             self._state.notice(self._wearer.device_id, "ble", f"its battery is at {data[0]} %")
 
     def _bury(self, data: bytes, error: MalformedRecord) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import uuid4
 
-from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
@@ -55,7 +55,12 @@ class Pulse:
     """
 
     def __init__(
-        self, cloud: Cloud, ward: Ward, state: GatewayState, outbox: Outbox, reachable: Callable[[], bool]
+        self,
+        cloud: Cloud,
+        ward: AlarmMonitor,
+        state: GatewayState,
+        outbox: Outbox,
+        reachable: Callable[[], bool],
     ) -> None:
         self._cloud, self._ward, self._state, self._outbox = cloud, ward, state, outbox
         self._reachable = reachable
@@ -87,7 +92,7 @@ class Pulse:
             timestamp=now,
             parts={name: printable(text, LONGEST_TEXT) for name, text in self._state.parts.items()},
             outbox_pending=await self._pending(),
-            contacts_reachable=self._reachable() and self._ward.ticks(),
+            contacts_reachable=self._reachable() and self._ward.is_alive(),
             watches=tuple(child.patient_id for child in watched),
             episodes=tuple(
                 _shown(child.patient_id, episode) for child in watched for episode in child.episodes.open

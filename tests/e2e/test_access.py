@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cloud_ingest.access.registry import Registry
-from edge_gateway.commands.doctor import Verdict, examine
+from edge_gateway.commands.doctor import CheckVerdict, run_checks
 from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
@@ -108,10 +108,10 @@ def test_doctor_proves_the_credentials(tmp_path: Path, variables: dict[str, str]
     with ServedApi(variables, tmp_path) as served:
         config = a_config(tmp_path, api)
         config = config.model_copy(update={"api": config.api.model_copy(update={"url": served.url})})
-        finding = next(each for each in examine(config) if each.what == "ingestion API")
-        assert finding.verdict is Verdict.OK
+        finding = next(each for each in run_checks(config) if each.what == "ingestion API")
+        assert finding.verdict is CheckVerdict.OK
         (tmp_path / "secret").write_text("x" * 43)
-        finding = next(each for each in examine(config) if each.what == "ingestion API")
-        assert finding.verdict is Verdict.BAD
+        finding = next(each for each in run_checks(config) if each.what == "ingestion API")
+        assert finding.verdict is CheckVerdict.BAD
         assert "invalid_client" in finding.text
         assert "client_secret_file" in finding.remedy

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.ble import session
 from edge_gateway.ble.adapter import Adapter, open_radio
 from edge_gateway.ble.advertisements import Sighting
@@ -44,7 +44,7 @@ class Rig:
         patients = {f"ble-{n:03d}": f"patient-{n:03d}" for n in range(1, devices + 1)}
         self.source = BleSource(BleConfig(**ble), patients, {}, outbox, self.state)
         api = Api(ApiConfig(url="http://127.0.0.1:1"))
-        alarms = Alarms([], self.state.counters)
+        alarms = AlarmEvaluator([], self.state.counters)
         self.intake = Intake("gw", alarms, outbox, Uplink(api, outbox, self.state, 100), self.state)
 
     def state_of(self, device_id: str = "ble-001") -> str:

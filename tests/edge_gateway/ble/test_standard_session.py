@@ -12,7 +12,7 @@ import pytest
 from bumble.core import UUID
 from bumble.gatt import Characteristic, Service
 
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.ble import standard_session
 from edge_gateway.ble.source import BleSource
 from edge_gateway.ble.standard_records import of_heart_rate, of_spot_check, of_temperature
@@ -42,14 +42,14 @@ class Desk:
     def __init__(self, source: BleSource, state: GatewayState) -> None:
         self._source, self.state = source, state
         self.counters = Counters()
-        self._alarms = Alarms([], self.counters)
+        self._alarms = AlarmEvaluator([], self.counters)
 
     async def next(self) -> InboxItem:
         """The next arrival; the rules judge it as the gateway would."""
         async with asyncio.timeout(5):
             (arrival,) = await self._source.inbox.take(1)
         if isinstance(arrival.content, Reading):
-            self._alarms.judge(arrival.content)
+            self._alarms.evaluate(arrival.content)
         return arrival
 
     async def reading(self) -> Reading:

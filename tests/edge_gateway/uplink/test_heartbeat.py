@@ -13,9 +13,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from edge_gateway.alarms.monitor import Ward
-from edge_gateway.alarms.notification import people
-from edge_gateway.config import MINIMAL, ApiConfig, parse_config
+from edge_gateway.alarms.monitor import AlarmMonitor
+from edge_gateway.alarms.notification import notification_service
+from edge_gateway.config import ApiConfig
+from edge_gateway.config_file import MINIMAL, parse_config
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
@@ -55,7 +56,7 @@ class Place:
     def __init__(self, outbox: Outbox) -> None:
         self.reachable = True
         self.cloud, self.state, self.outbox = Cloud(), GatewayState("gw-test"), outbox
-        self.ward = Ward("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
+        self.ward = AlarmMonitor("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
         self.pulse = Pulse(self.cloud, self.ward, self.state, outbox, lambda: self.reachable)
 
     def measure(self, spo2: float) -> None:
@@ -77,7 +78,7 @@ class Place:
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         made = Place(outbox)
-        await made.ward.recall()
+        await made.ward.load()
         yield made
 
 
@@ -189,7 +190,7 @@ async def test_somebody_who_is_told_at_once_has_to_be_reachable(
     )
     config = parse_config(MINIMAL + contacts)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        told = people(config, GatewayState("gw-home"), outbox, None)
+        told = notification_service(config, GatewayState("gw-home"), outbox, None)
         for desk in told.contacts:
             desk.failing = "away" if desk.name in failing else ""
         assert told.reachable() is reachable
@@ -197,4 +198,7 @@ async def test_somebody_who_is_told_at_once_has_to_be_reachable(
 
 async def test_without_contacts_nobody_is_reachable(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        assert people(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable() is False
+        assert (
+            notification_service(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable()
+            is False
+        )

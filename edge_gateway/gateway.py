@@ -198,7 +198,14 @@ async def _serve_page(
     access = Access(load_key(config.data_dir / "page-cookies.key"), gateway.pin)
     notification = gateway.notification
     application = Page(
-        notification.monitor, state, outbox, access, config.language, notification.self_test, asyncio.Event()
+        notification.monitor,
+        state,
+        audit_log=outbox,
+        outbox_counts=outbox.counts,
+        access=access,
+        language=config.language,
+        self_test=notification.self_test,
+        stopping=asyncio.Event(),
     )
     while True:
         try:

@@ -48,13 +48,10 @@ _HEADERS = {
 
 
 class PageAuditLog(Protocol):
-    """Persistent log of what users did; also counts the outbox."""
+    """Persistent log of what users did."""
 
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Record one action."""
-
-    async def counts(self) -> Counts:
-        """Return the counts of the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +59,7 @@ class Page:
     """The page and what its routes need.
 
     Attributes:
+        outbox_counts: returns the counts of the outbox.
         self_test: sends each contact a test message; returns the error for each name, empty on success.
         stopping: set to end the event streams.
     """
@@ -69,6 +67,7 @@ class Page:
     monitor: AlarmMonitor
     state: GatewayState
     audit_log: PageAuditLog
+    outbox_counts: Callable[[], Awaitable[Counts]]
     access: Access
     language: Language
     self_test: Callable[[], Awaitable[Mapping[str, str]]]
@@ -109,7 +108,7 @@ class Page:
         """Serve Prometheus metrics; other machines need a login."""
         if request.client is None or not is_loopback(request.client.host):
             self._authorised(request)
-        counts = await self.audit_log.counts()
+        counts = await self.outbox_counts()
         text = metrics.exposition(self.state, self.monitor, counts)
         return Response(text, media_type=metrics.CONTENT_TYPE)
 
@@ -237,7 +236,7 @@ class Page:
             "cards": cards,
             "conditions": of_gateway,
             "gateway_id": monitor.gateway_id,
-            "pending": (await self.audit_log.counts()).pending,
+            "pending": (await self.outbox_counts()).pending,
             "down_since_ms": round(down.timestamp() * 1000) if down else 0,
             "duty": _duty(monitor.duty),
             "sound": urgency.name if (urgency := monitor.urgency()) else "",

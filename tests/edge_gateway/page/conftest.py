@@ -43,7 +43,14 @@ class ServedPage:
         self.monitor = AlarmMonitor("gw-test", NAMES, DEVICES, outbox, self._conditions)
         self.access = Access(b"k" * 32, pin)
         self.page = Page(
-            self.monitor, self.state, outbox, self.access, "fr", self._self_test, asyncio.Event()
+            self.monitor,
+            self.state,
+            audit_log=outbox,
+            outbox_counts=outbox.counts,
+            access=self.access,
+            language="fr",
+            self_test=self._self_test,
+            stopping=asyncio.Event(),
         )
         self.url = ""
 

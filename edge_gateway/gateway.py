@@ -32,7 +32,7 @@ from edge_gateway.systemd import SystemdNotifier
 from edge_gateway.uplink.heartbeat import Pulse
 from edge_gateway.uplink.uplink import Api, Uplink
 from runtime.file_lock import locked
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def _build(
     config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: str | None
 ) -> GatewayComponents:
     sources: list[ReadingSource] = []
-    alert_queues: list[Desk[AlertRecord]] = []
+    alert_queues: list[NotificationQueue[AlertRecord]] = []
     session = notifier = None
     if config.mqtt:
         session = MqttSession(
@@ -123,7 +123,7 @@ def _build(
         )
         sources.append(MqttSource(session, config.patients, config.accept_unknown_mqtt, state))
         notifier = MqttNotifier(session, config.gateway_id)
-        alert_queues.append(Desk("mqtt", notifier.publish_alert, state.counters))
+        alert_queues.append(NotificationQueue("mqtt", notifier.publish_alert, state.counters))
     handlers: dict[str, Handler] = {"links": state.show_links}
     if config.ble:
         from edge_gateway.ble.pairing import Pairing  # bleak is slow to import: only with Bluetooth

@@ -1,4 +1,4 @@
-"""Passing things on to somebody who may be slow, away or broken, without ever making anybody wait for it."""
+"""A bounded queue in front of one recipient, so that a slow or failing recipient blocks nothing else."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from vitals.errors import NotNotified
 
 log = logging.getLogger(__name__)
 
-TRIED_FOR_S = 15 * 60.0
-"""An alert older than this no longer helps anybody who is told now; the record still goes to the cloud."""
-THREADS = 4
-"""For each recipient that blocks the thread which passes things on: its own, so that it holds up no other."""
-_MOST_WAITING = 10_000
-_AT_ONCE = 100
-_DELIVERED_WITHIN_S = 30.0
+RETRY_FOR_S = 15 * 60.0
+"""Items older than this are dropped: the record in the cloud stays, but a notification would be too late."""
+THREADS_PER_CONTACT = 4
+"""Size of the thread pool that each contact with a blocking client has for itself."""
+_MAX_WAITING = 10_000
+_MAX_CONCURRENCY = 100
+_DELIVERY_TIMEOUT_S = 30.0
 
 T = TypeVar("T")
 
 
-class Tally(Protocol):
-    """Where desks count.
+class NotificationCounters(Protocol):
+    """Counters that every queue of a process adds to.
 
     Attributes:
-        notified: things passed on.
-        notifier_failures: attempts that failed.
-        alerts_not_notified: things given up.
+        notified: items delivered.
+        notifier_failures: failed attempts.
+        alerts_not_notified: items dropped without delivery.
     """
 
     notified: int
@@ -40,99 +40,100 @@ class Tally(Protocol):
     alerts_not_notified: int
 
 
-class Desk(Generic[T]):
-    """One recipient's queue; things leave in the order they came, one that fails keeps its place.
+class NotificationQueue(Generic[T]):
+    """The queue of one recipient. Items leave in order of arrival; a failed one keeps its place.
 
     Args:
         name: of the recipient, for the log.
-        deliver: passes one thing on; raises NotNotified where that is not possible now.
-        clock: seconds that do not jump.
-        at_once: how many things may be on their way at a time.
+        deliver: delivers one item; raises NotNotified where that is not possible now.
+        clock: monotonic seconds.
+        max_concurrency: deliveries that may run at the same time.
 
     Attributes:
-        failing: why the latest attempt failed; empty when it worked.
+        failing: why the latest attempt failed; empty when it succeeded.
     """
 
     def __init__(
         self,
         name: str,
         deliver: Callable[[T], Awaitable[None]],
-        counters: Tally,
+        counters: NotificationCounters,
         clock: Callable[[], float] = time.monotonic,
-        at_once: int = _AT_ONCE,
+        max_concurrency: int = _MAX_CONCURRENCY,
     ) -> None:
         self.name, self.failing, self._failing_since = name, "", 0.0
-        self._deliver, self._counters, self._clock, self._at_once = deliver, counters, clock, at_once
+        self._deliver, self._counters, self._clock = deliver, counters, clock
+        self._max_concurrency = max_concurrency
         self._waiting: deque[tuple[float, T]] = deque()
         self._arrived = asyncio.Event()
         self._backoff = Backoff(1.0, 30.0, random.random)
 
     @property
     def failing_s(self) -> float:
-        """For how long every attempt has failed."""
+        """Seconds since the first of the failures in a row; 0 when the latest attempt succeeded."""
         return self._clock() - self._failing_since if self.failing else 0.0
 
-    def add(self, thing: T) -> None:
-        """Pass something on as soon as possible; returns at once."""
-        if len(self._waiting) >= _MOST_WAITING:
+    def add(self, item: T) -> None:
+        """Queue an item for delivery; never blocks. A full queue drops its oldest item."""
+        if len(self._waiting) >= _MAX_WAITING:
             self._waiting.popleft()
-            self._give_up(1, "too many are waiting")
-        self._waiting.append((self._clock(), thing))
+            self._count_dropped(1, "the queue is full")
+        self._waiting.append((self._clock(), item))
         self._arrived.set()
 
     async def run(self) -> None:
-        """Pass things on until cancelled."""
+        """Deliver items until cancelled."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
             while self._waiting:
-                self._drop_stale()
-                most = min(self._at_once, len(self._waiting))
-                await self._pass_on([self._waiting.popleft() for _ in range(most)])
+                self._drop_expired()
+                size = min(self._max_concurrency, len(self._waiting))
+                await self._deliver_batch([self._waiting.popleft() for _ in range(size)])
 
-    async def try_now(self, thing: T) -> str:
-        """Pass one thing on at once, once; returns why it failed, empty when it worked."""
+    async def try_now(self, item: T) -> str:
+        """Deliver one item, past the queue and without a retry; return why it failed, or an empty string."""
         try:
-            async with asyncio.timeout(_DELIVERED_WITHIN_S):
-                await self._deliver(thing)
+            async with asyncio.timeout(_DELIVERY_TIMEOUT_S):
+                await self._deliver(item)
         except NotNotified as error:
             return str(error)
         except TimeoutError:
-            return f"no answer within {_DELIVERED_WITHIN_S:g} s"
-        except Exception as error:  # noqa: BLE001 - whatever a recipient does, readings go on
+            return f"no answer within {_DELIVERY_TIMEOUT_S:g} s"
+        except Exception as error:  # noqa: BLE001 - an error in a recipient's client must not stop the queue
             return f"{type(error).__name__}: {error}"
         return ""
 
-    async def _pass_on(self, batch: list[tuple[float, T]]) -> None:
-        results = await asyncio.gather(*(self._tell(thing) for _, thing in batch))
-        failed = [waiting for waiting, told in zip(batch, results, strict=True) if not told]
+    async def _deliver_batch(self, batch: list[tuple[float, T]]) -> None:
+        results = await asyncio.gather(*(self._attempt(item) for _, item in batch))
+        failed = [entry for entry, delivered in zip(batch, results, strict=True) if not delivered]
         if not failed:
             self._backoff.reset()
             return
         self._waiting.extendleft(reversed(failed))
         await asyncio.sleep(self._backoff.after_failure())
 
-    async def _tell(self, thing: T) -> bool:
-        failed = await self.try_now(thing)
-        if failed and not self.failing:
+    async def _attempt(self, item: T) -> bool:
+        error = await self.try_now(item)
+        if error and not self.failing:
             self._failing_since = self._clock()
-        self.failing = failed
-        if not self.failing:
+        self.failing = error
+        if not error:
             self._counters.notified += 1
             return True
         self._counters.notifier_failures += 1
         level = logging.DEBUG if self._backoff.failures else logging.WARNING
-        log.log(level, "notifier %s failed, will try again: %s", self.name, self.failing)
+        log.log(level, "notifier %s failed, will retry: %s", self.name, error)
         return False
 
-    def _drop_stale(self) -> None:
-        stale = 0
-        while self._waiting and self._clock() - self._waiting[0][0] > TRIED_FOR_S:
+    def _drop_expired(self) -> None:
+        expired = 0
+        while self._waiting and self._clock() - self._waiting[0][0] > RETRY_FOR_S:
             self._waiting.popleft()
-            stale += 1
-        if stale:
-            self._give_up(stale, "nobody could be told for 15 minutes")
+            expired += 1
+        if expired:
+            self._count_dropped(expired, "not delivered within 15 minutes")
 
-    def _give_up(self, things: int, reason: str) -> None:
-        self._counters.alerts_not_notified += things
-        log.error("notifier %s: %d alerts given up, %s", self.name, things, reason)
+    def _count_dropped(self, items: int, reason: str) -> None:
+        self._counters.alerts_not_notified += items
+        log.error("notifier %s: %d notifications dropped, %s", self.name, items, reason)

@@ -1,4 +1,4 @@
-"""Alarm episodes: which critical records reach a person, when, and how often. Time is an argument.
+"""Alarm episodes: when an alarm is notified, and how often. Time is an argument.
 
 One episode per child and group; names follow IEEE 11073 SDC and IEC 60601-1-8.
 
@@ -9,37 +9,37 @@ One episode per child and group; names follow IEEE 11073 SDC and IEC 60601-1-8.
       │                clear└─critical─┐
       └──acknowledge── LATCHED ────────┘
 
-An episode that was acknowledged once ends in NORMAL when it clears, any other in LATCHED: nobody has seen it.
-Whatever is decided here, every record is written: this is about people only.
+An episode that was acknowledged at least once ends in NORMAL when it clears, any other in LATCHED, because
+nobody has seen it. Alert records are written regardless; episodes decide about notifications only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from vitals.limits import HEART_RATE_CRITICAL_BELOW, NOTIFIED_UP_TO, SPO2, TEMPERATURE, VALUE_OLD_AFTER
+from vitals.limits import BY_FIELD, NOTIFIED_UP_TO, VALUE_OLD_AFTER, VITALS, Limit, Vital
 from vitals.notices import GROUP_OF, Group, Notice, Why
 from vitals.reading import Identifier, Measurements, Reading, UtcTime
 from vitals.recovery import Recovery
-from vitals.rules import Alert
+from vitals.rules import Alert, Severity
 
 REPEAT_EVERY = timedelta(minutes=2)
 ESCALATE_AFTER = (timedelta(minutes=5), timedelta(minutes=10))
 _DIGEST_AFTER = timedelta(seconds=60)
-"""A backlog that has brought nothing critical for this long is told of."""
+"""The digest is sent when a backlog has brought nothing critical for this long."""
 
 
 def longest_silence(group: Group) -> timedelta:
-    """How long an acknowledgement silences at most."""
+    """Return for how long an acknowledgement may silence an alarm."""
     return timedelta(minutes=30 if group is Group.TEMP else 10)
 
 
 class Phase(StrEnum):
-    """Where an episode stands."""
+    """State of an episode."""
 
     NORMAL = "NORMAL"
     ACTIVE = "ACTIVE"
@@ -48,7 +48,7 @@ class Phase(StrEnum):
 
 
 class Silence(BaseModel):
-    """Who silenced an episode, and until when; visible to all."""
+    """Who silenced an episode, and until when."""
 
     by: str
     since: UtcTime
@@ -60,14 +60,14 @@ class Episode(BaseModel):
 
     Attributes:
         since: when the first critical value was measured; None while NORMAL.
-        latest: when the latest was.
-        speaking_since: from when on repetition and escalation count.
-        told: when a person was last told.
-        level: how many contacts beyond the first have been told.
-        worst: the worst values since then, by kind: see `_kinds`.
-        seen: the worst values when it was acknowledged.
-        acknowledged: whether anybody ever did.
-        silence: the present one.
+        latest: when the latest critical value was measured.
+        speaking_since: when it became active; repetition and escalation count from then.
+        told: when the last notification was sent.
+        level: escalation level reached so far.
+        worst: the worst values since `since`, by the key of their alarm limit.
+        seen: the worst values at the latest acknowledgement.
+        acknowledged: whether it has ever been acknowledged.
+        silence: the current one.
     """
 
     group: Group
@@ -85,51 +85,57 @@ class Episode(BaseModel):
 
     @property
     def open(self) -> bool:
-        """Whether it stands between a child and a quiet page."""
+        """Whether it is in any phase but NORMAL."""
         return self.phase is not Phase.NORMAL
 
-    def is_meant(self, made: datetime) -> bool:
-        """Whether an acknowledgement made then means it: nobody has seen what it has said since."""
+    def accepts(self, made: datetime) -> bool:
+        """Return whether an acknowledgement made at that time applies: it does not cover later news."""
         news = (self.speaking_since, self.latest if self.phase is Phase.LATCHED else None)
-        return all(each <= made for each in news if each is not None)
+        return all(time <= made for time in news if time is not None)
 
     @property
     def worst_values(self) -> dict[str, float]:
         """The worst values, by field."""
-        return {_STEPS[kind][0]: value for kind, value in self.worst.items()}
+        return _by_field(self.worst)
 
     def count(self, measured: datetime, values: Measurements) -> None:
-        """Note a critical reading."""
+        """Add a critical reading."""
         self.records += 1
         self.since = min(self.since or measured, measured)
         self.latest = max(self.latest or measured, measured)
-        for kind, value in _kinds(self.group, values):
-            self.worst[kind] = _worse(kind, self.worst.get(kind, value), value)
+        _keep_worst(self.worst, self.group, values)
 
     def acknowledge(self, silence: Silence) -> None:
-        """Somebody has seen it as it stands."""
+        """Record that somebody has seen its current state."""
         self.phase, self.acknowledged, self.silence = Phase.ACKNOWLEDGED, True, silence
         self.seen = dict(self.worst)
 
-    def speak(self, now: datetime) -> None:
-        """Be unacknowledged from now on."""
+    def activate(self, now: datetime) -> None:
+        """Make it active, without an acknowledgement."""
         self.phase, self.silence = Phase.ACTIVE, None
         self.speaking_since, self.level = now, 0
 
     @property
     def is_worse_than_seen(self) -> bool:
         """Whether it has become clearly worse since it was acknowledged."""
-        return any(_is_a_step_worse(kind, self.seen.get(kind), value) for kind, value in self.worst.items())
+        return any(_is_clearly_worse(key, self.seen.get(key), value) for key, value in self.worst.items())
 
     def is_silent(self, now: datetime) -> bool:
-        """Whether its silence still holds; a clock that jumps cannot make one longer than allowed."""
+        """Return whether its silence is in force; a clock that jumps cannot make it longer than allowed."""
         return self.silence is not None and timedelta() < self.silence.until - now <= longest_silence(
             self.group
         )
 
 
 class Digest(BaseModel):
-    """Critical readings of one group that came too late to wake anybody."""
+    """Critical readings of one group that arrived too late to be notified one by one.
+
+    Attributes:
+        since, until: when the first and the latest of them was measured.
+        noticed: when the latest of them arrived.
+        lasted_s: for how long values were critical.
+        worst: the worst values, by the key of their alarm limit.
+    """
 
     since: UtcTime
     until: UtcTime
@@ -140,7 +146,7 @@ class Digest(BaseModel):
 
 
 class Episodes(BaseModel):
-    """All episodes of one child, with what is needed to end them; serialise it to survive a restart."""
+    """All episodes of one child and their recovery; serialise it to survive a restart."""
 
     patient_id: Identifier
     episodes: dict[Group, Episode] = Field(
@@ -155,26 +161,26 @@ class Episodes(BaseModel):
         return tuple(episode for episode in self.episodes.values() if episode.open)
 
     def observe(self, reading: Reading, alerts: Iterable[Alert], now: datetime) -> list[Notice]:
-        """Take in a reading and what the rules said of it; returns what people are to be told."""
-        groups = [GROUP_OF[alert.type] for alert in alerts if alert.type in GROUP_OF]
+        """Add a reading with its alerts; return the notices to send."""
+        groups = [GROUP_OF[alert.type] for alert in alerts if alert.type.severity is Severity.CRITICAL]
         measured = min(reading.timestamp, now)
         if now - measured >= NOTIFIED_UP_TO:
             for group in groups:
                 self._digest(group, reading.measurements, measured, now)
             return []
         self.recovery.observe(reading, measured)
-        told = [
+        notices = [
             notice
             for group in groups
             for notice in self._critical(group, reading.measurements, measured, now)
         ]
         self._clear()
-        return told
+        return notices
 
     def tick(self, now: datetime) -> list[Notice]:
-        """What people are to be told because time has passed; call it every second."""
-        told = [notice for episode in self.open for notice in self._remind(episode, now)]
-        return [*told, *self._digests_complete(now)]
+        """Return the notices that are due because time has passed; call it every second."""
+        reminders = [notice for episode in self.open for notice in self._remind(episode, now)]
+        return [*reminders, *self._complete_digests(now)]
 
     def acknowledge(
         self,
@@ -184,23 +190,23 @@ class Episodes(BaseModel):
         silence: timedelta | None = None,
         made: datetime | None = None,
     ) -> list[Group]:
-        """Somebody has seen it: silence what is open, for a bounded time.
+        """Acknowledge open episodes: silence them for a limited time, and end latched ones.
 
         Args:
-            by: who.
-            group: one group; all where absent.
-            silence: for how long, at most `longest_silence`, which is also what an absent one means.
-            made: when, where that was before now: silence counts from then, and what has spoken since is
-                not meant.
+            by: name of the person.
+            group: one group; None for all.
+            silence: for how long; at most, and by default, `longest_silence`.
+            made: when it was made, if that was before now. Silence counts from then, and episodes with later
+                news are left out.
 
         Returns:
-            The groups that were open and meant.
+            The groups that were acknowledged.
         """
-        since, found = now if made is None else min(made, now), []
+        since, acknowledged = now if made is None else min(made, now), []
         for episode in self.open:
             longest = longest_silence(episode.group)
             until = since + (longest if silence is None else min(silence, longest))
-            if group not in (None, episode.group) or (made is not None and not episode.is_meant(made)):
+            if group not in (None, episode.group) or (made is not None and not episode.accepts(made)):
                 continue
             if episode.phase is Phase.LATCHED:
                 self._end(episode, Phase.NORMAL)
@@ -208,12 +214,12 @@ class Episodes(BaseModel):
                 episode.acknowledge(Silence(by=by, since=since, until=until))
             else:
                 continue
-            found.append(episode.group)
-        return found
+            acknowledged.append(episode.group)
+        return acknowledged
 
-    def tell_anew(self, group: Group, why: Why, now: datetime) -> Notice:
-        """An open episode as it stands, for people who have not been told of it yet."""
-        return self._tell(self.episodes[group], why, now)
+    def notice_again(self, group: Group, why: Why, now: datetime) -> Notice:
+        """Return a notice of an open episode in its current state, for recipients not notified so far."""
+        return self._notice(self.episodes[group], why, now)
 
     def _critical(
         self, group: Group, values: Measurements, measured: datetime, now: datetime
@@ -223,28 +229,28 @@ class Episodes(BaseModel):
         episode.count(measured, values)
         if starts:
             for other in self.open:
-                if other.phase is Phase.ACKNOWLEDGED:  # seen, but not together with this
-                    other.speak(now)
+                if other.phase is Phase.ACKNOWLEDGED:  # acknowledged before this one was known
+                    other.activate(now)
                     other.told = now
-            episode.speak(now)
-            yield self._tell(episode, Why.RAISED, now)
+            episode.activate(now)
+            yield self._notice(episode, Why.RAISED, now)
         elif episode.phase is Phase.ACKNOWLEDGED and episode.is_worse_than_seen:
-            episode.speak(now)
-            yield self._tell(episode, Why.WORSENED, now)
+            episode.activate(now)
+            yield self._notice(episode, Why.WORSENED, now)
 
     def _remind(self, episode: Episode, now: datetime) -> Iterator[Notice]:
         if episode.phase is Phase.ACKNOWLEDGED and not episode.is_silent(now):
-            episode.speak(now)
-            yield self._tell(episode, Why.SILENCE_OVER, now)
+            episode.activate(now)
+            yield self._notice(episode, Why.SILENCE_OVER, now)
         elif episode.phase is Phase.ACTIVE and episode.speaking_since and episode.told:
             due = sum(now - episode.speaking_since >= after for after in ESCALATE_AFTER)
             if due > episode.level:
                 episode.level = due
-                yield self._tell(episode, Why.ESCALATED, now)
+                yield self._notice(episode, Why.ESCALATED, now)
             elif not timedelta() <= now - episode.told < REPEAT_EVERY:
-                yield self._tell(episode, Why.REPEATED, now)
+                yield self._notice(episode, Why.REPEATED, now)
 
-    def _tell(self, episode: Episode, why: Why, now: datetime) -> Notice:
+    def _notice(self, episode: Episode, why: Why, now: datetime) -> Notice:
         episode.told = now
         return Notice(
             patient_id=self.patient_id,
@@ -260,14 +266,14 @@ class Episodes(BaseModel):
 
     def _clear(self) -> None:
         for episode in self.open:
-            if episode.phase is not Phase.LATCHED and self.recovery.is_well(episode.group.fields):
+            if episode.phase is not Phase.LATCHED and self.recovery.is_complete(episode.group.fields):
                 self._end(episode, Phase.NORMAL if episode.acknowledged else Phase.LATCHED)
 
     def _end(self, episode: Episode, phase: Phase) -> None:
-        """LATCHED keeps what there is to see; a new critical record begins from there."""
-        kept = episode.model_dump(include={"since", "latest", "speaking_since", "records", "worst"})
-        still = kept if phase is Phase.LATCHED else {}
-        self.episodes[episode.group] = Episode(group=episode.group, phase=phase, **still)
+        """A LATCHED episode keeps its history for display, and a new critical reading adds to it."""
+        history = episode.model_dump(include={"since", "latest", "speaking_since", "records", "worst"})
+        kept = history if phase is Phase.LATCHED else {}
+        self.episodes[episode.group] = Episode(group=episode.group, phase=phase, **kept)
 
     def _digest(self, group: Group, values: Measurements, measured: datetime, now: datetime) -> None:
         digest = self.digests.get(group)
@@ -277,10 +283,9 @@ class Episodes(BaseModel):
             digest.lasted_s += min(measured - digest.until, VALUE_OLD_AFTER).total_seconds()
         digest.since, digest.until = min(digest.since, measured), max(digest.until, measured)
         digest.noticed, digest.records = now, digest.records + 1
-        for kind, value in _kinds(group, values):
-            digest.worst[kind] = _worse(kind, digest.worst.get(kind, value), value)
+        _keep_worst(digest.worst, group, values)
 
-    def _digests_complete(self, now: datetime) -> Iterator[Notice]:
+    def _complete_digests(self, now: datetime) -> Iterator[Notice]:
         for group, digest in list(self.digests.items()):
             if not timedelta() <= now - digest.noticed < _DIGEST_AFTER:
                 del self.digests[group]
@@ -291,41 +296,56 @@ class Episodes(BaseModel):
                     at=now,
                     since=digest.since,
                     until=digest.until,
-                    worst={_STEPS[kind][0]: value for kind, value in digest.worst.items()},
+                    worst=_by_field(digest.worst),
                     records=digest.records,
                     lasted_s=digest.lasted_s,
                 )
 
 
-_STEPS = {
-    "spo2": (SPO2.field, -1, 2.0),
-    "temp": (TEMPERATURE.field, +1, 0.5),
-    "hr_low": ("freq_card", -1, 15.0),
-    "hr_high": ("freq_card", +1, 15.0),
+_LIMITS: dict[str, tuple[Vital, Limit]] = {
+    limit.key: (vital, limit) for vital in VITALS if vital.alarm for limit in vital.alarm.limits
 }
-"""Kinds of badness: which field, which direction is worse, and how much worse makes an alarm speak again."""
+"""The alarm limit behind each key of `Episode.worst`."""
 _ROUNDING = 1e-9
 
 
-def _kinds(group: Group, values: Measurements) -> Iterator[tuple[str, float]]:
-    """What is bad about a critical reading, as far as it belongs to a group."""
+def _by_key(group: Group, values: Measurements) -> Iterator[tuple[str, float]]:
+    """Yield the values of a critical reading that belong to a group, each with the key of its alarm limit."""
     for field in group.fields:
         value = values.plausible(field)
-        if value is None:
-            continue
-        if field == SPO2.field:
-            yield "spo2", value
-        elif field == TEMPERATURE.field:
-            yield "temp", value
-        else:
-            yield ("hr_low" if value < HEART_RATE_CRITICAL_BELOW else "hr_high"), value
+        if value is not None:
+            yield _limit_of(field, value).key, value
 
 
-def _worse(kind: str, one: float, other: float) -> float:
-    return max(one, other) if _STEPS[kind][1] > 0 else min(one, other)
+def _limit_of(field: str, value: float) -> Limit:
+    """The limit a value violates; where only a combined rule was met, the last one of the vital."""
+    alarm = BY_FIELD[field].alarm
+    if alarm is None:
+        raise ValueError(f"{field} has no alarm")
+    return alarm.crossed(value) or alarm.limits[-1]
 
 
-def _is_a_step_worse(kind: str, seen: float | None, value: float) -> bool:
-    """A kind that nobody has seen, such as a fast heart that became a slow one, is worse."""
-    _, direction, step = _STEPS[kind]
-    return seen is None or direction * (value - seen) >= step - _ROUNDING
+def _by_field(worst: Mapping[str, float]) -> dict[str, float]:
+    return {_LIMITS[key][0].field: value for key, value in worst.items()}
+
+
+def _keep_worst(worst: dict[str, float], group: Group, values: Measurements) -> None:
+    for key, value in _by_key(group, values):
+        worst[key] = _worse(key, worst.get(key, value), value)
+
+
+def _is_lower_worse(key: str) -> bool:
+    vital, limit = _LIMITS[key]
+    return vital.alarm is not None and limit is vital.alarm.low
+
+
+def _worse(key: str, one: float, other: float) -> float:
+    return min(one, other) if _is_lower_worse(key) else max(one, other)
+
+
+def _is_clearly_worse(key: str, seen: float | None, value: float) -> bool:
+    """Return whether a value is a step worse than what was acknowledged, or of a side that was not."""
+    if seen is None:
+        return True
+    change = seen - value if _is_lower_worse(key) else value - seen
+    return change >= _LIMITS[key][1].worse_by - _ROUNDING

@@ -1,6 +1,6 @@
-"""The sign of life a gateway sends the cloud: whom it watches, and whether it can tell anybody.
+"""The heartbeat a gateway sends to the cloud: which patients it monitors, and whether it can notify anybody.
 
-The cloud treats a child as covered by its gateway while these heartbeats say so; see
+The cloud relies on the gateway's alarms for a child while these heartbeats say that it works; see
 `cloud_ingest.alarms.coverage`.
 """
 
@@ -10,37 +10,33 @@ from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from pydantic.config import JsonDict
 
 from vitals.episodes import Phase
 from vitals.notices import Group
-from vitals.reading import Counter, Identifier, UtcTime
+from vitals.reading import Counter, FrozenModel, Identifier, UtcTime
 
 KIND = "heartbeat"
-"""Value of `kind` that tells a heartbeat from a bracelet's state on the device-status topic."""
+"""Value of `kind` that distinguishes a heartbeat from a bracelet's status on the device-status topic."""
 EVERY = timedelta(seconds=30)
 SILENT_AFTER = timedelta(minutes=2)
-"""A gateway that was not heard for so long is silent."""
+"""A gateway is considered silent this long after its last heartbeat."""
 MOST_CHILDREN = 1000
 LONGEST_TEXT, LONGEST_NAME = 300, 60
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 _NAMES: JsonDict = {"propertyNames": {"maxLength": LONGEST_TEXT, "pattern": _PRINTABLE}}
-"""What pydantic checks of keys, but does not write into a schema."""
+"""JSON schema of the keys: pydantic validates them, but leaves them out of the schema it generates."""
 Text = Annotated[str, Field(max_length=LONGEST_TEXT, pattern=_PRINTABLE)]
 Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=_PRINTABLE)]
-"""Of somebody who acknowledges."""
+"""Name of a person who acknowledges."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class OpenEpisode(_Frozen):
+class OpenEpisode(FrozenModel):
     """An alarm that is open at the gateway.
 
     Attributes:
-        by, until: who has silenced it, and for how long, where somebody has.
+        by, until: who silenced it, and until when; None where nobody did.
     """
 
     patient_id: Identifier
@@ -50,35 +46,35 @@ class OpenEpisode(_Frozen):
     until: UtcTime | None = None
 
 
-class Heartbeat(_Frozen):
-    """How a gateway is.
+class Heartbeat(FrozenModel):
+    """State of a gateway.
 
     Attributes:
-        status_id: identity of this heartbeat; the same one sent again is the same.
-        parts: state in words of what the gateway depends on.
-        outbox_pending: readings that wait for the cloud; None where nobody knows.
-        contacts_reachable: whether somebody can be told at once, as far as the gateway knows.
-        watches: the patients it watches.
+        status_id: identity of this heartbeat, unchanged when it is sent again.
+        parts: state of each component of the gateway, as text.
+        outbox_pending: readings not yet delivered to the cloud; None if unknown.
+        contacts_reachable: whether the latest attempts reached a first-level contact.
+        watches: the patients it monitors.
         episodes: their open alarms.
     """
 
     status_id: UUID
     gateway_id: Identifier
     timestamp: UtcTime
-    parts: Annotated[dict[Text, Text], Field(max_length=50, json_schema_extra=_NAMES)] = {}
+    parts: dict[Text, Text] = Field({}, max_length=50, json_schema_extra=_NAMES)
     outbox_pending: Counter | None = None
     contacts_reachable: Annotated[bool, Field(strict=True)] = False
     watches: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CHILDREN)] = ()
     episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=4 * MOST_CHILDREN)] = ()
 
 
-class Acknowledged(_Frozen):
-    """An acknowledgement made in the cloud, as the answer to a heartbeat brings it to the gateway.
+class Acknowledged(FrozenModel):
+    """An acknowledgement made in the cloud, sent to the gateway in the response to a heartbeat.
 
     Attributes:
-        group: one group; all that were open where absent.
+        group: one group; None for all open ones.
         at: when it was made.
-        until: how long it silences.
+        until: when the silence ends.
     """
 
     patient_id: Identifier
@@ -89,5 +85,5 @@ class Acknowledged(_Frozen):
 
 
 def printable(text: str, longest: int) -> str:
-    """Text as a heartbeat may carry it."""
+    """Return text without control characters, cut to a length."""
     return "".join(c if c.isprintable() else " " for c in text)[:longest]

@@ -1,4 +1,4 @@
-"""What a person is told about an alarm, in English and French."""
+"""Notifications about an alarm, with their text in English and French."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from vitals.absence import Language
-from vitals.limits import BY_FIELD, HEART_RATE, SPO2, TEMPERATURE, shown
+from vitals.limits import BY_FIELD, SPO2, TEMPERATURE, VITALS, shown
 from vitals.reading import Identifier, UtcTime
 from vitals.rules import AlertType
 
 
 class Group(StrEnum):
-    """Critical alerts that are one alarm to a person."""
+    """Critical alerts that form one alarm."""
 
     SPO2 = "SPO2"
     TEMP = "TEMP"
@@ -23,24 +23,23 @@ class Group(StrEnum):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The vitals it is about."""
+        """The vitals it concerns."""
         return _FIELDS[self]
 
     def text(self, language: Language) -> str:
-        """Its name in words."""
+        """Return its name for carers."""
         return _GROUPS[self][language]
 
 
-GROUP_OF = {
-    AlertType.CRITICAL_SPO2: Group.SPO2,
-    AlertType.CRITICAL_TEMPERATURE: Group.TEMP,
-    AlertType.CRITICAL_HEART_RATE: Group.HR,
+GROUP_OF: dict[AlertType, Group] = {
+    **{AlertType(vital.alarm.alert_type): Group(vital.alarm.group) for vital in VITALS if vital.alarm},
     AlertType.CRITICAL_FEVER_SPO2: Group.COMBO,
 }
+"""The group of every critical alert type; technical ones have none."""
 
 
 class Why(StrEnum):
-    """What makes an alarm speak."""
+    """Why a notification is sent."""
 
     RAISED = "raised"
     REPEATED = "repeated"
@@ -52,7 +51,7 @@ class Why(StrEnum):
     LAST_RESORT = "last_resort"
 
     def text(self, language: Language) -> str:
-        """In words."""
+        """Return it in words for carers."""
         return _WHYS[self][language]
 
 
@@ -60,13 +59,13 @@ class Notice(BaseModel):
     """One notification of one child's alarm.
 
     Attributes:
-        at: when it was decided to tell somebody.
-        since: when the first critical value was measured; of a digest, the first one missed.
+        at: when it was decided to send it.
+        since: when the first critical value was measured; in a digest, the first one that arrived late.
         until: when the latest one was measured.
-        level: how many contacts beyond the first are to be told: 0, 1, 2.
+        level: escalation level of the contacts to notify: 0, 1, 2.
         worst: the worst values so far, by field.
         records: critical readings so far.
-        lasted_s: of a digest, for how long values were critical while nobody could know.
+        lasted_s: in a digest, for how long values were critical in total.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -84,11 +83,11 @@ class Notice(BaseModel):
 
     @property
     def urgent(self) -> bool:
-        """Whether somebody must be woken; a digest speaks of what is over."""
+        """Whether it needs a response now; a digest reports the past."""
         return self.why is not Why.DIGEST
 
     def text(self, language: Language) -> str:
-        """One line for a person, without the child's name."""
+        """Return one line for carers, without the child's name."""
         worst = ", ".join(worded(field, value, language) for field, value in self.worst.items())
         if self.why is Why.DIGEST:
             took = lasting(timedelta(seconds=self.lasted_s or 0), language)
@@ -99,14 +98,15 @@ class Notice(BaseModel):
 
 
 def worded(field: str, value: float, language: Language) -> str:
-    """A value with its name and unit."""
+    """Return a value with its name and unit."""
     number = shown(field, value, 1).removesuffix(".0")
     number = number.replace(".", ",") if language == "fr" else number
-    return f"{_SHORT[field][language]} {number} {BY_FIELD[field].unit_shown}"
+    vital = BY_FIELD[field]
+    return f"{vital.short_fr if language == 'fr' else vital.short_en} {number} {vital.unit_shown}"
 
 
 def lasting(length: timedelta, language: Language) -> str:
-    """A length of time in words, to the minute."""
+    """Return a duration in words, to the minute."""
     minutes = max(0, round(length / timedelta(minutes=1)))
     if minutes < 1:
         return {"en": "less than a minute", "fr": "moins d'une minute"}[language]
@@ -114,10 +114,8 @@ def lasting(length: timedelta, language: Language) -> str:
     return " ".join(filter(None, [f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]))
 
 
-_FIELDS = {
-    Group.SPO2: (SPO2.field,),
-    Group.TEMP: (TEMPERATURE.field,),
-    Group.HR: (HEART_RATE.field,),
+_FIELDS: dict[Group, tuple[str, ...]] = {
+    **{Group(vital.alarm.group): (vital.field,) for vital in VITALS if vital.alarm},
     Group.COMBO: (SPO2.field, TEMPERATURE.field),
 }
 _GROUPS: dict[Group, dict[Language, str]] = {
@@ -130,25 +128,20 @@ _WHYS: dict[Why, dict[Language, str]] = {
     Why.RAISED: {"en": "new", "fr": "nouvelle"},
     Why.REPEATED: {"en": "nobody has answered", "fr": "personne n'a répondu"},
     Why.ESCALATED: {
-        "en": "nobody has answered, more people are told",
-        "fr": "sans réponse, d'autres prévenus",
+        "en": "nobody has answered, more contacts are being notified",
+        "fr": "sans réponse, d'autres contacts sont prévenus",
     },
-    Why.SILENCE_OVER: {"en": "the silence is over", "fr": "fin du silence"},
-    Why.WORSENED: {"en": "worse than when acknowledged", "fr": "s'aggrave depuis l'acquittement"},
+    Why.SILENCE_OVER: {"en": "the silence has ended", "fr": "fin de la mise en silence"},
+    Why.WORSENED: {"en": "worse than when acknowledged", "fr": "aggravation depuis l'acquittement"},
     Why.DIGEST: {"en": "while offline", "fr": "pendant la coupure"},
     Why.UNCOVERED: {
-        "en": "its gateway can no longer tell anybody",
-        "fr": "sa passerelle ne peut plus prévenir personne",
+        "en": "the gateway can no longer notify anybody",
+        "fr": "la passerelle ne peut plus prévenir personne",
     },
     Why.LAST_RESORT: {
-        "en": "nobody has answered the gateway for 15 minutes",
-        "fr": "personne n'a répondu à la passerelle depuis 15 minutes",
+        "en": "nobody has answered the gateway's alarm for 15 minutes",
+        "fr": "l'alarme de la passerelle est sans réponse depuis 15 minutes",
     },
-}
-_SHORT: dict[str, dict[Language, str]] = {
-    SPO2.field: {"en": "SpO2", "fr": "SpO2"},
-    TEMPERATURE.field: {"en": "temperature", "fr": "température"},
-    HEART_RATE.field: {"en": "heart rate", "fr": "pouls"},
 }
 _ALARM: dict[Language, str] = {
     "en": "{group}: worst {worst}, for {how_long}",

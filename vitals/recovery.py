@@ -1,52 +1,26 @@
-"""When a child is well again: enough valid values, for long enough, and none between that says otherwise.
+"""When an alarm may end: enough valid values within the clear limits, for long enough, none outside between.
 
-Missing values prove nothing: they never make a stretch, and a long silence ends one.
+Missing values are no evidence: they never count towards recovery, and a long gap starts it anew.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
-from vitals.limits import HEART_RATE, SPO2, TEMPERATURE
+from vitals.limits import BY_FIELD, VITALS, AlarmLimits
 from vitals.reading import Reading, UtcTime
 
-_LEAST_VALUES = 3
+MIN_VALUES = 3
 _LONGEST_GAP = timedelta(minutes=5)
-"""Longest silence within a stretch, so that a device which measures every few minutes can end an alarm."""
+"""Longest gap within a stretch, so that a device which measures every few minutes can end an alarm."""
 
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """What a vital has to do until its alarm may end.
-
-    Attributes:
-        low, high: values from `low` up to `high` are well, both included.
-        hold: for how long they must be.
-    """
-
-    low: float
-    high: float
-    hold: timedelta
-
-    @property
-    def gap(self) -> timedelta:
-        """Longest time without a valid value that does not begin anew."""
-        return max(self.hold, _LONGEST_GAP)
-
-
-CLEAR = {
-    SPO2.field: Clear(90.0, 100.0, timedelta(seconds=60)),
-    HEART_RATE.field: Clear(45.0, 170.0, timedelta(seconds=60)),
-    TEMPERATURE.field: Clear(25.0, 37.7, timedelta(minutes=10)),
-}
-"""Well inside the critical thresholds, so that a value at the boundary does not ring again and again."""
+_MONITORED = tuple((vital.field, vital.alarm, *vital.clear_range) for vital in VITALS if vital.alarm)
 
 
 class Stretch(BaseModel):
-    """Values of one vital that were well, one after the other.
+    """Consecutive values of one vital within its clear limits.
 
     Attributes:
         first, last: when the first and the latest of them was measured.
@@ -57,35 +31,35 @@ class Stretch(BaseModel):
     last: UtcTime
     count: int
 
-    def is_enough(self, clear: Clear) -> bool:
-        """Whether the alarm may end."""
-        return self.count >= _LEAST_VALUES and self.last - self.first >= clear.hold
+    def is_enough(self, hold: timedelta) -> bool:
+        """Return whether the alarm may end."""
+        return self.count >= MIN_VALUES and self.last - self.first >= hold
 
 
 class Recovery(BaseModel):
-    """The present stretch of each vital of one child; none where the last valid value was not well."""
+    """The current stretch of each vital of one child; none where the latest valid value was outside."""
 
     stretches: dict[str, Stretch] = {}
 
     def observe(self, reading: Reading, measured: datetime) -> None:
-        """Take in a reading.
+        """Add a reading.
 
-        A value in doubt (movement, little blood flow, no contact) cannot show that a child is well; that the
-        child is not well is taken at its word. One from before the present stretch changes nothing about it.
+        A doubtful value (motion, low perfusion, no contact) never counts towards recovery, but does end a
+        stretch when outside the clear limits. A value from before the current stretch changes nothing.
         """
-        for field, clear in CLEAR.items():
+        for field, alarm, low, high in _MONITORED:
             value = reading.measurements.plausible(field)
             if value is None:
                 continue
-            if not clear.low <= value <= clear.high:
+            if not low <= value <= high:
                 self._interrupt(field, measured)
-            elif not _in_doubt(reading):
-                self._extend(field, measured, clear)
+            elif not _is_doubtful(reading):
+                self._extend(field, measured, alarm)
 
-    def is_well(self, fields: tuple[str, ...]) -> bool:
-        """Whether all these vitals have been well for long enough."""
+    def is_complete(self, fields: tuple[str, ...]) -> bool:
+        """Return whether all these vitals have been within their clear limits for long enough."""
         return all(
-            (stretch := self.stretches.get(field)) is not None and stretch.is_enough(CLEAR[field])
+            (stretch := self.stretches.get(field)) is not None and stretch.is_enough(_hold(field))
             for field in fields
         )
 
@@ -94,14 +68,21 @@ class Recovery(BaseModel):
         if stretch and measured >= stretch.first:
             del self.stretches[field]
 
-    def _extend(self, field: str, measured: datetime, clear: Clear) -> None:
+    def _extend(self, field: str, measured: datetime, alarm: AlarmLimits) -> None:
         stretch = self.stretches.get(field)
-        if stretch is None or measured - stretch.last > clear.gap:
+        if stretch is None or measured - stretch.last > max(alarm.hold, _LONGEST_GAP):
             self.stretches[field] = Stretch(first=measured, last=measured, count=1)
         elif measured > stretch.last:
             stretch.last, stretch.count = measured, stretch.count + 1
 
 
-def _in_doubt(reading: Reading) -> bool:
+def _hold(field: str) -> timedelta:
+    alarm = BY_FIELD[field].alarm
+    if alarm is None:
+        raise ValueError(f"{field} has no alarm")
+    return alarm.hold
+
+
+def _is_doubtful(reading: Reading) -> bool:
     signal = reading.signal
     return signal is not None and bool(signal.motion or signal.low_perfusion or signal.contact is False)

@@ -1,4 +1,4 @@
-"""Reading -> alerts. Stateless and complete: a reading that meets a rule yields its record, every time."""
+"""The alert rules: from a reading to its alerts. Stateless; every reading that meets a rule yields one."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from uuid import UUID, uuid5
 from pydantic import BaseModel, ConfigDict
 
 from vitals import limits
-from vitals.limits import BY_FIELD, HEART_RATE, SPO2, TEMPERATURE
+from vitals.limits import BY_FIELD, SPO2, TEMPERATURE, VITALS, Limit, Vital
 from vitals.reading import Identifier, Reading, UtcTime
 
 
 class Severity(StrEnum):
-    """How an alert is to be taken."""
+    """Class of an alert."""
 
     CRITICAL = "CRITICAL"
     TECHNICAL = "TECHNICAL"
 
 
 class AlertType(StrEnum):
-    """Every kind of alert, physiological ones first."""
+    """Every type of alert, the physiological ones first."""
 
     CRITICAL_SPO2 = "CRITICAL_SPO2"
     CRITICAL_TEMPERATURE = "CRITICAL_TEMPERATURE"
@@ -36,7 +36,7 @@ class AlertType(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """Critical for the four physiological rules, technical otherwise."""
+        """Critical for the physiological rules, technical for all others."""
         return Severity.CRITICAL if self.name.startswith("CRITICAL_") else Severity.TECHNICAL
 
 
@@ -44,9 +44,9 @@ class Alert(BaseModel):
     """One rule met by one reading.
 
     Attributes:
-        value: the number that met the rule, in the unit of its vital; None where there is none.
-        threshold: the boundary it crossed.
-        message, message_fr: the same sentence in English and French.
+        value: the value that met the rule, in the unit of its vital; None where no value is involved.
+        threshold: the limit that was crossed.
+        message, message_fr: one sentence for carers, in English and in French.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,7 +60,7 @@ class Alert(BaseModel):
 
 
 class AlertRecord(Alert):
-    """An alert with the reading it belongs to, as topics, tables and carers' screens hold it."""
+    """An alert together with the identity of its reading, as topics, tables and screens hold it."""
 
     alert_id: UUID
     message_id: UUID
@@ -69,18 +69,25 @@ class AlertRecord(Alert):
     timestamp: UtcTime
 
 
+_RULES = sorted(
+    ((AlertType(vital.alarm.alert_type), vital, vital.alarm) for vital in VITALS if vital.alarm),
+    key=lambda rule: list(AlertType).index(rule[0]),
+)
+"""The rules on a single vital, in the order of their alert types."""
+
+
 def alert_id(message_id: UUID, alert_type: AlertType) -> UUID:
-    """Identity of an alert: one per reading and rule, however often it is sent."""
+    """Return the identity of an alert, the same however often its reading is sent."""
     return uuid5(message_id, alert_type.value)
 
 
 def records(reading: Reading, message_id: UUID) -> tuple[AlertRecord, ...]:
-    """The alert records of one reading."""
+    """Return the alert records of one reading."""
     return tuple(record_of(alert, reading, message_id) for alert in evaluate(reading))
 
 
 def record_of(alert: Alert, reading: Reading, message_id: UUID) -> AlertRecord:
-    """Join an alert to the reading it was raised by."""
+    """Return the record of an alert that this reading raised."""
     return AlertRecord(
         **alert.model_dump(),
         alert_id=alert_id(message_id, alert.type),
@@ -92,17 +99,17 @@ def record_of(alert: Alert, reading: Reading, message_id: UUID) -> AlertRecord:
 
 
 def evaluate(reading: Reading) -> tuple[Alert, ...]:
-    """All alerts of one reading, critical ones first; raw values are compared, never rounded ones."""
+    """Return all alerts of one reading, critical ones first; raw values are compared, never rounded ones."""
     return (*_critical(reading), *_technical(reading))
 
 
 def is_critical(reading: Reading) -> bool:
-    """Whether a reading meets any of the four physiological rules."""
+    """Return whether a reading meets any physiological rule."""
     return any(True for _ in _critical(reading))
 
 
 def clock_skew(seconds_ahead: float) -> Alert:
-    """The alert for a timestamp from the future.
+    """Return the alert for a timestamp in the future.
 
     Args:
         seconds_ahead: how far the timestamp is ahead of the server's clock.
@@ -112,47 +119,17 @@ def clock_skew(seconds_ahead: float) -> Alert:
         seconds_ahead,
         limits.FUTURE_TOLERANCE_S,
         f"timestamp is {seconds_ahead:.0f} s ahead of the server's clock",
-        f"horodatage en avance de {seconds_ahead:.0f} s sur l'horloge du serveur",
+        f"l'horodatage est en avance de {seconds_ahead:.0f} s sur l'horloge du serveur",
     )
 
 
 def _critical(reading: Reading) -> Iterator[Alert]:
-    spo2 = reading.measurements.plausible(SPO2.field)
-    heart_rate = reading.measurements.plausible(HEART_RATE.field)
-    temperature = reading.measurements.plausible(TEMPERATURE.field)
-
-    if spo2 is not None and spo2 < limits.SPO2_CRITICAL_BELOW:
-        yield _alert(
-            AlertType.CRITICAL_SPO2,
-            spo2,
-            limits.SPO2_CRITICAL_BELOW,
-            f"SpO2 {_en(spo2)} % is below {limits.SPO2_CRITICAL_BELOW:g} %",
-            f"SpO2 à {_fr(spo2)} %, sous {limits.SPO2_CRITICAL_BELOW:g} %",
-        )
-    if temperature is not None and temperature >= limits.TEMPERATURE_CRITICAL_FROM:
-        yield _alert(
-            AlertType.CRITICAL_TEMPERATURE,
-            temperature,
-            limits.TEMPERATURE_CRITICAL_FROM,
-            f"temperature {_en(temperature)} °C has reached {limits.TEMPERATURE_CRITICAL_FROM:g} °C",
-            f"température à {_fr(temperature)} °C, seuil de {limits.TEMPERATURE_CRITICAL_FROM:g} °C atteint",
-        )
-    if heart_rate is not None and heart_rate < limits.HEART_RATE_CRITICAL_BELOW:
-        yield _alert(
-            AlertType.CRITICAL_HEART_RATE,
-            heart_rate,
-            limits.HEART_RATE_CRITICAL_BELOW,
-            f"heart rate {_en(heart_rate)} /min is below {limits.HEART_RATE_CRITICAL_BELOW:g} /min",
-            f"fréquence cardiaque à {_fr(heart_rate)} /min, moins de {limits.HEART_RATE_CRITICAL_BELOW:g}",
-        )
-    if heart_rate is not None and heart_rate > limits.HEART_RATE_CRITICAL_ABOVE:
-        yield _alert(
-            AlertType.CRITICAL_HEART_RATE,
-            heart_rate,
-            limits.HEART_RATE_CRITICAL_ABOVE,
-            f"heart rate {_en(heart_rate)} /min is above {limits.HEART_RATE_CRITICAL_ABOVE:g} /min",
-            f"fréquence cardiaque à {_fr(heart_rate)} /min, plus de {limits.HEART_RATE_CRITICAL_ABOVE:g}",
-        )
+    plausible = reading.measurements.plausible
+    for kind, vital, alarm in _RULES:
+        value = plausible(vital.field)
+        if value is not None and (limit := alarm.crossed(value)) is not None:
+            yield _limit_alert(kind, vital, limit, value, too_low=limit is alarm.low)
+    spo2, temperature = plausible(SPO2.field), plausible(TEMPERATURE.field)
     if spo2 is not None and temperature is not None and _is_fever_with_low_spo2(spo2, temperature):
         yield _alert(
             AlertType.CRITICAL_FEVER_SPO2,
@@ -161,6 +138,24 @@ def _critical(reading: Reading) -> Iterator[Alert]:
             f"SpO2 {_en(spo2)} % together with a temperature of {_en(temperature)} °C",
             f"SpO2 à {_fr(spo2)} % avec une température de {_fr(temperature)} °C",
         )
+
+
+def _limit_alert(kind: AlertType, vital: Vital, limit: Limit, value: float, *, too_low: bool) -> Alert:
+    unit = vital.unit_shown
+    en, fr = f"{_en(limit.critical)} {unit}", f"{_fr(limit.critical)} {unit}"
+    if limit.included:
+        crossed_en, crossed_fr = f"has reached {en}", f"seuil de {fr} atteint"
+    elif too_low:
+        crossed_en, crossed_fr = f"is below {en}", f"sous {fr}"
+    else:
+        crossed_en, crossed_fr = f"is above {en}", f"au-dessus de {fr}"
+    return _alert(
+        kind,
+        value,
+        limit.critical,
+        f"{vital.short_en} {_en(value)} {unit} {crossed_en}",
+        f"{vital.short_fr} à {_fr(value)} {unit}, {crossed_fr}",
+    )
 
 
 def _is_fever_with_low_spo2(spo2: float, temperature: float) -> bool:
@@ -178,18 +173,18 @@ def _technical(reading: Reading) -> Iterator[Alert]:
             0 if off else None,
             None,
             f"sensor off or not worn: {names_en}",
-            f"capteur débranché ou non porté : {names_fr}",
+            f"capteur débranché ou non porté\u00a0: {names_fr}",
         )
     if len(off) < len(values.invalid_fields):
-        impossible = [BY_FIELD[field] for field in values.invalid_fields if getattr(values, field) != 0]
-        first = impossible[0]
+        implausible = [BY_FIELD[field] for field in values.invalid_fields if getattr(values, field) != 0]
+        first = implausible[0]
         value = getattr(values, first.field)
         yield _alert(
             AlertType.INVALID_VALUE,
             value,
             first.high if value > first.high else first.low,
-            "no body has this value: " + ", ".join(v.name_en for v in impossible),
-            "valeur impossible : " + ", ".join(v.name_fr for v in impossible),
+            "physiologically implausible: " + ", ".join(v.name_en for v in implausible),
+            "valeur physiologiquement impossible\u00a0: " + ", ".join(v.name_fr for v in implausible),
         )
     battery = signal.battery_pct if signal else None
     if battery is not None and battery <= limits.BATTERY_LOW_UP_TO_PCT:
@@ -216,7 +211,7 @@ def _alert(
 
 
 def _en(value: float) -> str:
-    """The number as it was sent, not rounded: no message says that 88 is below 88."""
+    """The value as sent, not rounded, so that no message says that 88 is below 88."""
     return repr(float(value)).removesuffix(".0")
 
 

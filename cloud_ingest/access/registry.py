@@ -23,7 +23,7 @@ from cloud_ingest.access.permissions import Scope
 from cloud_ingest.errors import InvalidSettings, NotRegistered
 from cloud_ingest.secret_file import create_secret, read_secret, reason_of, replace_secret
 from runtime.file_lock import locked
-from vitals.reading import Identifier, UtcTime, plainly
+from vitals.reading import Identifier, UtcTime, error_text
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def _registration(**fields: Any) -> Registration:
         return Registration.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise InvalidSettings(f"{first['loc'][0]}: {plainly(first['type'], first['msg'])}") from None
+        raise InvalidSettings(f"{first['loc'][0]}: {error_text(first['type'], first['msg'])}") from None
 
 
 def _active_in(known: dict[str, Registration], gateway_id: str) -> Registration:

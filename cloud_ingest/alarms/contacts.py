@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cloud_ingest.errors import InvalidSettings
 from cloud_ingest.secret_file import read_secret
-from runtime.notification_queue import THREADS
+from runtime.notification_queue import THREADS_PER_CONTACT
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
 from vitals.message import Message
@@ -49,7 +49,7 @@ class Contact(BaseModel):
     @cached_property
     def threads(self) -> ThreadPoolExecutor:
         """Threads of its own, as apprise's are shared: a service that hangs would take them all."""
-        return ThreadPoolExecutor(THREADS, thread_name_prefix=f"contact-{self.name}")
+        return ThreadPoolExecutor(THREADS_PER_CONTACT, thread_name_prefix=f"contact-{self.name}")
 
     def _send(self, message: Message) -> None:
         from apprise import NotifyType  # heavy: only where there are contacts

@@ -330,9 +330,9 @@ class Ward:
         if episode.phase is not Phase.ACTIVE:
             child.quiet.discard(group)
         elif not self.gateways.is_covered(patient_id, now):
-            self._voice(child, child.episodes.tell_anew(group, Why.UNCOVERED, now), now)
+            self._voice(child, child.episodes.notice_again(group, Why.UNCOVERED, now), now)
         elif is_last_resort(episode, now):
-            self._voice(child, child.episodes.tell_anew(group, Why.LAST_RESORT, now), now)
+            self._voice(child, child.episodes.notice_again(group, Why.LAST_RESORT, now), now)
         else:
             return
         self.changed.add((CHILD, patient_id))

@@ -32,7 +32,7 @@ from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
-from runtime.notification_queue import THREADS, Desk
+from runtime.notification_queue import THREADS_PER_CONTACT, NotificationQueue
 from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.topics import ALERTS
 
@@ -45,7 +45,7 @@ _AWAY_AFTER = ((timedelta(minutes=10), Priority.HIGH), (timedelta(minutes=2), Pr
 
 @dataclass(slots=True)
 class Tally:
-    """What desks count."""
+    """What notification queues count."""
 
     notified: int = 0
     notifier_failures: int = 0
@@ -82,8 +82,10 @@ class Alarms:
         self._settings, self._contacts, self._stop = settings, contacts, stop
         self._ward, tally = Ward(_now()), Tally()
         self._keeper = Keeper(self._ward, AlarmBook(settings), self._commit, self._tell_soon)
-        self._desks = {
-            each.name: Desk(each.name, partial(self._tell, each), tally, at_once=THREADS)
+        self._queues = {
+            each.name: NotificationQueue(
+                each.name, partial(self._tell, each), tally, max_concurrency=THREADS_PER_CONTACT
+            )
             for each in self._contacts
         }
         self._feed: Feed | None = None
@@ -102,7 +104,7 @@ class Alarms:
         kafka.start()
         feed = self._feed = Feed(self._settings, self._keeper.positions)
         tasks = [
-            asyncio.create_task(desk.run(), name=f"contact {name}") for name, desk in self._desks.items()
+            asyncio.create_task(queue.run(), name=f"contact {name}") for name, queue in self._queues.items()
         ]
         try:
             while not self._stop.is_set():
@@ -143,7 +145,7 @@ class Alarms:
             log.exception("a message was passed over")
 
     def _conditions(self, now: datetime) -> Iterator[Condition]:
-        failing = [desk.name for desk in self._desks.values() if desk.failing_s >= _FAILS_AFTER_S]
+        failing = [queue.name for queue in self._queues.values() if queue.failing_s >= _FAILS_AFTER_S]
         hearing = self._ward.gateways.hearing
         return of_service(hearing.deaf_since, self._keeper.away_since(now), failing, now)
 
@@ -171,8 +173,8 @@ class Alarms:
         ]
 
     def _tell_soon(self, notification: Notification) -> None:
-        if desk := self._desks.get(notification.contact):  # none where the contact is no longer listed
-            desk.add(notification)
+        if queue := self._queues.get(notification.contact):  # none where the contact is no longer listed
+            queue.add(notification)
 
     async def _tell(self, contact: Contact, notification: Notification) -> None:
         await contact.tell(notification.message)

@@ -25,7 +25,7 @@ from cloud_ingest.postgres.connection import connect
 from cloud_ingest.privacy import identities
 from cloud_ingest.privacy.identities import Identities, IdentitiesChanged
 from cloud_ingest.settings import Settings
-from runtime.notification_queue import TRIED_FOR_S
+from runtime.notification_queue import RETRY_FOR_S
 from vitals.message import Message
 
 APPLICATION = "kidjamo-alarms"
@@ -201,7 +201,7 @@ def _recall(cur: cursor, owner: str) -> Kept:
     states = {(kind, identity): state for kind, identity, state in cur.fetchall()}
     cur.execute("SELECT topic, partition, position FROM alarm_positions")
     positions = {(topic, partition): position for topic, partition, position in cur.fetchall()}
-    cur.execute(_WAITING, (timedelta(seconds=TRIED_FOR_S),))
+    cur.execute(_WAITING, (timedelta(seconds=RETRY_FOR_S),))
     return Kept(states, positions, cur.fetchall(), _new(cur))
 
 

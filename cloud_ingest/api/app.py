@@ -53,7 +53,7 @@ from cloud_ingest.postgres.connection import DatabaseProbe
 from cloud_ingest.privacy.pseudonyms import Pseudonyms, pseudonyms
 from cloud_ingest.recorder.status import RecorderView
 from cloud_ingest.settings import Settings
-from vitals.reading import plainly
+from vitals.reading import error_text
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ def _refuse_in_one_form(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def unusable(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
-        return refusal(422, "invalid", plainly(first["type"], first["msg"]), field=str(first["loc"][-1]))
+        return refusal(422, "invalid", error_text(first["type"], first["msg"]), field=str(first["loc"][-1]))
 
     @app.exception_handler(HTTPException)
     async def http(_request: Request, error: HTTPException) -> Response:

@@ -8,27 +8,14 @@ from __future__ import annotations
 
 from dashboards.sql import literal
 from dashboards.words import Words
-from vitals.limits import HEART_RATE, SPO2, TEMPERATURE, Vital
-from vitals.rules import AlertType, Severity
+from vitals.limits import BY_FIELD, Vital
+from vitals.notices import GROUP_OF
+from vitals.recovery import MIN_VALUES
+from vitals.rules import Severity
 
 OPEN_FOR_AT_LEAST = "1 day"
 """How far back an open alert is looked for, however short the chosen time range."""
 MOST_ROWS = 200
-_VALID_READINGS_TO_CLEAR = 3
-
-_CLEAR: dict[Vital, tuple[str, str]] = {
-    SPO2: ("spo2_pct >= 90", "60 s"),
-    HEART_RATE: ("freq_card BETWEEN 45 AND 170", "60 s"),
-    TEMPERATURE: ("temp_corp <= 37.7", "10 min"),
-}
-"""When a vital is well again: the condition, and how long it must have held."""
-
-_JUDGED_BY: dict[AlertType, tuple[Vital, ...]] = {
-    AlertType.CRITICAL_SPO2: (SPO2,),
-    AlertType.CRITICAL_TEMPERATURE: (TEMPERATURE,),
-    AlertType.CRITICAL_HEART_RATE: (HEART_RATE,),
-    AlertType.CRITICAL_FEVER_SPO2: (SPO2, TEMPERATURE),
-}
 
 
 def critical_alerts(words: Words) -> str:
@@ -37,8 +24,8 @@ def critical_alerts(words: Words) -> str:
     An alert from a clock that runs ahead counts from when it was recorded: it is not hidden until then.
     """
     cleared = "\n            ".join(
-        f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(vital) for vital in vitals)}"
-        for kind, vitals in _JUDGED_BY.items()
+        f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(BY_FIELD[field]) for field in group.fields)}"
+        for kind, group in GROUP_OF.items()
     )
     return f"""\
 WITH records AS (
@@ -70,12 +57,15 @@ LIMIT {MOST_ROWS}"""
 
 def _is_clear(vital: Vital) -> str:
     """Whether the readings since the last one outside the clear limits are enough, and span the hold."""
-    condition, hold = _CLEAR[vital]
+    if vital.alarm is None:
+        raise ValueError(f"{vital.field} has no alarm")
+    (low, high), hold = vital.clear_range, f"{vital.alarm.hold.total_seconds():g} s"
+    condition = f"{vital.field} BETWEEN {low:g} AND {high:g}"
     valid = f"""\
 patient_id = r.patient_id AND {vital.field} IS NOT NULL
                   AND NOT {literal(vital.field)} = ANY (invalid_fields)"""
     return f"""\
-(SELECT count(*) >= {_VALID_READINGS_TO_CLEAR} AND max(timestamp) - min(timestamp) >= interval '{hold}'
+(SELECT count(*) >= {MIN_VALUES} AND max(timestamp) - min(timestamp) >= interval '{hold}'
              FROM measurements
              WHERE {valid}
                AND timestamp > greatest(r.newest, heard.timestamp - 2 * interval '{hold}', (

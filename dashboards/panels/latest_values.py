@@ -12,13 +12,13 @@ OLD_AFTER_S = int(limits.VALUE_OLD_AFTER.total_seconds())
 NO_DATA_AFTER_S = int(limits.NO_DATA_AFTER[0].total_seconds())
 HEARD_WITHIN_DAYS = 7
 MEASURED_WITHIN = "10 minutes"
-"""How long before a child's newest reading a vital is looked for: not all four are measured each time."""
+"""How long before a child's newest reading a vital is looked for: not every vital is measured each time."""
 
 LOW, HIGH = "▼", "▲"
 
 
 def latest_values(words: Words) -> str:
-    """The query in one language; columns: child, state, seconds since last heard, the four vitals."""
+    """The query in one language; columns: child, state, seconds since last heard, the vitals."""
     columns = [
         f"r.patient_id AS {_name(words.child)}",
         f"{_state(words)} AS {_name(words.state)}",
@@ -100,19 +100,14 @@ CASE
 def _beyond(vital: Vital) -> str:
     """A sign before a critical number; raw values are compared, as the rules do."""
     v = vital.field
-    match vital:
-        case limits.SPO2:
-            signs = f"WHEN {v}.value < {limits.SPO2_CRITICAL_BELOW} THEN '{LOW} '"
-        case limits.TEMPERATURE:
-            signs = f"WHEN {v}.value >= {limits.TEMPERATURE_CRITICAL_FROM} THEN '{HIGH} '"
-        case limits.HEART_RATE:
-            signs = (
-                f"WHEN {v}.value < {limits.HEART_RATE_CRITICAL_BELOW} THEN '{LOW} '"
-                f" WHEN {v}.value > {limits.HEART_RATE_CRITICAL_ABOVE} THEN '{HIGH} '"
-            )
-        case _:
-            return "''"
-    return f"CASE {signs} END"
+    if vital.alarm is None:
+        return "''"
+    signs = []
+    if low := vital.alarm.low:
+        signs.append(f"WHEN {v}.value {'<=' if low.included else '<'} {low.critical} THEN '{LOW} '")
+    if high := vital.alarm.high:
+        signs.append(f"WHEN {v}.value {'>=' if high.included else '>'} {high.critical} THEN '{HIGH} '")
+    return f"CASE {' '.join(signs)} END"
 
 
 def _age(seconds: str) -> str:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from edge_gateway.state import Counters
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from vitals import rules
 from vitals.reading import Reading
 from vitals.rules import AlertRecord, Severity
@@ -33,7 +33,7 @@ class AlarmEvaluator:
     """
 
     def __init__(
-        self, queues: Sequence[Desk[AlertRecord]], counters: Counters, observe: Observe = _ignore
+        self, queues: Sequence[NotificationQueue[AlertRecord]], counters: Counters, observe: Observe = _ignore
     ) -> None:
         self._queues, self._counters, self._observe = queues, counters, observe
 

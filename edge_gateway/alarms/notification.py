@@ -15,7 +15,7 @@ from edge_gateway.alarms.notifiers import Contact, MqttNotifier
 from edge_gateway.config import Config, GpioConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from runtime.notification_queue import THREADS, Desk
+from runtime.notification_queue import THREADS_PER_CONTACT, NotificationQueue
 from vitals.conditions import Condition
 from vitals.message import Message, self_test
 
@@ -34,9 +34,9 @@ class NotificationService:
     """
 
     monitor: AlarmMonitor
-    contacts: tuple[Desk[Message], ...]
-    immediate: tuple[Desk[Message], ...]
-    queues: tuple[Desk[Message], ...]
+    contacts: tuple[NotificationQueue[Message], ...]
+    immediate: tuple[NotificationQueue[Message], ...]
+    queues: tuple[NotificationQueue[Message], ...]
     gpio: GpioConfig | None = None
 
     def reachable(self) -> bool:
@@ -70,7 +70,8 @@ def notification_service(
         for each in config.contact
     ]
     contact_queues = tuple(
-        Desk(contact.name, contact.tell, state.counters, at_once=THREADS) for contact in contacts
+        NotificationQueue(contact.name, contact.tell, state.counters, max_concurrency=THREADS_PER_CONTACT)
+        for contact in contacts
     )
 
     def find_conditions(monitor: AlarmMonitor, now: datetime) -> Iterator[Condition]:
@@ -92,7 +93,7 @@ def notification_service(
     monitor.listeners += [partial(_add_if_due, *pair) for pair in zip(contacts, contact_queues, strict=True)]
     queues = contact_queues
     if mqtt:
-        mqtt_queue = Desk("mqtt", mqtt.publish_message, state.counters)
+        mqtt_queue = NotificationQueue("mqtt", mqtt.publish_message, state.counters)
         monitor.listeners.append(mqtt_queue.add)
         queues = (*contact_queues, mqtt_queue)
     immediate = tuple(
@@ -101,6 +102,6 @@ def notification_service(
     return NotificationService(monitor, contact_queues, immediate, queues, config.gpio)
 
 
-def _add_if_due(contact: Contact, queue: Desk[Message], notification: Message) -> None:
+def _add_if_due(contact: Contact, queue: NotificationQueue[Message], notification: Message) -> None:
     if notification.is_for(contact.level):
         queue.add(notification)

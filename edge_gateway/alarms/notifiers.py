@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_gateway.mqtt.session import MqttSession
-from runtime.notification_queue import THREADS
+from runtime.notification_queue import THREADS_PER_CONTACT
 from vitals.absence import Language
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
@@ -62,7 +62,7 @@ class Contact:
         self.name, self.level = name, level
         self._url_file, self._language = url_file, language
         # its own, as apprise's are shared: a service that hangs would take them all
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=f"contact-{name}")
+        self._threads = ThreadPoolExecutor(THREADS_PER_CONTACT, thread_name_prefix=f"contact-{name}")
 
     async def tell(self, message: Message) -> None:
         """Send one message and wait until the service has taken it.

@@ -27,7 +27,7 @@ from vitals.absence import Absence
 from vitals.errors import MalformedRecord
 from vitals.gatt import bracelet, record_access
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus
-from vitals.gatt.record_access import OpCode, Outcome, Request, Response
+from vitals.gatt.record_access import OpCode, Request, Response, ResponseCode
 from vitals.reading import derived_message_id
 
 log = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ class BraceletSession:
         """Have the bracelet report what is missing; patient for as long as records keep coming."""
         self._stored_at = time.monotonic()
         outcome = await self._ask(Request.report_from(self._sequence.fetch_from))
-        if outcome not in (Outcome.SUCCESS, Outcome.NO_RECORDS):
+        if outcome not in (ResponseCode.SUCCESS, ResponseCode.NO_RECORDS):
             raise LinkLost(f"it did not report its records: {outcome.name}")
         if not self._restarted:
             self._sequence.report_complete()
@@ -179,12 +179,12 @@ class BraceletSession:
         if self._restarted:
             return  # these numbers are not those of what is in its flash now
         outcome = await self._ask(Request.release_up_to(progress.seq))
-        if outcome in (Outcome.SUCCESS, Outcome.NO_RECORDS):
+        if outcome in (ResponseCode.SUCCESS, ResponseCode.NO_RECORDS):
             self._released = progress
         else:
             log.warning("%s did not release records: %s", self._wearer.device_id, outcome.name)
 
-    async def _ask(self, request: Request) -> Outcome:
+    async def _ask(self, request: Request) -> ResponseCode:
         while not self._answers.empty():
             self._answers.get_nowait()
         await self._peripheral.write(bracelet.RECORD_ACCESS, bytes(request))
@@ -198,7 +198,7 @@ class BraceletSession:
                     raise LinkLost(f"no answer to {request.op_code.name}") from None
                 continue
             if answer.request is request.op_code:
-                return answer.outcome
+                return answer.code
 
     def _on_answer(self, data: bytes) -> None:
         try:

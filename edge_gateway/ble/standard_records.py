@@ -10,8 +10,8 @@ from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import DateTime
 from vitals.gatt.heart_rate import HeartRate
 from vitals.gatt.pulse_oximeter import (
-    Condition,
     ContinuousMeasurement,
+    MeasurementCondition,
     MeasurementStatus,
     Oximetry,
     SensorStatus,
@@ -109,7 +109,7 @@ DECODERS: dict[str, Callable[[bytes], Observation]] = {
 """How each characteristic is read."""
 
 
-def _of_oximetry(values: Oximetry, condition: Condition, own_time: DateTime | None) -> Observation:
+def _of_oximetry(values: Oximetry, condition: MeasurementCondition, own_time: DateTime | None) -> Observation:
     """A questionable value is a value: to doubt a low one is to miss a child."""
     status = condition.status or MeasurementStatus(0)
     sensor = condition.sensor

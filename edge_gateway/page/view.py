@@ -13,32 +13,24 @@ from vitals.absence import Language
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Episode, Phase, longest_silence
 from vitals.limits import (
+    BY_FIELD,
     HEART_RATE,
-    RESPIRATORY_RATE,
     SPO2,
     SPO2_CRITICAL_BELOW,
-    TEMPERATURE,
     VALUE_OLD_AFTER,
+    VITALS,
     Vital,
     shown,
 )
 from vitals.notices import Group, worded
 
-_SHOWN = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
-_SHORT = {
-    SPO2.field: ("SpO₂", "SpO₂"),
-    HEART_RATE.field: ("Heart", "Pouls"),
-    RESPIRATORY_RATE.field: ("Breaths", "Resp."),
-    TEMPERATURE.field: ("Temp.", "Temp."),
-}
-_DIGITS = {TEMPERATURE.field: 1}
 _DRAWN = {SPO2.field: (75.0, 100.0, SPO2_CRITICAL_BELOW), HEART_RATE.field: (40.0, 190.0, None)}
 """Values at the lower and upper edge of a trend, and the value of the threshold line, if any."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """One of the four values of a card.
+    """The value of one vital on a card.
 
     Attributes:
         number: as shown; empty if there is no value.
@@ -126,7 +118,7 @@ def card(
     """
     links = list(links)
     open_fields = {field for episode in child.episodes.open for field in episode.group.fields}
-    values = tuple(_value(child, vital, open_fields, language, now) for vital in _SHOWN)
+    values = tuple(_value(child, vital, open_fields, language, now) for vital in VITALS)
     reason = technical_conditions.reason(child, links) if all(value.old for value in values) else None
     charges = [link.battery_pct for link in links if link.battery_pct is not None]
     alarms = [alarm(episode, language, now) for episode in child.episodes.open]
@@ -177,10 +169,10 @@ def _value(
     child: PatientState, vital: Vital, critical: set[str], language: Language, now: datetime
 ) -> ShownValue:
     latest = child.values.get(vital.field)
-    number = shown(vital.field, latest.number, _DIGITS.get(vital.field, 0)) if latest else ""
+    number = shown(vital.field, latest.number, vital.digits) if latest else ""
     return ShownValue(
         vital.field,
-        _SHORT[vital.field][language == "fr"],
+        _label(vital, language),
         vital.name_fr if language == "fr" else vital.name_en,
         vital.unit_shown,
         number.replace(".", ",") if language == "fr" else number,
@@ -188,6 +180,10 @@ def _value(
         latest is None or now - latest.measured > VALUE_OLD_AFTER,
         vital.field in critical,
     )
+
+
+def _label(vital: Vital, language: Language) -> str:
+    return vital.label_fr if language == "fr" else vital.label_en
 
 
 def _trends(child: PatientState, language: Language, now: datetime) -> Iterator[ShownTrend]:
@@ -199,7 +195,7 @@ def _trends(child: PatientState, language: Language, now: datetime) -> Iterator[
         low, high = (f"{value:.0f}" for value in value_range)
         y = trend.HEIGHT * (1 - (threshold - bottom) / (top - bottom)) if threshold else None
         paths = tuple(child_trend.paths(now, bottom, top))
-        yield ShownTrend(_SHORT[field][language == "fr"], paths, y, low, high)
+        yield ShownTrend(_label(BY_FIELD[field], language), paths, y, low, high)
 
 
 def _ms(at: datetime) -> int:

@@ -131,5 +131,5 @@ def _meant(made: Acknowledged, found: Iterable[Episode]) -> Iterator[Episode]:
     """The alarms that whoever acknowledged has seen."""
     for episode in found:
         spoken = episode.phase in (Phase.ACTIVE, Phase.LATCHED)
-        if made.group in (None, episode.group) and spoken and episode.is_meant(made.at):
+        if made.group in (None, episode.group) and spoken and episode.accepts(made.at):
             yield episode

@@ -31,7 +31,7 @@ from vitals.errors import MalformedRecord
 from vitals.gatt import current_time
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, SERVICE, STATUS, STORED_RECORD, BraceletRecord
 from vitals.gatt.current_time import CurrentTime
-from vitals.gatt.record_access import Count, OpCode, Outcome, Request, Response
+from vitals.gatt.record_access import Count, OpCode, Request, Response, ResponseCode
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Peripheral(RadioDevice):
         except MalformedRecord:
             if value[:1] not in _OP_CODES:
                 raise att.ATT_Error(att.ErrorCode.VALUE_NOT_ALLOWED) from None
-            self.later(self._answer(Response(OpCode(value[0]), Outcome.NOT_SUPPORTED)))
+            self.later(self._answer(Response(OpCode(value[0]), ResponseCode.NOT_SUPPORTED)))
             return
         if request.op_code is OpCode.REPORT:
             if self._report and not self._report.done():
@@ -165,11 +165,11 @@ class Peripheral(RadioDevice):
                 return Count(self.bracelet.count_from(seq))
             case OpCode.DELETE:
                 freed = self.bracelet.release_up_to(seq)
-                return Response(OpCode.DELETE, Outcome.SUCCESS if freed else Outcome.NO_RECORDS)
+                return Response(OpCode.DELETE, ResponseCode.SUCCESS if freed else ResponseCode.NO_RECORDS)
             case OpCode.ABORT:
                 self._stop_report()
-                return Response(OpCode.ABORT, Outcome.SUCCESS)
-        return Response(request.op_code, Outcome.NOT_SUPPORTED)
+                return Response(OpCode.ABORT, ResponseCode.SUCCESS)
+        return Response(request.op_code, ResponseCode.NOT_SUPPORTED)
 
     async def _send_stored(self, seq: int) -> None:
         sent = 0
@@ -178,7 +178,7 @@ class Peripheral(RadioDevice):
             sent += 1
             if sent % PACKETS_PER_INTERVAL == 0:
                 await asyncio.sleep(CONNECTION_INTERVAL_S)
-        await self._answer(Response(OpCode.REPORT, Outcome.SUCCESS if sent else Outcome.NO_RECORDS))
+        await self._answer(Response(OpCode.REPORT, ResponseCode.SUCCESS if sent else ResponseCode.NO_RECORDS))
 
     def _indicates(self, connection: Connection) -> bool:
         flags = self._device.gatt_server.read_cccd(connection, self._access)

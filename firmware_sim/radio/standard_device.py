@@ -24,9 +24,9 @@ from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import DateTime
 from vitals.gatt.heart_rate import HeartRate, SensorLocation
 from vitals.gatt.pulse_oximeter import (
-    Condition,
     ContinuousMeasurement,
     Feature,
+    MeasurementCondition,
     MeasurementStatus,
     Oximetry,
     SensorStatus,
@@ -36,7 +36,9 @@ from vitals.gatt.thermometer import Site, Temperature
 from vitals.reading import Measurements
 
 _BATTERY_PCT = 80
-_NO_SENSOR = Condition(MeasurementStatus.INVALID, SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED)
+_NO_SENSOR = MeasurementCondition(
+    MeasurementStatus.INVALID, SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED
+)
 _STATUS_BITS, _SENSOR_BITS = sum(MeasurementStatus), sum(SensorStatus)
 
 

@@ -25,9 +25,9 @@ from firmware_sim.radio.hci_port import gateway_radio
 from firmware_sim.radio.virtual_radio import VirtualLink
 from tests.firmware_sim.air import Air, Notes, ask, calm, find, now_ms, until
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STATUS, STORED_RECORD
-from vitals.gatt.record_access import OpCode, Outcome, Request, Response
+from vitals.gatt.record_access import OpCode, Request, Response, ResponseCode
 
-DONE = Response(OpCode.REPORT, Outcome.SUCCESS)
+DONE = Response(OpCode.REPORT, ResponseCode.SUCCESS)
 
 
 async def test_link_loss_calls_back_and_reconnects(air: Air) -> None:

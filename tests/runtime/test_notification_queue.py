@@ -1,4 +1,4 @@
-"""A recipient that fails, hangs or is flooded holds nobody up, and is not forgotten."""
+"""A recipient that fails, hangs or is flooded does not block others, and is retried."""
 
 from __future__ import annotations
 
@@ -8,101 +8,101 @@ import pytest
 
 from edge_gateway.state import Counters
 from runtime import notification_queue as module
-from runtime.notification_queue import TRIED_FOR_S, Desk
+from runtime.notification_queue import RETRY_FOR_S, NotificationQueue
 from tests.edge_gateway.helpers import eventually
 from vitals.errors import NotNotified
 
 
-class Scripted:
-    """A recipient that does what its script says, then works."""
+class FailingRecipient:
+    """Raises the given errors, one a delivery, then accepts everything."""
 
-    def __init__(self, *script: Exception) -> None:
-        self.script = list(script)
-        self.told: list[int] = []
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.received: list[int] = []
 
-    async def deliver(self, thing: int) -> None:
-        if self.script:
-            raise self.script.pop(0)
-        self.told.append(thing)
+    async def deliver(self, item: int) -> None:
+        if self.errors:
+            raise self.errors.pop(0)
+        self.received.append(item)
 
 
-async def hang(_thing: int) -> None:
+async def hang(_item: int) -> None:
     await asyncio.Event().wait()
 
 
-@pytest.mark.parametrize("error", [NotNotified("away"), ValueError("a bug")])
-async def test_failing_recipient_is_counted_and_tried_again_in_order(error: Exception) -> None:
-    scripted, counters = Scripted(error), Counters()
-    desk = Desk("test", scripted.deliver, counters)
-    task = asyncio.create_task(desk.run())
-    desk.add(1)
-    await eventually(lambda: desk.failing)
-    assert str(error) in desk.failing
-    desk.add(2)
-    await eventually(lambda: scripted.told == [1, 2])
+@pytest.mark.parametrize("error", [NotNotified("unreachable"), ValueError("a bug")])
+async def test_failing_recipient_is_counted_and_retried_in_order(error: Exception) -> None:
+    recipient, counters = FailingRecipient(error), Counters()
+    queue = NotificationQueue("test", recipient.deliver, counters)
+    task = asyncio.create_task(queue.run())
+    queue.add(1)
+    await eventually(lambda: queue.failing)
+    assert str(error) in queue.failing
+    queue.add(2)
+    await eventually(lambda: recipient.received == [1, 2])
     task.cancel()
-    assert (counters.notifier_failures, counters.notified, desk.failing) == (1, 2, "")
+    assert (counters.notifier_failures, counters.notified, queue.failing) == (1, 2, "")
 
 
-async def test_time_of_failing_counts_from_the_first_failure_and_ends_with_a_success() -> None:
-    now, scripted = 100.0, Scripted(NotNotified("away"), NotNotified("away"))
-    desk = Desk("test", scripted.deliver, Counters(), lambda: now)
-    task = asyncio.create_task(desk.run())
-    assert desk.failing_s == 0
-    desk.add(1)
-    await eventually(lambda: desk.failing)
+async def test_failing_time_counts_from_the_first_failure_until_a_success() -> None:
+    now, recipient = 100.0, FailingRecipient(NotNotified("unreachable"), NotNotified("unreachable"))
+    queue = NotificationQueue("test", recipient.deliver, Counters(), lambda: now)
+    task = asyncio.create_task(queue.run())
+    assert queue.failing_s == 0
+    queue.add(1)
+    await eventually(lambda: queue.failing)
     now = 160.0
-    assert desk.failing_s == 60
-    await eventually(lambda: scripted.told)
-    assert desk.failing_s == 0
+    assert queue.failing_s == 60
+    await eventually(lambda: recipient.received)
+    assert queue.failing_s == 0
     task.cancel()
 
 
-async def test_hanging_recipient_holds_nobody_up_and_counts_as_failing(
+async def test_hanging_recipient_times_out_and_counts_as_failing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_DELIVERED_WITHIN_S", 0.05)
-    desk = Desk("test", hang, Counters())
-    task = asyncio.create_task(desk.run())
-    desk.add(1)
-    await eventually(lambda: desk.failing == "no answer within 0.05 s")
+    monkeypatch.setattr(module, "_DELIVERY_TIMEOUT_S", 0.05)
+    queue = NotificationQueue("test", hang, Counters())
+    task = asyncio.create_task(queue.run())
+    queue.add(1)
+    await eventually(lambda: queue.failing == "no answer within 0.05 s")
     task.cancel()
 
 
-async def test_things_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST_WAITING", 10)
+async def test_items_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MAX_WAITING", 10)
     counters = Counters()
-    desk = Desk("test", hang, counters)
+    queue = NotificationQueue("test", hang, counters)
     for number in range(25):
-        desk.add(number)
+        queue.add(number)
     assert counters.alerts_not_notified == 15
 
 
-async def test_thing_that_nobody_could_be_told_for_15_minutes_is_given_up() -> None:
-    now, scripted, counters = 0.0, Scripted(NotNotified("away")), Counters()
-    desk = Desk("test", scripted.deliver, counters, lambda: now)
-    task = asyncio.create_task(desk.run())
-    desk.add(1)
-    await eventually(lambda: desk.failing)
-    now = TRIED_FOR_S + 1
-    desk.add(2)
-    await eventually(lambda: scripted.told == [2])
+async def test_item_that_nobody_could_be_told_for_15_minutes_is_given_up() -> None:
+    now, recipient, counters = 0.0, FailingRecipient(NotNotified("unreachable")), Counters()
+    queue = NotificationQueue("test", recipient.deliver, counters, lambda: now)
+    task = asyncio.create_task(queue.run())
+    queue.add(1)
+    await eventually(lambda: queue.failing)
+    now = RETRY_FOR_S + 1
+    queue.add(2)
+    await eventually(lambda: recipient.received == [2])
     task.cancel()
     assert counters.alerts_not_notified == 1
 
 
-async def test_only_so_many_things_are_on_their_way_at_once() -> None:
-    begun: list[int] = []
+async def test_only_so_many_items_are_on_their_way_at_once() -> None:
+    started: list[int] = []
 
-    async def slow(thing: int) -> None:
-        begun.append(thing)
+    async def slow(item: int) -> None:
+        started.append(item)
         await asyncio.Event().wait()
 
-    desk = Desk("test", slow, Counters(), at_once=2)
-    task = asyncio.create_task(desk.run())
+    queue = NotificationQueue("test", slow, Counters(), max_concurrency=2)
+    task = asyncio.create_task(queue.run())
     for number in range(5):
-        desk.add(number)
-    await eventually(lambda: begun == [0, 1])
+        queue.add(number)
+    await eventually(lambda: started == [0, 1])
     await asyncio.sleep(0.05)
-    assert begun == [0, 1]
+    assert started == [0, 1]
     task.cancel()

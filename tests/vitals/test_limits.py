@@ -1,10 +1,24 @@
-"""Plausible ranges: open at zero, closed at the top; temperature closed at both ends."""
+"""The registry: plausible ranges, alarm limits and their clear limits, and registration."""
 
 import math
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from vitals.limits import BY_FIELD, HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS, Vital, shown
+from vitals.limits import (
+    BY_FIELD,
+    HEART_RATE,
+    RESPIRATORY_RATE,
+    SPO2,
+    TEMPERATURE,
+    VITALS,
+    AlarmLimits,
+    Limit,
+    Vital,
+    register,
+    shown,
+)
 
 TINIEST = math.ulp(0.0)
 
@@ -78,3 +92,77 @@ def test_shown_value_never_reaches_a_boundary_it_has_not(
     field: str, value: float, digits: int, text: str
 ) -> None:
     assert shown(field, value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("vital", "clear_range", "hold"),
+    [
+        (SPO2, (90.0, 100.0), timedelta(seconds=60)),
+        (HEART_RATE, (45.0, 170.0), timedelta(seconds=60)),
+        (TEMPERATURE, (25.0, 37.7), timedelta(minutes=10)),
+    ],
+)
+def test_clear_range_of_the_alarms(vital: Vital, clear_range: tuple[float, float], hold: timedelta) -> None:
+    assert vital.alarm is not None
+    assert (vital.clear_range, vital.alarm.hold) == (clear_range, hold)
+
+
+def alarm(low: Limit | None = None, high: Limit | None = None) -> AlarmLimits:
+    return AlarmLimits("CRITICAL_TEST", "TEST", timedelta(minutes=1), low, high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "reason"),
+    [
+        (None, None, "a low or a high limit is needed"),
+        (Limit("low", critical=4, clear=4, worse_by=1), None, "the low limit must clear above 4"),
+        (Limit("low", critical=4, clear=3.9, worse_by=1), None, "the low limit must clear above 4"),
+        (None, Limit("high", critical=10, clear=10, worse_by=1), "the high limit must clear below 10"),
+        (None, Limit("high", critical=10, clear=10.1, worse_by=1), "the high limit must clear below 10"),
+        (
+            Limit("low", critical=4, clear=8, worse_by=1),
+            Limit("high", critical=10, clear=7, worse_by=1),
+            "no value is within both clear limits",
+        ),
+    ],
+)
+def test_alarm_with_clear_limits_on_the_wrong_side_is_refused(
+    low: Limit | None, high: Limit | None, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        alarm(low, high)
+
+
+@pytest.mark.parametrize(
+    ("value", "key"), [(3.9, "low"), (4, None), (7, None), (9.9, None), (10, "high"), (10.1, "high")]
+)
+def test_crossed_names_the_violated_limit(value: float, key: str | None) -> None:
+    low = Limit("low", critical=4, clear=5, worse_by=1)
+    high = Limit("high", critical=10, clear=9, worse_by=1, included=True)
+    crossed = alarm(low, high).crossed(value)
+    assert (crossed.key if crossed else None) == key
+
+
+@pytest.mark.parametrize("field", ["", "Glucose", "glucose mmol", "glucose;drop", "1st"])
+def test_vital_whose_field_cannot_name_a_column_is_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="lower-case identifier"):
+        replace(RESPIRATORY_RATE, field=field)
+
+
+def test_vital_with_an_implausible_typical_value_is_refused() -> None:
+    with pytest.raises(ValueError, match="outside the plausible range"):
+        replace(RESPIRATORY_RATE, typical=121)
+
+
+def test_vital_with_alarm_limits_outside_its_plausible_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="alarm limits outside the plausible range"):
+        replace(RESPIRATORY_RATE, alarm=alarm(high=Limit("high", critical=130, clear=50, worse_by=1)))
+
+
+def test_register_after_the_readings_module_was_imported_is_refused() -> None:
+    import vitals.reading  # noqa: F401
+
+    before = VITALS
+    with pytest.raises(RuntimeError, match=r"before vitals\.reading is imported"):
+        register(replace(RESPIRATORY_RATE, field="glucose_mmol"))
+    assert before == tuple(BY_FIELD.values())

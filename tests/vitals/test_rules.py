@@ -105,7 +105,9 @@ def test_sensor_off_names_each_vital_at_zero() -> None:
     alert = only(measured(spo2_pct=0, freq_card=0, freq_resp=18))
     assert (alert.type, alert.severity, alert.value) == (AlertType.SENSOR_OFF, Severity.TECHNICAL, 0)
     assert alert.message == "sensor off or not worn: oxygen saturation, heart rate"
-    assert alert.message_fr == "capteur débranché ou non porté : saturation en oxygène, fréquence cardiaque"
+    assert (
+        alert.message_fr == "capteur débranché ou non porté\u00a0: saturation en oxygène, fréquence cardiaque"
+    )
 
 
 def test_sensor_off_when_contact_is_lost_but_not_when_it_is_unknown() -> None:
@@ -147,7 +149,7 @@ def test_clock_skew_of_seven_minutes() -> None:
         value=420.4,
         threshold=300.0,
         message="timestamp is 420 s ahead of the server's clock",
-        message_fr="horodatage en avance de 420 s sur l'horloge du serveur",
+        message_fr="l'horodatage est en avance de 420 s sur l'horloge du serveur",
     )
 
 

@@ -1,6 +1,6 @@
-"""The bracelet's own service: what standard profiles cannot carry together. Bytes <-> values, no I/O.
+"""The bracelet's own service, for records that no standard profile can carry. Bytes <-> values, no I/O.
 
-A record is 20 bytes, so that it fits one notification at the smallest MTU (23). All fields are little-endian:
+A record is 20 bytes, to fit into one notification at the smallest MTU (23). All fields are little-endian:
 
     offset  size  field        meaning
     0       4     seq          u32, counts records since `boot`
@@ -12,8 +12,8 @@ A record is 20 bytes, so that it fits one notification at the smallest MTU (23).
     16      2     freq_resp    i16, hundredths of /min
     18      2     temp_corp    i16, hundredths of °C
 
-A vital that was not measured is 0x8000. Hundredths rather than SFLOAT: with three digits SFLOAT
-reads 37.96 °C as 38.0, which is an alarm.
+A vital that was not measured is 0x8000. Values are hundredths and not SFLOAT, because SFLOAT has three digits
+and would turn 37.96 °C into 38.0 °C, which is an alarm.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ from enum import IntFlag
 from typing import Self
 
 from vitals.errors import MalformedRecord
-from vitals.limits import VITALS
 from vitals.reading import Measurements
 
 SERVICE = "6b69646a-616d-4f00-8000-000000000001"
 LIVE_RECORD = "6b69646a-616d-4f00-8000-000000000002"
 """Notified: records as they are measured."""
 STORED_RECORD = "6b69646a-616d-4f00-8000-000000000003"
-"""Notified: records from flash, on request of the record access control point."""
+"""Notified: records from flash, requested through the record access control point."""
 STATUS = "6b69646a-616d-4f00-8000-000000000004"
 """Read and notified: `BraceletStatus`."""
 RECORD_ACCESS = "6b69646a-616d-4f00-8000-000000000005"
@@ -40,10 +39,12 @@ RECORD_ACCESS = "6b69646a-616d-4f00-8000-000000000005"
 _RECORD = struct.Struct("<I6sBB4h")
 _STATUS = struct.Struct("<BBB6sII")
 _NOT_MEASURED = -0x8000
+_FIELDS = ("spo2_pct", "freq_card", "freq_resp", "temp_corp")
+"""The vitals of a record in wire order, whatever the order of `vitals.limits.VITALS`."""
 
 
 class RecordFlag(IntFlag):
-    """Circumstances of one record."""
+    """Conditions under which one record was measured."""
 
     CLOCK_SET = 0x01
     NO_CONTACT = 0x02
@@ -53,13 +54,13 @@ class RecordFlag(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class BraceletRecord:
-    """One measurement as the bracelet numbers and stores it.
+    """One record as the bracelet numbers and stores it.
 
     Attributes:
         seq: counts records since the restart `boot`.
         boot: restart counter, modulo 256.
         device_time_ms: the bracelet's own clock, milliseconds (see `RecordFlag.CLOCK_SET`).
-        measurements: the vitals, at hundredths of their unit; None where the sensors gave no number.
+        measurements: the vitals, in steps of a hundredth; None if no sensor gave a value.
     """
 
     seq: int
@@ -73,7 +74,7 @@ class BraceletRecord:
         """Decode one record.
 
         Raises:
-            MalformedRecord: not 20 bytes, or flags this version does not know.
+            MalformedRecord: not 20 bytes, or unknown flags.
         """
         if len(data) != _RECORD.size:
             raise MalformedRecord(
@@ -83,9 +84,7 @@ class BraceletRecord:
         if unknown := flags & ~sum(RecordFlag):
             raise MalformedRecord("bracelet record", data, f"unknown flags {unknown:#04x}")
         values = {
-            vital.field: raw / 100
-            for vital, raw in zip(VITALS, hundredths, strict=True)
-            if raw != _NOT_MEASURED
+            field: raw / 100 for field, raw in zip(_FIELDS, hundredths, strict=True) if raw != _NOT_MEASURED
         }
         measurements = Measurements(**values) if values else None
         return cls(seq, boot, int.from_bytes(time, "little"), RecordFlag(flags), measurements)
@@ -94,16 +93,18 @@ class BraceletRecord:
         """Encode.
 
         Raises:
-            ValueError: a field does not fit, or a value is finer than a hundredth.
+            ValueError: a field does not fit, a value is finer than a hundredth, or a vital has no field here.
         """
-        values = (getattr(self.measurements, vital.field, None) for vital in VITALS)
+        values = self.measurements.present() if self.measurements else {}
+        if other := values.keys() - set(_FIELDS):
+            raise ValueError(f"bracelet record: no field for {', '.join(sorted(other))}")
         try:
             return _RECORD.pack(
                 self.seq,
                 self.device_time_ms.to_bytes(6, "little"),
                 self.flags,
                 self.boot,
-                *(_hundredths(value) for value in values),
+                *(_hundredths(values.get(field)) for field in _FIELDS),
             )
         except (struct.error, OverflowError) as error:
             raise ValueError(f"bracelet record: {error}") from error
@@ -114,7 +115,7 @@ def _hundredths(value: float | None) -> int:
         return _NOT_MEASURED
     raw = round(value * 100)
     if raw == _NOT_MEASURED:
-        raise ValueError(f"{value!r} is the mark of a vital that was not measured")
+        raise ValueError(f"{value!r} is reserved for a vital that was not measured")
     if raw / 100 != value:
         raise ValueError(f"{value!r} is finer than a hundredth")
     return raw
@@ -133,8 +134,8 @@ class BraceletStatus:
     """Technical state: boot u8, flags u8, battery u8 (%), clock u48 (ms), oldest u32, newest u32.
 
     Attributes:
-        clock_ms: the bracelet's clock when this was sent; it lets a gateway date records of an unset clock.
-        oldest_seq, newest_seq: range held in flash; oldest above newest when it is empty.
+        clock_ms: the bracelet's clock at sending; a gateway dates records of an unset clock by it.
+        oldest_seq, newest_seq: range stored in flash; oldest is above newest when it is empty.
     """
 
     boot: int

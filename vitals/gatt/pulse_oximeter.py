@@ -97,7 +97,7 @@ class Oximetry:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class MeasurementCondition:
     """What either measurement may say about itself; None where not sent.
 
     Attributes:
@@ -120,7 +120,7 @@ class ContinuousMeasurement:
     normal: Oximetry
     fast: Oximetry | None = None
     slow: Oximetry | None = None
-    condition: Condition = Condition()
+    condition: MeasurementCondition = MeasurementCondition()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -161,7 +161,7 @@ class SpotCheckMeasurement:
 
     values: Oximetry
     time: DateTime | None = None
-    condition: Condition = Condition()
+    condition: MeasurementCondition = MeasurementCondition()
     clock_not_set: bool = False
 
     @classmethod
@@ -190,16 +190,16 @@ class SpotCheckMeasurement:
         return bytes([flags]) + bytes(self.values) + (bytes(self.time) if self.time else b"") + tail
 
 
-def _read_condition(fields: Fields, flags: int) -> Condition:
+def _read_condition(fields: Fields, flags: int) -> MeasurementCondition:
     """Bits 0 to 2 of the flags: status, sensor, amplitude."""
-    return Condition(
+    return MeasurementCondition(
         MeasurementStatus(fields.unsigned(2)) if flags & 0x01 else None,
         SensorStatus(fields.unsigned(3)) if flags & 0x02 else None,
         fields.sfloat() if flags & 0x04 else None,
     )
 
 
-def _condition(condition: Condition) -> tuple[int, bytes]:
+def _condition(condition: MeasurementCondition) -> tuple[int, bytes]:
     flags, tail = 0, b""
     if condition.status is not None:
         flags, tail = flags | 0x01, tail + condition.status.to_bytes(2, "little")

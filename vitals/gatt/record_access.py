@@ -18,7 +18,7 @@ _BY_SEQUENCE_NUMBER = 1
 _FILTERED = struct.Struct("<BBBI")
 _BARE = struct.Struct("<BB")
 _COUNT = struct.Struct("<BBI")
-_OUTCOME = struct.Struct("<BBBB")
+_RESPONSE = struct.Struct("<BBBB")
 
 
 class OpCode(IntEnum):
@@ -29,7 +29,7 @@ class OpCode(IntEnum):
     ABORT = 3
     REPORT_COUNT = 4
     COUNT = 5
-    OUTCOME = 6
+    RESPONSE = 6
 
 
 class Operator(IntEnum):
@@ -40,7 +40,7 @@ class Operator(IntEnum):
     FROM = 3
 
 
-class Outcome(IntEnum):
+class ResponseCode(IntEnum):
     """How a request ended."""
 
     SUCCESS = 1
@@ -124,11 +124,11 @@ class Response:
     """How the request with this op code ended."""
 
     request: OpCode
-    outcome: Outcome
+    code: ResponseCode
 
     def __bytes__(self) -> bytes:
         """Encode."""
-        return _OUTCOME.pack(OpCode.OUTCOME, Operator.NONE, self.request, self.outcome)
+        return _RESPONSE.pack(OpCode.RESPONSE, Operator.NONE, self.request, self.code)
 
 
 def _pack(layout: struct.Struct, *fields: int) -> bytes:
@@ -147,9 +147,9 @@ def parse_indication(data: bytes) -> Count | Response:
     try:
         if data[:2] == bytes((OpCode.COUNT, Operator.NONE)):
             return Count(_COUNT.unpack(data)[2])
-        if data[:2] == bytes((OpCode.OUTCOME, Operator.NONE)):
-            _, _, request, outcome = _OUTCOME.unpack(data)
-            return Response(OpCode(request), Outcome(outcome))
+        if data[:2] == bytes((OpCode.RESPONSE, Operator.NONE)):
+            _, _, request, code = _RESPONSE.unpack(data)
+            return Response(OpCode(request), ResponseCode(code))
     except (struct.error, ValueError) as error:
         raise MalformedRecord(_PROFILE, data, str(error)) from error
     raise MalformedRecord(_PROFILE, data, "not an answer this service knows")

@@ -1,12 +1,13 @@
-"""Bluetooth services that carry vitals; UUIDs in full and in lower case, as bleak writes them."""
+"""Bluetooth services that carry vitals; full UUIDs in lower case, as bleak writes them."""
 
 from __future__ import annotations
 
 from vitals.gatt import bracelet, current_time
+from vitals.limits import VITALS
 
 
 def _sig(number: int) -> str:
-    """A 16-bit UUID of the Bluetooth SIG in full (Core 5.4, Vol 3 Part B, 2.5.1)."""
+    """Return the full form of a 16-bit UUID of the Bluetooth SIG (Core 5.4, Vol 3 Part B, 2.5.1)."""
     return f"0000{number:04x}-0000-1000-8000-00805f9b34fb"
 
 
@@ -27,10 +28,10 @@ VITALS_OF: dict[str, tuple[str, ...]] = {
     HEART_RATE: ("freq_card",),
     THERMOMETER: ("temp_corp",),
 }
-"""Fields of a reading that a service can fill."""
+"""The vitals that a service can carry."""
 
 
 def vitals_offered(services: frozenset[str]) -> tuple[str, ...]:
-    """Fields of a reading that a device with these services can fill, in the order of the contract."""
+    """Return the vitals that a device with these services can measure, in the order of the registry."""
     offered = {field for service in services for field in VITALS_OF.get(service, ())}
-    return tuple(field for field in VITALS_OF[BRACELET] if field in offered)
+    return tuple(vital.field for vital in VITALS if vital.field in offered)

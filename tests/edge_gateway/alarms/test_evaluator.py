@@ -10,7 +10,7 @@ import pytest
 
 from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.state import Counters
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
@@ -23,7 +23,7 @@ async def test_reading_that_meets_two_rules_delivers_every_alert_in_order() -> N
         delivered.append(alert)
 
     counters = Counters()
-    evaluator = AlarmEvaluator([Desk("test", deliver, counters)], counters)
+    evaluator = AlarmEvaluator([NotificationQueue("test", deliver, counters)], counters)
     task = asyncio.create_task(evaluator.run())
     alerts = evaluator.evaluate(a_reading(spo2_pct=85.0, temp_corp=38.5))
     await eventually(lambda: len(delivered) == 3)

@@ -12,7 +12,7 @@ import pytest
 
 from edge_gateway.alarms.notifiers import Contact
 from edge_gateway.state import Counters
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from tests.web_service import Service, hanging_service
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
@@ -71,14 +71,14 @@ async def test_address_nobody_knows_is_named_by_its_file_and_not_told(tmp_path: 
 async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
     service: Service, tmp_path: Path
 ) -> None:
-    desk = Desk("mother", a_contact(tmp_path, service.url).tell, Counters())
-    assert await desk.try_now(self_test("gw-test", AT)) == ""
+    queue = NotificationQueue("mother", a_contact(tmp_path, service.url).tell, Counters())
+    assert await queue.try_now(self_test("gw-test", AT)) == ""
     assert (
         service.received[0]["message"]
         == "Ceci est un essai\u00a0: les alarmes de cette passerelle vous parviennent."
     )
     service.status = 503
-    assert await desk.try_now(self_test("gw-test", AT)) == "the service did not take the message"
+    assert await queue.try_now(self_test("gw-test", AT)) == "the service did not take the message"
 
 
 async def test_contact_whose_service_hangs_holds_up_no_other(service: Service, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from vitals.gatt.bracelet import (
     StatusFlag,
 )
 from vitals.gatt.current_time import CURRENT_TIME, CurrentTime
-from vitals.gatt.record_access import OpCode, Outcome, Request, Response
+from vitals.gatt.record_access import OpCode, Request, Response, ResponseCode
 from vitals.reading import Measurements, Reading
 
 BOOT, NOW_MS = 3, 1_756_031_400_000
@@ -60,7 +60,7 @@ class FakeBracelet:
     drops: set[int] = field(default_factory=set)
     requests: list[Request] = field(default_factory=list)
     answers: bool = True
-    outcome: Outcome = Outcome.SUCCESS
+    outcome: ResponseCode = ResponseCode.SUCCESS
     boot: int = BOOT
     listeners: dict[str, OnData] = field(default_factory=dict)
     status_bytes: bytes | None = None
@@ -327,7 +327,7 @@ async def test_bracelet_that_owes_an_answer_too_long_is_lost(monkeypatch: pytest
 
 
 async def test_bracelet_that_cannot_report_is_lost() -> None:
-    bench = Bench(FakeBracelet({0: a_record(0)}, outcome=Outcome.NOT_COMPLETED))
+    bench = Bench(FakeBracelet({0: a_record(0)}, outcome=ResponseCode.NOT_COMPLETED))
     async with bench.at_work():
         with pytest.raises(LinkLost, match="NOT_COMPLETED"):
             await bench.task
@@ -544,7 +544,7 @@ async def test_restart_while_its_records_are_fetched_is_no_loss() -> None:
         bracelet.flash[5] = a_record(5, boot=BOOT + 1)
         bracelet.listeners[LIVE_RECORD](bracelet.flash[5])
         bracelet.answers = True
-        bracelet.listeners[RECORD_ACCESS](bytes(Response(OpCode.REPORT, Outcome.NO_RECORDS)))
+        bracelet.listeners[RECORD_ACCESS](bytes(Response(OpCode.REPORT, ResponseCode.NO_RECORDS)))
         await eventually(lambda: not bracelet.flash)
     assert bench.state.counters.records_missing == 0
 

@@ -27,7 +27,7 @@ from tests.firmware_sim.air import Air
 from tests.firmware_sim.conftest import air
 from vitals.absence import Absence
 from vitals.gatt.current_time import DateTime
-from vitals.gatt.pulse_oximeter import Condition, MeasurementStatus, Oximetry, SpotCheckMeasurement
+from vitals.gatt.pulse_oximeter import MeasurementCondition, MeasurementStatus, Oximetry, SpotCheckMeasurement
 from vitals.gatt.thermometer import Temperature
 from vitals.reading import Measurements, Reading
 
@@ -229,7 +229,7 @@ def test_spot_check_is_dated_by_its_clock_where_that_can_be_believed(
 
 def test_questionable_value_is_kept_and_invalid_one_is_not() -> None:
     def observed(status: MeasurementStatus) -> Measurements | None:
-        sent = SpotCheckMeasurement(Oximetry(85, 72), condition=Condition(status))
+        sent = SpotCheckMeasurement(Oximetry(85, 72), condition=MeasurementCondition(status))
         return of_spot_check(bytes(sent)).measurements
 
     assert observed(MeasurementStatus.QUESTIONABLE) == Measurements(spo2_pct=85, freq_card=72)

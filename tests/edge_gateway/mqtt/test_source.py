@@ -26,7 +26,7 @@ from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will
 from edge_gateway.state import Counters, GatewayState
-from runtime.notification_queue import Desk
+from runtime.notification_queue import NotificationQueue
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.errors import InvalidReading, NotNotified
 from vitals.reading import NAMESPACE, Reading, Source
@@ -286,7 +286,7 @@ async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -
     session = a_session(mqtt_broker.port)
     counters = Counters()
     notifier = MqttNotifier(session, "gw-test")
-    alarms = AlarmEvaluator([Desk("mqtt", notifier.publish_alert, counters)], counters)
+    alarms = AlarmEvaluator([NotificationQueue("mqtt", notifier.publish_alert, counters)], counters)
     async with running(session):
         await eventually(lambda: session.connected)
         task = asyncio.create_task(alarms.run())

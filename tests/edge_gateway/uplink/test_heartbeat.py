@@ -191,8 +191,8 @@ async def test_somebody_who_is_told_at_once_has_to_be_reachable(
     config = parse_config(MINIMAL + contacts)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         told = notification_service(config, GatewayState("gw-home"), outbox, None)
-        for desk in told.contacts:
-            desk.failing = "away" if desk.name in failing else ""
+        for queue in told.contacts:
+            queue.failing = "away" if queue.name in failing else ""
         assert told.reachable() is reachable
 
 

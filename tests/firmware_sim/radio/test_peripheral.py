@@ -19,7 +19,7 @@ from vitals.gatt.bracelet import (
     BraceletStatus,
     StatusFlag,
 )
-from vitals.gatt.record_access import Count, OpCode, Outcome, Request, Response
+from vitals.gatt.record_access import Count, OpCode, Request, Response, ResponseCode
 
 BATTERY_LEVEL, SERIAL_NUMBER = "2a19", "2a25"
 
@@ -96,7 +96,7 @@ async def test_record_access_fills_the_gap_of_an_absence(air: Air) -> None:
         await measure(2)
         assert await ask(client, Request.count_from(5), answers) == Count(22)
         outcome = await ask(client, Request.report_from(5), answers)
-    assert outcome == Response(OpCode.REPORT, Outcome.SUCCESS)
+    assert outcome == Response(OpCode.REPORT, ResponseCode.SUCCESS)
     assert stored.seqs == list(range(5, 27))
     assert live.seqs == [0, 1, 2, 3, 4, 25, 26]
 
@@ -107,7 +107,7 @@ async def test_record_access_reports_none_from_an_empty_flash(air: Air) -> None:
     async with BleakClient(await find()) as client:
         await client.start_notify(RECORD_ACCESS, answers)
         outcome = await ask(client, Request.report_from(0), answers)
-    assert outcome == Response(OpCode.REPORT, Outcome.NO_RECORDS)
+    assert outcome == Response(OpCode.REPORT, ResponseCode.NO_RECORDS)
 
 
 async def test_record_access_releases_flash(air: Air) -> None:
@@ -118,8 +118,8 @@ async def test_record_access_releases_flash(air: Air) -> None:
         freed = await ask(client, Request.release_up_to(6), answers)
         again = await ask(client, Request.release_up_to(6), answers)
         status = BraceletStatus.from_bytes(bytes(await client.read_gatt_char(STATUS)))
-    assert freed == Response(OpCode.DELETE, Outcome.SUCCESS)
-    assert again == Response(OpCode.DELETE, Outcome.NO_RECORDS)
+    assert freed == Response(OpCode.DELETE, ResponseCode.SUCCESS)
+    assert again == Response(OpCode.DELETE, ResponseCode.NO_RECORDS)
     assert (status.oldest_seq, status.newest_seq, bracelet.bracelet.unreleased) == (7, 9, 3)
 
 
@@ -133,7 +133,7 @@ async def test_record_access_abort_stops_a_report(air: Air) -> None:
         await until(lambda: stored.values)
         with pytest.raises(BleakGATTProtocolError, match="Already in Progress"):
             await client.write_gatt_char(RECORD_ACCESS, bytes(Request.report_from(0)), response=True)
-        assert await ask(client, Request.abort(), answers) == Response(OpCode.ABORT, Outcome.SUCCESS)
+        assert await ask(client, Request.abort(), answers) == Response(OpCode.ABORT, ResponseCode.SUCCESS)
         seen = len(stored.values)
         await asyncio.sleep(0.1)
         assert len(stored.values) == seen < 2000
@@ -177,4 +177,4 @@ async def test_record_access_known_op_code_with_other_operator_is_not_supported(
         await client.start_notify(RECORD_ACCESS, answers)
         await client.write_gatt_char(RECORD_ACCESS, b"\x01\x01", response=True)  # report all
         await until(lambda: answers.values)
-    assert answers.answers == [Response(OpCode.REPORT, Outcome.NOT_SUPPORTED)]
+    assert answers.answers == [Response(OpCode.REPORT, ResponseCode.NOT_SUPPORTED)]

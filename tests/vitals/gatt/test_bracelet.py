@@ -41,6 +41,13 @@ def test_record_to_bytes() -> None:
     assert bytes(SEEN) == RECORD
 
 
+def test_record_orders_its_vitals_as_the_layout_says() -> None:
+    raw = bytes.fromhex("07 00 00 00  00 00 00 00 00 00  01  00  16 26  F9 2E  3A 07  60 0E")
+    vitals = Measurements(spo2_pct=97.5, freq_card=120.25, freq_resp=18.5, temp_corp=36.8)
+    assert BraceletRecord.from_bytes(raw).measurements == vitals
+    assert bytes(BraceletRecord(7, 0, 0, RecordFlag.CLOCK_SET, vitals)) == raw
+
+
 def test_record_fits_the_smallest_notification() -> None:
     assert len(bytes(SEEN)) <= 23 - 3
 
@@ -166,7 +173,7 @@ def test_record_with_unknown_flags_is_refused_with_its_bytes(flags: int) -> None
     [
         (37.965, "finer than a hundredth"),
         (1e-9, "finer than a hundredth"),
-        (-327.68, "mark of a vital that was not measured"),
+        (-327.68, "reserved for a vital that was not measured"),
         (327.68, "bracelet record"),
         (-327.69, "bracelet record"),
         (1e300, "bracelet record|finer"),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from vitals.errors import MalformedRecord
 from vitals.gatt.current_time import DateTime
 from vitals.gatt.pulse_oximeter import (
-    Condition,
     ContinuousMeasurement,
+    MeasurementCondition,
     MeasurementStatus,
     Oximetry,
     SensorStatus,
@@ -31,7 +31,7 @@ CONTINUOUS = [
         "0C 62 00 48 00 00 80 20 88 00",
         ContinuousMeasurement(
             Oximetry(98, 72),
-            condition=Condition(
+            condition=MeasurementCondition(
                 MeasurementStatus.INVALID,
                 SensorStatus.LOW_PERFUSION | SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED,
             ),
@@ -42,7 +42,7 @@ CONTINUOUS = [
         ContinuousMeasurement(
             Oximetry(98, 72),
             slow=Oximetry(97, 73),
-            condition=Condition(
+            condition=MeasurementCondition(
                 MeasurementStatus.ONGOING | MeasurementStatus.QUESTIONABLE, SensorStatus(0), 1.5
             ),
         ),
@@ -59,7 +59,7 @@ SPOT = [
         SpotCheckMeasurement(
             Oximetry(97, 72),
             DateTime(2025, 8, 24, 10, 30, 5),
-            Condition(MeasurementStatus.FROM_STORAGE, SensorStatus.LOW_PERFUSION, 1.5),
+            MeasurementCondition(MeasurementStatus.FROM_STORAGE, SensorStatus.LOW_PERFUSION, 1.5),
             clock_not_set=True,
         ),
     ),
@@ -110,7 +110,7 @@ def test_spot_check_cut_short_or_extended_is_refused_with_its_bytes(raw: str) ->
 TENTHS = st.none() | st.integers(0, 2045).map(lambda tenths: tenths / 10)
 PAIRS = st.builds(Oximetry, TENTHS, TENTHS)
 CONDITIONS = st.builds(
-    Condition,
+    MeasurementCondition,
     st.none() | st.integers(0, 0xFFFF).map(MeasurementStatus),
     st.none() | st.integers(0, 0xFFFFFF).map(SensorStatus),
     st.none() | st.integers(0, 2000).map(lambda tenths: tenths / 10),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vitals.errors import MalformedRecord
-from vitals.gatt.record_access import Count, OpCode, Outcome, Request, Response, parse_indication
+from vitals.gatt.record_access import Count, OpCode, Request, Response, ResponseCode, parse_indication
 
 REQUESTS = [
     ("01 03 01 2A 00 00 00", Request.report_from(42)),
@@ -17,11 +17,11 @@ REQUESTS = [
 ]
 ANSWERS = [
     ("05 00 05 01 00 00", Count(261)),
-    ("06 00 01 01", Response(OpCode.REPORT, Outcome.SUCCESS)),
-    ("06 00 01 06", Response(OpCode.REPORT, Outcome.NO_RECORDS)),
-    ("06 00 02 01", Response(OpCode.DELETE, Outcome.SUCCESS)),
-    ("06 00 03 08", Response(OpCode.ABORT, Outcome.NOT_COMPLETED)),
-    ("06 00 04 02", Response(OpCode.REPORT_COUNT, Outcome.NOT_SUPPORTED)),
+    ("06 00 01 01", Response(OpCode.REPORT, ResponseCode.SUCCESS)),
+    ("06 00 01 06", Response(OpCode.REPORT, ResponseCode.NO_RECORDS)),
+    ("06 00 02 01", Response(OpCode.DELETE, ResponseCode.SUCCESS)),
+    ("06 00 03 08", Response(OpCode.ABORT, ResponseCode.NOT_COMPLETED)),
+    ("06 00 04 02", Response(OpCode.REPORT_COUNT, ResponseCode.NOT_SUPPORTED)),
 ]
 
 

@@ -29,8 +29,8 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.state import GatewayState
 from edge_gateway.systemd import Supervisor
-from edge_gateway.uplink.heartbeat import Pulse
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.heartbeat import HeartbeatSender
+from edge_gateway.uplink.uplink import ApiClient, Uplink
 from runtime.file_lock import locked
 from runtime.notification_queue import Desk
 from vitals.rules import AlertRecord
@@ -54,7 +54,7 @@ class _Parts:
     people: People
     intake: Intake
     uplink: Uplink
-    pulse: Pulse
+    heartbeat: HeartbeatSender
     handlers: Mapping[str, Handler]
     pin: str | None
 
@@ -75,7 +75,7 @@ async def run_gateway(config: Config, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(state.part, "outbox", f"cannot write: {trouble}" if trouble else "writes")
 
     with only_one(config.data_dir), Outbox(config.outbox_path, on_trouble=on_trouble) as outbox:
-        api = Api(config.api)
+        api = ApiClient(config.api)
         try:
             await _run(config, _parts(config, state, outbox, api, pin), state, outbox, stop)
         finally:
@@ -97,7 +97,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
     state = GatewayState(config.gateway_id)
     with only_one(config.data_dir), Outbox(config.outbox_path) as outbox:
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
-        await source.recall()
+        await source.load_addresses()
         listening = asyncio.create_task(source.adapter.run(), name="radio")
         try:
             yield Pairing(source, outbox, state).handlers
@@ -105,7 +105,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
             await _cancel([listening])
 
 
-def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: str | None) -> _Parts:
+def _parts(config: Config, state: GatewayState, outbox: Outbox, api: ApiClient, pin: str | None) -> _Parts:
     sources: list[Source] = []
     records: list[Desk[AlertRecord]] = []
     session = notifier = None
@@ -132,8 +132,8 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: s
     alarms = Alarms(records, state.counters, told.ward.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, alarms, outbox, uplink, state)
-    pulse = Pulse(api, told.ward, state, outbox, told.reachable)
-    return _Parts(sources, session, alarms, told, intake, uplink, pulse, handlers, pin)
+    heartbeat = HeartbeatSender(api, told.ward, state, outbox, told.reachable)
+    return _Parts(sources, session, alarms, told, intake, uplink, heartbeat, handlers, pin)
 
 
 async def _run(
@@ -151,7 +151,7 @@ async def _run(
             tasks.create_task(parts.alarms.run(), name="alarms"),
             tasks.create_task(parts.people.run(), name="people"),
             tasks.create_task(recollect(parts.people.ward, outbox), name="recollection"),
-            tasks.create_task(parts.pulse.run(), name="heartbeat"),
+            tasks.create_task(parts.heartbeat.run(), name="heartbeat"),
             tasks.create_task(_upkeep(config, parts, state, outbox, reported), name="upkeep"),
         ]
         if config.page:
@@ -234,9 +234,9 @@ async def _upkeep(config: Config, parts: _Parts, state: GatewayState, outbox: Ou
             _report(path, parts.intake)
         reported = len(outbox.set_aside)
         removed = await outbox.purge(config.history_hours * 3600)
-        while await outbox.make_room(config.outbox.max_bytes):
+        while await outbox.enforce_bound(config.outbox.max_bytes):
             removed += 1
-        state.outbox_filled = await outbox.filled(config.outbox.max_bytes)
+        state.outbox_filled = await outbox.fill_ratio(config.outbox.max_bytes)
         if state.undelivered_since is None:
             gaps = await outbox.report_gaps(partial(_gap_letter, config.gateway_id))
             if gaps:

@@ -65,7 +65,7 @@ class Intake:
                     confirms.append(arrival.confirm)
                 case DeadLetter() as letter:
                     body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
-                    self._keep(self._outbox.bury(letter.error_id, body), [arrival.confirm])
+                    self._keep(self._outbox.append_dead_letter(letter.error_id, body), [arrival.confirm])
         if readings:
             self._keep(self._outbox.append(readings), confirms)
 

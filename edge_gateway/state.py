@@ -171,7 +171,7 @@ class GatewayState:
         """The document of the state topic.
 
         Args:
-            outbox: its counts, as `Counts.to_json` gives them.
+            outbox: its counts, as `OutboxCounts.to_json` gives them.
         """
         return {
             "gateway_id": self.gateway_id,

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from edge_gateway.alarms.monitor import Ward
 from edge_gateway.alarms.trend import HOURS
-from edge_gateway.outbox.reading_queries import Entry
+from edge_gateway.outbox.reading_queries import OutboxEntry
 from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _PORTION, _PAUSE_S = 200, 0.02
 class History(Protocol):
     """Where readings are kept."""
 
-    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
+    async def recent(self, before: int, since: float, limit: int) -> list[OutboxEntry]:
         """The newest readings before a row that were committed since then."""
 
 

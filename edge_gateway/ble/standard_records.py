@@ -31,7 +31,7 @@ _MOVING = SensorStatus.ERRATIC_SIGNAL | SensorStatus.IRREGULAR_SIGNAL
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class StandardObservation:
     """What one measurement says.
 
     Attributes:
@@ -54,7 +54,7 @@ class Observation:
         return min(own, arrived) if own else arrived
 
 
-def of_continuous(data: bytes) -> Observation:
+def of_continuous(data: bytes) -> StandardObservation:
     """A continuous oximeter measurement.
 
     Raises:
@@ -64,7 +64,7 @@ def of_continuous(data: bytes) -> Observation:
     return _of_oximetry(measured.normal, measured.condition, None)
 
 
-def of_spot_check(data: bytes) -> Observation:
+def of_spot_check(data: bytes) -> StandardObservation:
     """A single oximeter measurement.
 
     Raises:
@@ -75,7 +75,7 @@ def of_spot_check(data: bytes) -> Observation:
     return _of_oximetry(measured.values, measured.condition, own_time)
 
 
-def of_heart_rate(data: bytes) -> Observation:
+def of_heart_rate(data: bytes) -> StandardObservation:
     """A heart rate measurement; 0 with the skin not touched is no value.
 
     Raises:
@@ -84,10 +84,10 @@ def of_heart_rate(data: bytes) -> Observation:
     measured = HeartRate.from_bytes(data)
     absent = measured.contact is False and measured.rate == 0
     values = None if absent else Measurements(freq_card=measured.rate)
-    return Observation(values, Signal(contact=measured.contact))
+    return StandardObservation(values, Signal(contact=measured.contact))
 
 
-def of_temperature(data: bytes) -> Observation:
+def of_temperature(data: bytes) -> StandardObservation:
     """A thermometer's measurement.
 
     Raises:
@@ -96,10 +96,10 @@ def of_temperature(data: bytes) -> Observation:
     measured = Temperature.from_bytes(data)
     values = None if measured.celsius is None else Measurements(temp_corp=measured.celsius)
     site = measured.site.name.lower() if measured.site else None
-    return Observation(values, Signal(site=site), measured.time)
+    return StandardObservation(values, Signal(site=site), measured.time)
 
 
-DECODERS: dict[str, Callable[[bytes], Observation]] = {
+DECODERS: dict[str, Callable[[bytes], StandardObservation]] = {
     pulse_oximeter.CONTINUOUS: of_continuous,
     pulse_oximeter.SPOT_CHECK: of_spot_check,
     heart_rate.MEASUREMENT: of_heart_rate,
@@ -108,7 +108,7 @@ DECODERS: dict[str, Callable[[bytes], Observation]] = {
 """How each characteristic is read."""
 
 
-def _of_oximetry(values: Oximetry, condition: Condition, own_time: DateTime | None) -> Observation:
+def _of_oximetry(values: Oximetry, condition: Condition, own_time: DateTime | None) -> StandardObservation:
     """A questionable value is a value: to doubt a low one is to miss a child."""
     status = condition.status or MeasurementStatus(0)
     sensor = condition.sensor
@@ -119,4 +119,4 @@ def _of_oximetry(values: Oximetry, condition: Condition, own_time: DateTime | No
     )
     nothing = (values.spo2 is None and values.pulse_rate is None) or status & _NO_VALUE
     measurements = None if nothing else Measurements(spo2_pct=values.spo2, freq_card=values.pulse_rate)
-    return Observation(measurements, signal, own_time)
+    return StandardObservation(measurements, signal, own_time)

@@ -26,7 +26,7 @@ from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import device_queries, reading_queries, retention
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.outbox.file import OutboxFile, nothing_kept, reading
-from edge_gateway.outbox.reading_queries import Counts, Entry, NewReading
+from edge_gateway.outbox.reading_queries import NewReading, OutboxCounts, OutboxEntry
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.outbox.writer import ENOUGH, Statement, T, Writer
 
@@ -90,33 +90,33 @@ class Outbox:
         """Make readings durable, in order; one whose identity is known is left out."""
         return self._writer.append(readings)
 
-    def bury(self, error_id: UUID, body: str) -> Future[None]:
+    def append_dead_letter(self, error_id: UUID, body: str) -> Future[None]:
         """Make a dead letter durable."""
-        return self._writer.do(lambda db: reading_queries.bury(db, error_id, body), hurry=False)
+        return self._writer.do(lambda db: reading_queries.append_dead_letter(db, error_id, body), hurry=False)
 
     async def newest(self) -> int:
         """The newest row; 0 where there is none."""
         return await self._ask(reading_queries.newest)
 
-    async def peek_live(self, after: int, limit: int) -> list[Entry]:
+    async def peek_live(self, after: int, limit: int) -> list[OutboxEntry]:
         """The newest pending readings behind a row."""
         return await self._ask(lambda db: reading_queries.peek_live(db, after, limit))
 
-    async def peek_backlog(self, up_to: int, limit: int) -> list[Entry]:
+    async def peek_backlog(self, up_to: int, limit: int) -> list[OutboxEntry]:
         """The oldest pending readings up to a row, critical ones first."""
         return await self._ask(lambda db: reading_queries.peek_backlog(db, up_to, limit))
 
-    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
+    async def recent(self, before: int, since: float, limit: int) -> list[OutboxEntry]:
         """The newest readings before a row that were committed since then, delivered or not, in order."""
         return await self._look(lambda db: reading_queries.recent(db, before, since, limit))
 
-    async def filled(self, bound: int) -> float:
+    async def fill_ratio(self, bound: int) -> float:
         """Share of a bound, in bytes, that is in use."""
         return await self._ask(retention.used_bytes) / bound
 
-    async def make_room(self, bound: int) -> int:
+    async def enforce_bound(self, bound: int) -> int:
         """Take one step towards a bound, in bytes; returns how many rows went, 0 where none needs to."""
-        return await self._ask(lambda db: retention.make_room(db, bound, self._now()))
+        return await self._ask(lambda db: retention.enforce_bound(db, bound, self._now()))
 
     async def report_gaps(self, letter: Callable[[Gap], tuple[UUID, str]]) -> int:
         """Turn gaps into dead letters; returns how many.
@@ -126,9 +126,9 @@ class Outbox:
         """
 
         def write(db: sqlite3.Connection) -> int:
-            gaps = retention.take_gaps(db)
+            gaps = retention.pop_gaps(db)
             for gap in gaps:
-                reading_queries.bury(db, *letter(gap))
+                reading_queries.append_dead_letter(db, *letter(gap))
             return len(gaps)
 
         return await self._ask(write)
@@ -144,7 +144,7 @@ class Outbox:
 
         await self._ask(write, hurry=len(accepted) >= ENOUGH)
 
-    async def peek_dead_letters(self, limit: int) -> list[Entry]:
+    async def peek_dead_letters(self, limit: int) -> list[OutboxEntry]:
         """The oldest dead letters that are still to be sent."""
         return await self._ask(lambda db: reading_queries.peek_dead_letters(db, limit))
 
@@ -158,7 +158,7 @@ class Outbox:
         """How far a bracelet's records are committed."""
         return await self._look(lambda db: device_queries.read_progress(db, device_id))
 
-    async def remember(self, device_id: str, progress: Progress) -> None:
+    async def save_progress(self, device_id: str, progress: Progress) -> None:
         """Note how far a bracelet's records are committed.
 
         Raises:
@@ -166,11 +166,11 @@ class Outbox:
         """
         await self._ask_soon(lambda db: device_queries.write_progress(db, device_id, progress))
 
-    async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
+    async def clock_eras(self, device_id: str) -> tuple[ClockEra, ...]:
         """Times at which a bracelet's clock was set, oldest first."""
         return await self._look(lambda db: device_queries.read_eras(db, device_id))
 
-    async def begin_era(self, device_id: str, era: ClockEra) -> None:
+    async def add_clock_era(self, device_id: str, era: ClockEra) -> None:
         """Note that a bracelet's clock is being set.
 
         Raises:
@@ -195,7 +195,7 @@ class Outbox:
         """Bluetooth address of each bracelet that was connected once."""
         return await self._look(device_queries.read_addresses)
 
-    async def know(self, device_id: str, address: str) -> None:
+    async def save_address(self, device_id: str, address: str) -> None:
         """Know a bracelet by this Bluetooth address from now on.
 
         Raises:
@@ -203,7 +203,7 @@ class Outbox:
         """
         await self._ask_soon(lambda db: device_queries.write_address(db, device_id, address, self._now()))
 
-    async def forget(self, device_id: str) -> bool:
+    async def delete_address(self, device_id: str) -> bool:
         """Know a bracelet no longer; returns whether it was known.
 
         Raises:
@@ -215,7 +215,7 @@ class Outbox:
         """Delete a portion of what is older than the history; returns how many rows."""
         return await self._ask(lambda db: reading_queries.purge(db, history_s, self._now()))
 
-    async def counts(self) -> Counts:
+    async def counts(self) -> OutboxCounts:
         """What the outbox has held since it was made."""
         return await self._look(reading_queries.counts)
 
@@ -244,7 +244,7 @@ class Outbox:
         return await asyncio.wrap_future(self._writer.do(statement, hurry=hurry))
 
 
-def read_counts(path: Path) -> Counts:
+def read_counts(path: Path) -> OutboxCounts:
     """Counts of an outbox, also while a gateway writes it; nothing where there is no file.
 
     Raises:

@@ -37,7 +37,7 @@ class NewReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class OutboxEntry:
     """Something pending: its row and its JSON.
 
     Attributes:
@@ -50,7 +50,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedReading:
     """A reading the API refused for good.
 
     Attributes:
@@ -63,7 +63,7 @@ class Rejected:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class OutboxCounts:
     """What an outbox has held since it was made.
 
     Attributes:
@@ -107,7 +107,7 @@ def newest(db: sqlite3.Connection) -> int:
     return int(row)
 
 
-def peek_live(db: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
+def peek_live(db: sqlite3.Connection, after: int, limit: int) -> list[OutboxEntry]:
     """The newest pending readings behind a row, in the order they were committed."""
     return _entries(
         db,
@@ -117,7 +117,7 @@ def peek_live(db: sqlite3.Connection, after: int, limit: int) -> list[Entry]:
     )
 
 
-def peek_backlog(db: sqlite3.Connection, up_to: int, limit: int) -> list[Entry]:
+def peek_backlog(db: sqlite3.Connection, up_to: int, limit: int) -> list[OutboxEntry]:
     """The oldest pending readings up to a row: critical ones where there are any, else the others."""
     for critical in ("AND critical = 1", ""):
         found = _entries(
@@ -150,7 +150,7 @@ def reject(db: sqlite3.Connection, id_: int, reason: str, now: float) -> None:
     count(db, "rejected", done)
 
 
-def bury(db: sqlite3.Connection, error_id: UUID, body: str) -> None:
+def append_dead_letter(db: sqlite3.Connection, error_id: UUID, body: str) -> None:
     """Keep a dead letter; one whose identity is known is left out."""
     added = db.execute(
         "INSERT INTO dead_letters (error_id, body) VALUES (?, ?) ON CONFLICT (error_id) DO NOTHING",
@@ -159,7 +159,7 @@ def bury(db: sqlite3.Connection, error_id: UUID, body: str) -> None:
     count(db, "dead_letters", added)
 
 
-def recent(db: sqlite3.Connection, before: int, since: float, limit: int) -> list[Entry]:
+def recent(db: sqlite3.Connection, before: int, since: float, limit: int) -> list[OutboxEntry]:
     """The newest readings before a row that were committed since then, delivered or not, in that order."""
     return _entries(
         db,
@@ -170,7 +170,7 @@ def recent(db: sqlite3.Connection, before: int, since: float, limit: int) -> lis
     )
 
 
-def peek_dead_letters(db: sqlite3.Connection, limit: int) -> list[Entry]:
+def peek_dead_letters(db: sqlite3.Connection, limit: int) -> list[OutboxEntry]:
     """The oldest dead letters that are still to be sent."""
     return _entries(
         db,
@@ -196,14 +196,14 @@ def oldest_pending(db: sqlite3.Connection) -> float | None:
     return float(found[0]) if found else None
 
 
-def rejected(db: sqlite3.Connection, limit: int) -> list[Rejected]:
+def rejected(db: sqlite3.Connection, limit: int) -> list[RejectedReading]:
     """The readings that were refused last, newest first."""
     found = db.execute(
         "SELECT message_id, rejected_at, rejected_reason FROM readings"
         " WHERE rejected_at IS NOT NULL ORDER BY rejected_at DESC LIMIT ?",
         (limit,),
     ).fetchall()
-    return [Rejected(*row) for row in found]
+    return [RejectedReading(*row) for row in found]
 
 
 def purge(db: sqlite3.Connection, history_s: float, now: float) -> int:
@@ -224,7 +224,7 @@ def forget_settled(db: sqlite3.Connection, most: int) -> int:
     )
 
 
-def counts(db: sqlite3.Connection) -> Counts:
+def counts(db: sqlite3.Connection) -> OutboxCounts:
     """What the outbox has held."""
     values: dict[str, int] = dict(db.execute("SELECT name, value FROM counters").fetchall())
     committed, delivered, rejected, thinned, letters, sent, dropped = (
@@ -240,7 +240,7 @@ def counts(db: sqlite3.Connection) -> Counts:
         )
     )
     pending = committed - delivered - rejected - thinned
-    return Counts(
+    return OutboxCounts(
         committed, pending, delivered, rejected, thinned, letters, letters - sent - dropped, dropped
     )
 
@@ -251,12 +251,12 @@ def _delete_oldest(db: sqlite3.Connection, table: str, column: str, before: floa
     return db.execute(f"DELETE FROM {table} WHERE id IN ({oldest})", (before, most)).rowcount
 
 
-def _entries(db: sqlite3.Connection, query: str, values: tuple[float, ...]) -> list[Entry]:
+def _entries(db: sqlite3.Connection, query: str, values: tuple[float, ...]) -> list[OutboxEntry]:
     """What a query finds, by row."""
     (found,) = db.execute(
         f"SELECT json_group_array(json_array(id, identity, body)) FROM ({query})", values
     ).fetchone()
-    return [Entry(*row) for row in sorted(json.loads(found))]
+    return [OutboxEntry(*row) for row in sorted(json.loads(found))]
 
 
 def count(db: sqlite3.Connection, name: str, by: int) -> None:

@@ -24,7 +24,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_gateway.alarms.monitor import Duty, Ward
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from edge_gateway.page import metrics, view
 from edge_gateway.page.access import COOKIE, LASTS_S, Access
 from edge_gateway.page.view import Card, ShownAlarm
@@ -53,7 +53,7 @@ class Journal(Protocol):
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Keep one action."""
 
-    async def counts(self) -> Counts:
+    async def counts(self) -> OutboxCounts:
         """What the outbox has held."""
 
 

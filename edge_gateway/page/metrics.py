@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edge_gateway.alarms.monitor import Ward
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from edge_gateway.state import GatewayState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -19,7 +19,7 @@ _BY_LABEL = {"received": "source", "no_value": "reason", "refused": "reason", "a
 _PLAIN = ("duplicates", "records_missing", "notified", "notifier_failures", "alerts_not_notified")
 
 
-def exposition(state: GatewayState, ward: Ward, counts: Counts) -> bytes:
+def exposition(state: GatewayState, ward: Ward, counts: OutboxCounts) -> bytes:
     """The text that Prometheus reads."""
     registry = CollectorRegistry()
     registry.register(_Now(state, ward, counts))
@@ -27,7 +27,7 @@ def exposition(state: GatewayState, ward: Ward, counts: Counts) -> bytes:
 
 
 class _Now(Collector):
-    def __init__(self, state: GatewayState, ward: Ward, counts: Counts) -> None:
+    def __init__(self, state: GatewayState, ward: Ward, counts: OutboxCounts) -> None:
         self._state, self._ward, self._counts = state, ward, counts
 
     def collect(self) -> Iterator[Metric]:

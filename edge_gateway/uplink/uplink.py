@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from edge_gateway.config import ApiConfig
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.outbox.reading_queries import Entry
+from edge_gateway.outbox.reading_queries import OutboxEntry
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink.oauth import credentials_of, retry_after
 from vitals.backoff import Backoff
@@ -34,14 +34,14 @@ _SPLITTABLE = {400, 413, 422, 500}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DeliveryResult:
     """What the API made of a batch: rows it has, and rows it refuses for good with its reason."""
 
     accepted: tuple[int, ...]
     rejected: tuple[tuple[int, str], ...]
 
 
-class Api:
+class ApiClient:
     """The routes a gateway posts to.
 
     Args:
@@ -64,7 +64,7 @@ class Api:
         """Close connections."""
         await self._client.aclose()
 
-    async def post_readings(self, batch: Sequence[Entry]) -> Verdict:
+    async def post_readings(self, batch: Sequence[OutboxEntry]) -> DeliveryResult:
         """Deliver readings.
 
         Raises:
@@ -76,7 +76,7 @@ class Api:
             raise DeliveryFailed("the API did not answer for each reading")
         return _verdict(batch, results)
 
-    async def post_errors(self, batch: Sequence[Entry]) -> None:
+    async def post_errors(self, batch: Sequence[OutboxEntry]) -> None:
         """Deliver dead letters.
 
         Raises:
@@ -115,7 +115,7 @@ class Api:
         return answer
 
 
-def _listed(name: str, batch: Sequence[Entry]) -> str:
+def _listed(name: str, batch: Sequence[OutboxEntry]) -> str:
     return f'{{"{name}":[{",".join(entry.body for entry in batch)}]}}'
 
 
@@ -135,7 +135,7 @@ def _json_object(answer: httpx.Response) -> dict[str, object]:
     return document
 
 
-def _verdict(batch: Sequence[Entry], results: list[object]) -> Verdict:
+def _verdict(batch: Sequence[OutboxEntry], results: list[object]) -> DeliveryResult:
     accepted: list[int] = []
     rejected: list[tuple[int, str]] = []
     for entry, result in zip(batch, results, strict=True):
@@ -150,7 +150,7 @@ def _verdict(batch: Sequence[Entry], results: list[object]) -> Verdict:
                 log.warning("the API neither accepted nor rejected a reading: it will be sent again")
     if not accepted and not rejected:
         raise DeliveryFailed("the API accepted and rejected nothing")
-    return Verdict(tuple(accepted), tuple(rejected))
+    return DeliveryResult(tuple(accepted), tuple(rejected))
 
 
 class Uplink:
@@ -164,7 +164,7 @@ class Uplink:
         news: to be set when the outbox has something new.
     """
 
-    def __init__(self, api: Api, outbox: Outbox, state: GatewayState, batch_size: int) -> None:
+    def __init__(self, api: ApiClient, outbox: Outbox, state: GatewayState, batch_size: int) -> None:
         self._api, self._outbox, self._state, self._most = api, outbox, state, batch_size
         self.news, self.dead_letter_news = asyncio.Event(), asyncio.Event()
         self._backlog_news, self._works = asyncio.Event(), asyncio.Event()
@@ -177,17 +177,17 @@ class Uplink:
             lanes.create_task(self._lane(self._peek_live, self.news), name="live lane")
             lanes.create_task(self._lane(self._peek_backlog, self._backlog_news), name="backlog lane")
 
-    async def _peek_live(self, limit: int) -> list[Entry]:
+    async def _peek_live(self, limit: int) -> list[OutboxEntry]:
         batch = await self._outbox.peek_live(self._boundary, limit)
         if len(batch) == limit:
             self._boundary = batch[0].id - 1
             self._backlog_news.set()
         return batch
 
-    async def _peek_backlog(self, limit: int) -> list[Entry]:
+    async def _peek_backlog(self, limit: int) -> list[OutboxEntry]:
         return await self._outbox.peek_backlog(self._boundary, limit)
 
-    async def _lane(self, peek: Callable[[int], Awaitable[list[Entry]]], news: asyncio.Event) -> None:
+    async def _lane(self, peek: Callable[[int], Awaitable[list[OutboxEntry]]], news: asyncio.Event) -> None:
         backoff = Backoff(1.0, BACKOFF_CAP_S, random.random)
         size = self._most
         while True:
@@ -200,7 +200,7 @@ class Uplink:
                 verdict = await self._api.post_readings(batch)
             except DeliveryFailed as error:
                 if error.splittable and len(batch) == 1 and str(error) != "HTTP 500":
-                    verdict = Verdict((), ((batch[0].id, f"the API refuses it alone: {error}"),))
+                    verdict = DeliveryResult((), ((batch[0].id, f"the API refuses it alone: {error}"),))
                 else:
                     size = max(1, len(batch) // 2) if error.splittable else size
                     await self._pause(backoff, error)
@@ -227,7 +227,7 @@ class Uplink:
             await self._outbox.acknowledge_dead_letters([entry.id for entry in batch])
             backoff.reset()
 
-    async def _settle(self, batch: Sequence[Entry], verdict: Verdict) -> None:
+    async def _settle(self, batch: Sequence[OutboxEntry], verdict: DeliveryResult) -> None:
         devices = {entry.id: entry.identity for entry in batch}
         for row, reason in verdict.rejected:
             log.warning("the API rejected reading %s: %s", devices[row], reason)
@@ -258,7 +258,7 @@ def _asked(error: DeliveryFailed) -> float:
     return min(BACKOFF_CAP_S, error.retry_after_s or 0.0)
 
 
-def _within_bytes(batch: list[Entry]) -> list[Entry]:
+def _within_bytes(batch: list[OutboxEntry]) -> list[OutboxEntry]:
     """As much of a batch as one request may carry, at least one entry."""
     size, kept = 0, 0
     for entry in batch:

@@ -14,7 +14,7 @@ from edge_gateway.inbox import Arrival, DeadLetter
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.uplink import ApiClient, Uplink
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.reading import Reading
 
@@ -27,7 +27,7 @@ class Bench:
         self.confirmed: list[str] = []
         self.state = GatewayState("gw-1")
         alarms = Alarms([], self.state.counters, lambda reading, _: self.judged.append(reading))
-        uplink = Uplink(Api(ApiConfig(url="http://127.0.0.1:1")), outbox, self.state, 100)
+        uplink = Uplink(ApiClient(ApiConfig(url="http://127.0.0.1:1")), outbox, self.state, 100)
         self.intake = Intake("gw-1", alarms, outbox, uplink, self.state)
 
     def take(self, *contents: Reading | DeadLetter, again: bool = False) -> None:

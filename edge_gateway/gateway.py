@@ -29,8 +29,9 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.state import GatewayState
 from edge_gateway.systemd import Supervisor
+from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.heartbeat import HeartbeatSender
-from edge_gateway.uplink.uplink import ApiClient, Uplink
+from edge_gateway.uplink.uplink import Uplink
 from runtime.file_lock import locked
 from runtime.notification_queue import Desk
 from vitals.rules import AlertRecord

@@ -19,7 +19,8 @@ from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import ApiClient, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.link.upstream import Upstream, an_upstream
 
 BRACELETS = 20

@@ -13,7 +13,8 @@ from edge_gateway.commands.doctor import Verdict, examine
 from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import ApiClient, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register
 from tests.edge_gateway.commands.test_doctor import a_config
 from tests.edge_gateway.helpers import a_row, eventually

@@ -14,7 +14,8 @@ from edge_gateway.inbox import Arrival, DeadLetter
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import ApiClient, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.reading import Reading
 

@@ -21,7 +21,8 @@ from edge_gateway.errors import RadioUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import ApiClient, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from firmware_sim.radio.peripheral import Peripheral
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air, calm, now_ms

@@ -19,8 +19,8 @@ from edge_gateway.config import MINIMAL, ApiConfig, parse_config
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
+from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.heartbeat import HeartbeatSender
-from edge_gateway.uplink.uplink import ApiClient
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.edge_gateway.helpers import a_row
 from vitals.episodes import Phase

@@ -19,7 +19,8 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import OutboxCounts
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import uplink as module
-from edge_gateway.uplink.uplink import ApiClient, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.edge_gateway.helpers import a_row, eventually
 
 Handler = (

@@ -9,7 +9,8 @@ KidjamoError
      ├─ LinkLost            a bracelet went away, fell silent or answered nonsense
      │   └─ WrongBracelet   a device that uses a bracelet's name and is another one
      ├─ RequestRefused      a bracelet is there and does not do what was asked
-     ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
+     ├─ DeliveryFailed      the API did not accept a batch; it must be sent again
+     │   └─ BatchRejected   the API answered, and refuses the batch or fails on it
      ├─ NotRunning          a command for a running gateway, and there is none
      ├─ CommandFailed       a command that could not be carried out, with the remedy
      └─ PageUnavailable     the carers' page cannot be served where it should
@@ -74,16 +75,19 @@ class RequestRefused(GatewayError):
 
 
 class DeliveryFailed(GatewayError):
-    """The API did not take a batch.
+    """The API did not accept a batch.
 
     Attributes:
-        retry_after_s: how long the API asked to be left alone, where it did.
-        splittable: whether a smaller batch may pass where this one did not.
+        retry_after_s: seconds to wait before the next request, where the API named them.
     """
 
-    def __init__(self, reason: str, retry_after_s: float | None = None, splittable: bool = False) -> None:
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.retry_after_s, self.splittable = retry_after_s, splittable
+        self.retry_after_s = retry_after_s
+
+
+class BatchRejected(DeliveryFailed):
+    """The API refuses a batch as a whole, or fails on it; a smaller batch may be accepted."""
 
 
 class PageUnavailable(GatewayError):

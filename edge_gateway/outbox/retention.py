@@ -52,7 +52,7 @@ def enforce_bound(db: sqlite3.Connection, bound: int, now: float) -> int:
     if used_bytes(db) <= FULL_FROM * bound:
         return 0
     return (
-        reading_queries.forget_settled(db, _CHUNK)
+        reading_queries.delete_settled(db, _CHUNK)
         or _drop_letters(db, bound)
         or _thin(db, now)
         or _drop_oldest(db)

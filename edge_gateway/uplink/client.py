@@ -12,7 +12,7 @@ import httpx
 from pydantic import ValidationError
 
 from edge_gateway.config import ApiConfig
-from edge_gateway.errors import DeliveryFailed
+from edge_gateway.errors import BatchRejected, DeliveryFailed
 from edge_gateway.outbox.reading_queries import OutboxEntry
 from edge_gateway.uplink.oauth import credentials_of, retry_after
 from vitals.heartbeat import Acknowledged, Heartbeat
@@ -20,7 +20,8 @@ from vitals.heartbeat import Acknowledged, Heartbeat
 log = logging.getLogger(__name__)
 
 _CONNECT_S = 5.0
-_SPLITTABLE = {400, 413, 422, 500}
+_BATCH_REJECTED = frozenset({400, 413, 422, *range(500, 600)}) - {503}
+"""Statuses that one reading of a batch may cause. 503 asks to send the same batch later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class ApiClient:
         """Deliver readings.
 
         Raises:
+            BatchRejected: the API refuses the batch as a whole, or fails on it.
             DeliveryFailed: no reading of the batch counts as delivered.
         """
         answer = await self._post("/iot/measurements", _body("readings", batch))
@@ -75,6 +77,7 @@ class ApiClient:
         """Deliver dead letters.
 
         Raises:
+            BatchRejected: the API refuses the batch as a whole, or fails on it.
             DeliveryFailed: the batch must be sent again.
         """
         await self._post("/iot/errors", _body("errors", batch))
@@ -115,9 +118,8 @@ def _body(name: str, batch: Sequence[OutboxEntry]) -> str:
 
 
 def _error_of(answer: httpx.Response) -> DeliveryFailed:
-    return DeliveryFailed(
-        f"HTTP {answer.status_code}", retry_after(answer), splittable=answer.status_code in _SPLITTABLE
-    )
+    kind = BatchRejected if answer.status_code in _BATCH_REJECTED else DeliveryFailed
+    return kind(f"HTTP {answer.status_code}", retry_after(answer))
 
 
 def _json_object(answer: httpx.Response) -> dict[str, object]:

@@ -211,3 +211,28 @@ async def test_backlog_leaves_critical_readings_first_then_the_oldest(
         await outbox.settle([entry.id for entry in batch], [])
     criticals = [row.message_id for row in rows if row.critical]
     assert order == criticals + [row.message_id for row in rows if not row.critical]
+
+
+async def test_rejected_critical_reading_is_never_deleted_for_space(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
+    rows = measure(outbox, clock, 2, critical_every=2)
+    entries = await outbox.peek_live(0, 10)
+    await outbox.settle([], [(entry.id, "not accepted") for entry in entries])
+    while await outbox.enforce_bound(1):
+        pass
+    assert [each for each, _, _ in await kept(outbox)] == [row.message_id for row in rows if row.critical]
+
+
+async def test_reading_rejected_with_a_dead_letter_is_rejected_and_reported_once(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
+    measure(outbox, clock, 1)
+    first, _ = await outbox.peek_live(0, 10)
+    error_id = uuid4()
+    for _ in range(2):
+        await outbox.reject_with_dead_letter(first.id, "not accepted", error_id, "{}")
+    counts = await outbox.counts()
+    assert (counts.pending, counts.rejected, counts.dead_letters) == (1, 1, 1)
+    await outbox.reject_with_dead_letter(first.id + 99, "no such row", uuid4(), "{}")
+    assert (await outbox.counts()).dead_letters == 1

@@ -10,6 +10,7 @@ KidjamoError
      │   └─ WrongBracelet   another device uses a bracelet's name
      ├─ RequestRefused      a connected bracelet rejected a request
      ├─ DeliveryFailed      the API did not accept a batch; send it again
+     │   └─ BatchRejected   the API rejects the batch as a whole, or fails on it
      ├─ NotRunning          a command needs a running gateway and there is none
      ├─ CommandFailed       a command failed
      └─ PageUnavailable     the carers' page cannot be served
@@ -78,12 +79,15 @@ class DeliveryFailed(GatewayError):
 
     Attributes:
         retry_after_s: the API's `Retry-After`, in seconds; None if it sent none.
-        splittable: whether a smaller batch may succeed.
     """
 
-    def __init__(self, reason: str, retry_after_s: float | None = None, splittable: bool = False) -> None:
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.retry_after_s, self.splittable = retry_after_s, splittable
+        self.retry_after_s = retry_after_s
+
+
+class BatchRejected(DeliveryFailed):
+    """The API refuses a batch as a whole, or fails on it; a smaller batch may be accepted."""
 
 
 class PageUnavailable(GatewayError):

@@ -29,8 +29,9 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.state import GatewayState
 from edge_gateway.systemd import SystemdNotifier
-from edge_gateway.uplink.heartbeat import Pulse
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.heartbeat import HeartbeatSender
+from edge_gateway.uplink.uplink import Uplink
 from runtime.file_lock import locked
 from runtime.notification_queue import NotificationQueue
 from vitals.rules import AlertRecord
@@ -55,7 +56,7 @@ class GatewayComponents:
     notification: NotificationService
     intake: Intake
     uplink: Uplink
-    heartbeat: Pulse
+    heartbeat: HeartbeatSender
     handlers: Mapping[str, Handler]
     pin: str | None
 
@@ -76,7 +77,7 @@ async def run_gateway(config: Config, stop: asyncio.Event) -> None:
         loop.call_soon_threadsafe(state.part, "outbox", f"cannot write: {trouble}" if trouble else "writes")
 
     with lock_data_dir(config.data_dir), Outbox(config.outbox_path, on_trouble=on_trouble) as outbox:
-        api = Api(config.api)
+        api = ApiClient(config.api)
         try:
             await _run(config, _build(config, state, outbox, api, pin), state, outbox, stop)
         finally:
@@ -100,7 +101,7 @@ async def standalone_handlers(config: Config) -> AsyncIterator[Mapping[str, Hand
     state = GatewayState(config.gateway_id)
     with lock_data_dir(config.data_dir), Outbox(config.outbox_path) as outbox:
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
-        await source.recall()
+        await source.load_addresses()
         scanning = asyncio.create_task(source.adapter.run(), name="radio")
         try:
             yield Pairing(source, outbox, state).handlers
@@ -109,7 +110,7 @@ async def standalone_handlers(config: Config) -> AsyncIterator[Mapping[str, Hand
 
 
 def _build(
-    config: Config, state: GatewayState, outbox: Outbox, api: Api, pin: str | None
+    config: Config, state: GatewayState, outbox: Outbox, api: ApiClient, pin: str | None
 ) -> GatewayComponents:
     sources: list[ReadingSource] = []
     alert_queues: list[NotificationQueue[AlertRecord]] = []
@@ -137,7 +138,7 @@ def _build(
     evaluator = AlarmEvaluator(alert_queues, state.counters, notification.monitor.observe)
     uplink = Uplink(api, outbox, state, config.api.batch_size)
     intake = Intake(config.gateway_id, evaluator, outbox, uplink, state)
-    heartbeat = Pulse(api, notification.monitor, state, outbox, notification.reachable)
+    heartbeat = HeartbeatSender(api, notification.monitor, state, outbox, notification.reachable)
     return GatewayComponents(
         sources, session, evaluator, notification, intake, uplink, heartbeat, handlers, pin
     )
@@ -258,9 +259,9 @@ async def _maintain(
             _report_corruption(path, gateway.intake)
         reported = len(outbox.set_aside)
         removed = await outbox.purge(config.history_hours * 3600)
-        while await outbox.make_room(config.outbox.max_bytes):
+        while await outbox.enforce_bound(config.outbox.max_bytes):
             removed += 1
-        state.outbox_filled = await outbox.filled(config.outbox.max_bytes)
+        state.outbox_filled = await outbox.fill_ratio(config.outbox.max_bytes)
         if state.undelivered_since is None:
             gaps = await outbox.report_gaps(partial(_gap_letter, config.gateway_id))
             if gaps:

@@ -70,7 +70,7 @@ class Intake:
                     confirms.append(item.confirm)
                 case DeadLetter() as letter:
                     body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
-                    self._confirm_when(self._outbox.bury(letter.error_id, body), [item.confirm])
+                    self._confirm_when(self._outbox.append_dead_letter(letter.error_id, body), [item.confirm])
         if readings:
             self._confirm_when(self._outbox.append(readings), confirms)
 

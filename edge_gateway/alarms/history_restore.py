@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.alarms.trend import HOURS
-from edge_gateway.outbox.reading_queries import Entry
+from edge_gateway.outbox.reading_queries import OutboxEntry
 from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ _PAGE_SIZE, _PAUSE_S = 200, 0.02
 class ReadingHistory(Protocol):
     """Stored readings."""
 
-    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
+    async def recent(self, before: int, since: float, limit: int) -> list[OutboxEntry]:
         """Return the newest readings before a row that were committed since then, in order of their rows."""
 
 

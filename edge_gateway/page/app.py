@@ -22,7 +22,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge_gateway.alarms.monitor import AlarmMonitor, DutyShift
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from edge_gateway.page import metrics, view
 from edge_gateway.page.access import COOKIE, COOKIE_LIFETIME_S, Access
 from edge_gateway.page.render import fragments, render
@@ -67,7 +67,7 @@ class Page:
     monitor: AlarmMonitor
     state: GatewayState
     audit_log: PageAuditLog
-    outbox_counts: Callable[[], Awaitable[Counts]]
+    outbox_counts: Callable[[], Awaitable[OutboxCounts]]
     access: Access
     language: Language
     self_test: Callable[[], Awaitable[Mapping[str, str]]]

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from edge_gateway.alarms.monitor import AlarmMonitor
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from edge_gateway.state import GatewayState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -19,7 +19,7 @@ _BY_LABEL = {"received": "source", "no_value": "reason", "refused": "reason", "a
 _PLAIN = ("duplicates", "records_missing", "notified", "notifier_failures", "alerts_not_notified")
 
 
-def exposition(state: GatewayState, monitor: AlarmMonitor, counts: Counts) -> bytes:
+def exposition(state: GatewayState, monitor: AlarmMonitor, counts: OutboxCounts) -> bytes:
     """Return the metrics in Prometheus's text format."""
     registry = CollectorRegistry()
     registry.register(_GatewayCollector(state, monitor, counts))
@@ -27,7 +27,7 @@ def exposition(state: GatewayState, monitor: AlarmMonitor, counts: Counts) -> by
 
 
 class _GatewayCollector(Collector):
-    def __init__(self, state: GatewayState, monitor: AlarmMonitor, counts: Counts) -> None:
+    def __init__(self, state: GatewayState, monitor: AlarmMonitor, counts: OutboxCounts) -> None:
         self._state, self._monitor, self._counts = state, monitor, counts
 
     def collect(self) -> Iterator[Metric]:

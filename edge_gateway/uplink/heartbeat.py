@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _DONE_WITHIN_S, _COUNTED_WITHIN_S = 20.0, 2.0
 
 
-class Cloud(Protocol):
+class HeartbeatApi(Protocol):
     """Where heartbeats go."""
 
     async def post_heartbeat(self, heartbeat: Heartbeat) -> tuple[Acknowledged, ...]:
@@ -47,7 +47,7 @@ class Cloud(Protocol):
         """
 
 
-class Pulse:
+class HeartbeatSender:
     """Sends heartbeats, and follows acknowledgements made in the cloud.
 
     Args:
@@ -56,13 +56,13 @@ class Pulse:
 
     def __init__(
         self,
-        cloud: Cloud,
+        api: HeartbeatApi,
         ward: AlarmMonitor,
         state: GatewayState,
         outbox: Outbox,
         reachable: Callable[[], bool],
     ) -> None:
-        self._cloud, self._ward, self._state, self._outbox = cloud, ward, state, outbox
+        self._api, self._ward, self._state, self._outbox = api, ward, state, outbox
         self._reachable = reachable
 
     async def run(self) -> None:
@@ -77,7 +77,7 @@ class Pulse:
         """Send one heartbeat and take up the answer; a failure is only logged."""
         try:
             async with asyncio.timeout(_DONE_WITHIN_S):
-                made = await self._cloud.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
+                made = await self._api.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
                 for each in made:
                     await self._follow(each, datetime.now(UTC))
         except (DeliveryFailed, TimeoutError) as error:

@@ -13,7 +13,8 @@ from edge_gateway.commands.doctor import CheckVerdict, run_checks
 from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register
 from tests.edge_gateway.commands.test_doctor import a_config
 from tests.edge_gateway.helpers import a_row, eventually
@@ -55,7 +56,7 @@ async def test_gateway_keeps_delivering_while_its_tokens_run_out(
         config = ApiConfig(
             url=served.url, client_id="gw", client_secret_file=secret_file, ca_file=tmp_path / "ca.pem"
         )
-        api, state = Api(config), GatewayState("gw")
+        api, state = ApiClient(config), GatewayState("gw")
         uplink = Uplink(api, outbox, state, batch_size=50)
         lanes = asyncio.create_task(uplink.run())
 

@@ -14,7 +14,8 @@ from edge_gateway.inbox import DeadLetter, InboxItem
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.edge_gateway.helpers import a_reading, eventually
 from vitals.reading import Reading
 
@@ -27,7 +28,7 @@ class IntakeBench:
         self.confirmed: list[str] = []
         self.state = GatewayState("gw-1")
         evaluator = AlarmEvaluator([], self.state.counters, lambda reading, _: self.evaluated.append(reading))
-        uplink = Uplink(Api(ApiConfig(url="http://127.0.0.1:1")), outbox, self.state, 100)
+        uplink = Uplink(ApiClient(ApiConfig(url="http://127.0.0.1:1")), outbox, self.state, 100)
         self.intake = Intake("gw-1", evaluator, outbox, uplink, self.state)
 
     def take(self, *contents: Reading | DeadLetter, duplicate: bool = False) -> None:

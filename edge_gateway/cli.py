@@ -35,9 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for library in ("httpx", "httpcore", "bleak", "bumble", "asyncio", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)
-    logging.getLogger("apprise").setLevel(
-        logging.CRITICAL
-    )  # it logs secret addresses; the gateway logs failures
     try:
         config = load_config(chosen.config)
         return int(chosen.command(config, chosen))

@@ -129,7 +129,7 @@ async def _readings(options: argparse.Namespace) -> None:
 
 
 def _target(options: argparse.Namespace) -> Target:
-    from firmware_sim.targets import ApiTarget, KafkaTarget, MqttTarget, Persistent, Several
+    from firmware_sim.targets import ApiTarget, CombinedTarget, KafkaTarget, MqttTarget, RetryingTarget
 
     chosen: list[Target] = []
     if options.target in ("api", "both"):
@@ -138,7 +138,7 @@ def _target(options: argparse.Namespace) -> Target:
         chosen.append(KafkaTarget(options.bootstrap, _pseudonyms()))
     if options.target == "mqtt":
         chosen.append(MqttTarget(options.mqtt_broker.host, options.mqtt_broker.port))
-    return Several([Persistent(target) for target in chosen])
+    return CombinedTarget([RetryingTarget(target) for target in chosen])
 
 
 def _credentials(options: argparse.Namespace) -> tuple[str, str] | None:

@@ -11,10 +11,11 @@ from functools import partial
 from edge_gateway import system_clock
 from edge_gateway.alarms import technical_conditions
 from edge_gateway.alarms.monitor import AlarmMonitor
-from edge_gateway.alarms.notifiers import Contact, MqttNotifier
+from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.config import Config, GpioConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
+from runtime.apprise_contact import AppriseContact
 from runtime.notification_queue import THREADS_PER_CONTACT, NotificationQueue
 from vitals.conditions import Condition
 from vitals.message import Message, self_test
@@ -66,11 +67,11 @@ def notification_service(
 ) -> NotificationService:
     """Build the service: a monitor, and a queue for MQTT and for each contact of the configuration."""
     contacts = [
-        Contact(each.name, each.url_file, each.level, each.language or config.language)
+        AppriseContact(each.name, each.url_file, each.level, each.language or config.language)
         for each in config.contact
     ]
     contact_queues = tuple(
-        NotificationQueue(contact.name, contact.tell, state.counters, max_concurrency=THREADS_PER_CONTACT)
+        NotificationQueue(contact.name, contact.send, state.counters, max_concurrency=THREADS_PER_CONTACT)
         for contact in contacts
     )
 
@@ -102,6 +103,6 @@ def notification_service(
     return NotificationService(monitor, contact_queues, immediate, queues, config.gpio)
 
 
-def _add_if_due(contact: Contact, queue: NotificationQueue[Message], notification: Message) -> None:
+def _add_if_due(contact: AppriseContact, queue: NotificationQueue[Message], notification: Message) -> None:
     if notification.is_for(contact.level):
         queue.add(notification)

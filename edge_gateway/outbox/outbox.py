@@ -24,10 +24,10 @@ from uuid import UUID
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import device_queries, reading_queries, retention
 from edge_gateway.outbox.device_queries import ClockEra, Progress
-from edge_gateway.outbox.file import OutboxFile, nothing_kept, reading
+from edge_gateway.outbox.file import OutboxFile, empty_outbox, open_to_read
 from edge_gateway.outbox.reading_queries import NewReading, OutboxCounts, OutboxEntry
 from edge_gateway.outbox.retention import Gap
-from edge_gateway.outbox.writer import ENOUGH, Statement, T, Writer
+from edge_gateway.outbox.writer import LARGE_BATCH, Statement, T, Writer
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Outbox:
             OutboxUnavailable: the directory cannot be created or written to, or this version cannot read the
                 file.
         """
-        self._writer.start(self._file.prepare())
+        self._writer.start()
         return self
 
     def close(self) -> None:
@@ -91,7 +91,9 @@ class Outbox:
 
     def append_dead_letter(self, error_id: UUID, body: str) -> Future[None]:
         """Append a dead letter, unless its identity is already stored."""
-        return self._writer.do(lambda db: reading_queries.append_dead_letter(db, error_id, body), hurry=False)
+        return self._writer.submit(
+            lambda db: reading_queries.append_dead_letter(db, error_id, body), hurry=False
+        )
 
     async def newest(self) -> int:
         """Return the highest row number of a reading, 0 if there is none."""
@@ -141,7 +143,7 @@ class Outbox:
             for row, reason in rejected:
                 reading_queries.reject(db, row, reason, now)
 
-        await self._ask(write, hurry=len(accepted) >= ENOUGH)
+        await self._ask(write, hurry=len(accepted) >= LARGE_BATCH)
 
     async def reject_with_dead_letter(self, row: int, reason: str, error_id: UUID, body: str) -> None:
         """Mark a reading as refused for good and append a dead letter about it, in one transaction."""
@@ -197,7 +199,7 @@ class Outbox:
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Store a person's action without waiting until it is durable."""
         now = self._now()
-        self._writer.do(lambda db: device_queries.write_audit(db, who, action, detail, now), hurry=True)
+        self._writer.submit(lambda db: device_queries.write_audit(db, who, action, detail, now), hurry=True)
 
     async def addresses(self) -> dict[str, str]:
         """Return the Bluetooth address of each bracelet that was connected before."""
@@ -232,11 +234,11 @@ class Outbox:
 
         def look() -> T:
             try:
-                with reading(self._file.path) as db:
+                with open_to_read(self._file.path) as db:
                     return statement(db)
             except (OSError, sqlite3.Error) as error:
                 log.error("outbox cannot be read: %s", error)
-                with closing(nothing_kept()) as db:
+                with closing(empty_outbox()) as db:
                     return statement(db)
 
         return await asyncio.to_thread(look)
@@ -249,7 +251,7 @@ class Outbox:
             raise OutboxUnavailable(f"the disk accepts no writes at the moment: {self.trouble}") from None
 
     async def _ask(self, statement: Statement[T], *, hurry: bool = True) -> T:
-        return await asyncio.wrap_future(self._writer.do(statement, hurry=hurry))
+        return await asyncio.wrap_future(self._writer.submit(statement, hurry=hurry))
 
 
 def read_counts(path: Path) -> OutboxCounts:
@@ -258,5 +260,5 @@ def read_counts(path: Path) -> OutboxCounts:
     Raises:
         sqlite3.Error: the file cannot be read.
     """
-    with reading(path) as db:
+    with open_to_read(path) as db:
         return reading_queries.counts(db)

@@ -11,7 +11,7 @@ from pathlib import Path
 from firmware_sim.errors import TargetAway
 from firmware_sim.feed import LARGEST_BATCH, Feed, readings
 from firmware_sim.ledger import Ledger
-from firmware_sim.targets import Persistent, Several
+from firmware_sim.targets import CombinedTarget, RetryingTarget
 from firmware_sim.timeline import Timeline, milliseconds
 from vitals.reading import Reading
 
@@ -92,7 +92,7 @@ async def test_feed_stops_and_delivers_what_it_measured() -> None:
 
 async def test_several_targets_get_the_same_though_one_was_away() -> None:
     there, late = Shelf(), Shelf(away=1)
-    several = Several([Persistent(there), Persistent(late)])
+    several = CombinedTarget([RetryingTarget(there), RetryingTarget(late)])
     sent = list(islice(readings(1, 7, 0, NOON, 1.0), 5))
     await several.send(sent)
     await several.close()

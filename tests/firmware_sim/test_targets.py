@@ -16,7 +16,7 @@ from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
 from firmware_sim.errors import TargetAway, TargetRefused
 from firmware_sim.feed import readings
-from firmware_sim.targets import ApiTarget, KafkaTarget, MqttTarget, Several
+from firmware_sim.targets import ApiTarget, CombinedTarget, KafkaTarget, MqttTarget
 from firmware_sim.timeline import milliseconds
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.topic_reader import Seen, read_topic
@@ -87,6 +87,22 @@ async def test_api_target_unavailable_is_away() -> None:
         await target.send(some(1, 4))
 
 
+@pytest.mark.parametrize(
+    ("status", "error"), [(503, TargetAway), (429, TargetAway), (401, TargetRefused), (200, TargetRefused)]
+)
+async def test_api_target_without_token_tries_again_only_where_that_may_help(
+    status: int, error: type[Exception]
+) -> None:
+    target = ApiTarget("http://api.test", ("simulator", "secret"))
+    target._client = httpx.AsyncClient(
+        base_url="http://api.test",
+        auth=target._client.auth,
+        transport=httpx.MockTransport(lambda _: httpx.Response(status)),
+    )
+    with pytest.raises(error, match=r"API at .*: no token"):
+        await target.send(some(1, 4))
+
+
 async def test_kafka_target_publishes_what_the_api_would(kafka: KafkaBroker) -> None:
     target = KafkaTarget(kafka.bootstrap, KEY)
     sent = some(180, 5)
@@ -110,7 +126,7 @@ async def test_kafka_target_away() -> None:
 
 async def test_api_and_kafka_at_once_hold_the_same_readings(kafka: KafkaBroker, tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, kafka.bootstrap)) as api:
-        several = Several([ApiTarget(str(api.http.base_url)), KafkaTarget(kafka.bootstrap, KEY)])
+        several = CombinedTarget([ApiTarget(str(api.http.base_url)), KafkaTarget(kafka.bootstrap, KEY)])
         sent = some(30, 8)
         await several.send(sent)
         await several.close()

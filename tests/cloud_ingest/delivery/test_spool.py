@@ -36,7 +36,7 @@ async def test_append_peek_discard_in_order(tmp_path: Path) -> None:
 
 
 async def test_peek_goes_on_past_lanes_that_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud_ingest.delivery.spool._LOOK", 2)
+    monkeypatch.setattr("cloud_ingest.delivery.spool._SCAN_ROWS", 2)
     spool = Spool(tmp_path, MB)
     ids = await spool.append([record(1)] * 5 + [Record("t", None, b"2"), record(3), Record("t", None, b"4")])
     held = {record(1).lane}

@@ -286,21 +286,23 @@ class Config(Section):
 
     def warnings(self) -> list[str]:
         """Return settings that are valid but probably a mistake."""
-        found = []
+        warnings = []
         if not self.api.loopback and self.api.url.startswith("http:"):
-            found.append("api.url: http:// to another machine sends patient data unencrypted; use https://")
+            warnings.append(
+                "api.url: http:// to another machine sends patient data unencrypted; use https://"
+            )
         if self.mqtt and self.mqtt.username and not self.mqtt.ca_file and not is_loopback(self.mqtt.host):
-            found.append("mqtt: the password is sent unencrypted; set ca_file")
+            warnings.append("mqtt: the password is sent unencrypted; set ca_file")
         if self.ble and not self.bracelet:
-            found.append("ble: no [[bracelet]] is listed, so the gateway connects to none")
+            warnings.append("ble: no [[bracelet]] is listed, so the gateway connects to none")
         if self.mqtt and not self.bracelet and not self.accept_unknown_mqtt:
-            found.append("mqtt: no [[bracelet]] is listed, so all messages are rejected")
+            warnings.append("mqtt: no [[bracelet]] is listed, so all messages are rejected")
         if self.contact and min(contact.level for contact in self.contact) > 0:
-            found.append(
+            warnings.append(
                 "contact: none has level 0, so nobody is notified in the first 5 minutes of an alarm"
             )
         if self.page and not is_loopback(self.page.host) and not self.page.certificate_file:
-            found.append("page: PIN and values are sent unencrypted; set certificate_file and key_file")
+            warnings.append("page: PIN and values are sent unencrypted; set certificate_file and key_file")
         if without_bracelet := sorted(set(self.names) - set(self.patients.values())):
-            found.append(f"child: no [[bracelet]] is listed for {', '.join(without_bracelet)}")
-        return found
+            warnings.append(f"child: no [[bracelet]] is listed for {', '.join(without_bracelet)}")
+        return warnings

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from uuid import UUID
 
 from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.alarms.history_restore import restore_history
@@ -20,13 +17,13 @@ from edge_gateway.config import Config, PageConfig
 from edge_gateway.control import Handler, serve_commands
 from edge_gateway.errors import DataDirUnavailable, InvalidConfig, PageUnavailable
 from edge_gateway.handlers import handlers as gateway_handlers
-from edge_gateway.inbox import DeadLetter, InboxItem, ReadingSource
+from edge_gateway.inbox import ReadingSource
 from edge_gateway.intake import Intake
+from edge_gateway.maintenance import maintain, report_corruption
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will, publish_state
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.outbox.retention import Gap
 from edge_gateway.state import GatewayState
 from edge_gateway.systemd import SystemdNotifier
 from edge_gateway.uplink.client import ApiClient
@@ -38,8 +35,6 @@ from vitals.rules import AlertRecord
 
 log = logging.getLogger(__name__)
 
-_MAINTENANCE_EVERY_S, _MAINTENANCE_BUSY_S = 10.0, 1.0
-"""Pause between two rounds of maintenance; the shorter one while there is more to remove."""
 _SHUTDOWN_STEP_S = 10.0
 _PAGE_RETRY_S = 10.0
 _LOCK_TIMEOUT_S = 0.25
@@ -148,7 +143,7 @@ async def _run(
     config: Config, gateway: GatewayComponents, state: GatewayState, outbox: Outbox, stop: asyncio.Event
 ) -> None:
     for path in outbox.set_aside:
-        _report_corruption(path, gateway.intake)
+        report_corruption(path, gateway.intake)
     reported = len(outbox.set_aside)
     monitor = gateway.notification.monitor
     await monitor.load()
@@ -161,7 +156,9 @@ async def _run(
             tasks.create_task(gateway.notification.run(), name="notification"),
             tasks.create_task(restore_history(monitor, outbox), name="history"),
             tasks.create_task(gateway.heartbeat.run(), name="heartbeat"),
-            tasks.create_task(_maintain(config, gateway, state, outbox, reported), name="maintenance"),
+            tasks.create_task(
+                maintain(config, gateway.intake, gateway.uplink, state, outbox, reported), name="maintenance"
+            ),
         ]
         if config.page:
             page = _serve_page(config, config.page, gateway, state, outbox)
@@ -248,41 +245,6 @@ async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _maintain(
-    config: Config, gateway: GatewayComponents, state: GatewayState, outbox: Outbox, reported: int
-) -> None:
-    """Keep the outbox within its size limit, delete expired history, report lost readings to the cloud."""
-    while True:
-        for path in outbox.set_aside[reported:]:
-            _report_corruption(path, gateway.intake)
-        reported = len(outbox.set_aside)
-        removed = await outbox.purge(config.history_hours * 3600)
-        while await outbox.enforce_bound(config.outbox.max_bytes):
-            removed += 1
-        state.outbox_filled = await outbox.fill_ratio(config.outbox.max_bytes)
-        if state.undelivered_since is None:
-            gaps = await outbox.report_gaps(partial(_gap_letter, config.gateway_id))
-            if gaps:
-                gateway.uplink.dead_letter_news.set()
-        await asyncio.sleep(_MAINTENANCE_BUSY_S if removed else _MAINTENANCE_EVERY_S)
-
-
-def _gap_letter(gateway_id: str, gap: Gap) -> tuple[UUID, str]:
-    """Return the dead letter that reports readings the cloud will never get: its id and its JSON."""
-    reason = (
-        f"data gap: {gap.lost} readings measured from {gap.first} to {gap.last} were deleted,"
-        " because the gateway's outbox was full while it was offline"
-    )
-    letter = DeadLetter.of(b"", reason, field="outbox", device_id=gap.device_id)
-    return letter.error_id, json.dumps(letter.to_wire(gateway_id), separators=(",", ":"))
-
-
-def _report_corruption(path: Path, intake: Intake) -> None:
-    """Report a corrupt outbox to the cloud, because readings may be missing."""
-    reason = f"the gateway's outbox was corrupt and is set aside as {path.name}: readings may be missing"
-    intake.take([InboxItem(DeadLetter.of(b"", reason, field="outbox"))])
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class Delivery:
         return [next(stores) if each else "spool" for each in direct]
 
     def balance(self) -> DeliveryBalance:
-        """Return whether every record accepted is in Kafka or in the spool, and the difference if not."""
+        """Return the balance of the records accepted, delivered and spooled."""
         return self.accounting.balance(self._publisher.acknowledged, self._spool.state)
 
     async def run(self) -> None:

@@ -21,7 +21,7 @@ check: setup  ## lint, types, who imports whom
 
 docs: setup  ## the documentation site, in build/site; a broken link fails
 	@.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --group docs
-	@$(PY) -m mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 	@echo "The documentation is in build/site/index.html"
 
 bench chaos: setup  ## AREA=<area> runs one area

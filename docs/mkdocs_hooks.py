@@ -26,7 +26,7 @@ OUTSIDE = {
     "SECURITY.md": "SECURITY.md",
     "CHANGELOG.md": "CHANGELOG.md",
     "cloud_ingest/SETTINGS.md": "cloud_ingest/SETTINGS.md",
-    "deploy/mosquitto/README.md": "deploy/mosquitto/README.md",
+    "deploy/mosquitto/README.md": "deploy/mosquitto.md",
 }
 """Pages that stand elsewhere in the repository: their path there, their path on the site."""
 
@@ -81,8 +81,10 @@ def _reference_page(package: str) -> str:
 def _reference(package: str) -> str:
     """The page of one package: itself, then its modules by name."""
     modules = sorted(path.stem for path in ROOT.joinpath(*package.split(".")).glob("*.py"))
-    names = [package, *(f"{package}.{name}" for name in modules if name != "__init__")]
-    return f"# {package}\n\n" + "\n\n".join(f"::: {name}" for name in names)
+    names = (f"{package}.{name}" for name in modules if name != "__init__")
+    return f"::: {package}\n    options: {{heading_level: 1}}\n\n" + "\n\n".join(
+        f"::: {name}" for name in names
+    )
 
 
 def _source(page: str) -> str:

@@ -1,6 +1,6 @@
-# demo · test · check · bench · chaos: each does its own set-up.
+# demo · test · check · docs · bench · chaos: each does its own set-up.
 PY := .venv/bin/python
-.PHONY: demo test check bench chaos setup lock
+.PHONY: demo test check docs bench chaos setup lock
 
 setup:
 	@deploy/setup.sh
@@ -8,9 +8,10 @@ setup:
 demo: setup  ## the whole system on one machine; DEMO_SECONDS=90 stops by itself
 	@$(PY) -m deploy.local.demo
 
-test:  ## the whole test suite
+test:  ## the whole test suite; COVERAGE=on measures and prints the branch coverage
 	@deploy/setup.sh tests
-	@$(PY) -m pytest
+	@$(PY) -m pytest $(if $(COVERAGE),--cov --cov-report=)
+	@$(if $(COVERAGE),echo "Branch coverage: $$($(PY) -m coverage report --format=total) %")
 
 check: setup  ## lint, types, who imports whom
 	@$(PY) -m ruff check .
@@ -18,9 +19,14 @@ check: setup  ## lint, types, who imports whom
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports
 
+docs: setup  ## the documentation site, in build/site; a broken link fails
+	@.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --group docs
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo "The documentation is in build/site/index.html"
+
 bench chaos: setup  ## AREA=<area> runs one area
 	@$(PY) -m tests.$@ $(AREA)
 
 lock: setup  ## pin the newest versions that pyproject.toml allows
 	@.venv/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-		pyproject.toml --all-extras --group local --group dev --upgrade -o constraints.txt
+		pyproject.toml --all-extras --group local --group dev --group docs --upgrade -o constraints.txt

@@ -27,7 +27,7 @@ _BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class PatientPseudonyms(Protocol):
-    """Turns patient identifiers into pseudonyms."""
+    """Replacement of patient identifiers by pseudonyms."""
 
     def pseudonym(self, patient_id: str) -> str:
         """Return the pseudonym of one patient."""
@@ -124,7 +124,7 @@ class MqttTarget:
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
-        """Say goodbye."""
+        """Disconnect."""
         await self._client.stop()
 
 
@@ -196,7 +196,7 @@ class KafkaTarget:
 
 
 class RetryingTarget:
-    """Retries a target with back-off while it is unavailable."""
+    """A target that is retried with back-off while it is unavailable."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -219,7 +219,7 @@ class RetryingTarget:
 
 
 class CombinedTarget:
-    """Sends the same readings to several targets at the same time."""
+    """Several targets that get the same readings at the same time."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets

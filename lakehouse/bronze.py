@@ -15,6 +15,7 @@ from pyspark.sql import functions as F  # noqa: N812
 from lakehouse import schemas
 from lakehouse.schemas import alert_count
 from vitals import limits
+from vitals.limits import VITALS, AlarmLimits
 from vitals.rules import AlertType
 
 WINDOW_US = 5 * 60 * 1_000_000
@@ -68,18 +69,19 @@ def plausible(field: str) -> Column:
 
 def rule(kind: AlertType) -> Column:
     """Return whether a raw reading meets a critical rule, with the limits of `vitals.limits`."""
-    spo2, rate, temperature = (
-        plausible(vital.field) for vital in (limits.SPO2, limits.HEART_RATE, limits.TEMPERATURE)
-    )
-    fever = temperature >= limits.TEMPERATURE_CRITICAL_FROM
-    met = {
-        AlertType.CRITICAL_SPO2: spo2 < limits.SPO2_CRITICAL_BELOW,
-        AlertType.CRITICAL_TEMPERATURE: fever,
-        AlertType.CRITICAL_HEART_RATE: (rate < limits.HEART_RATE_CRITICAL_BELOW)
-        | (rate > limits.HEART_RATE_CRITICAL_ABOVE),
-        AlertType.CRITICAL_FEVER_SPO2: fever & (spo2 <= limits.SPO2_WITH_FEVER_UP_TO),
-    }[kind]
-    return F.coalesce(met, F.lit(False))
+    met = {vital.alarm.alert_type: _crossed(vital.field, vital.alarm) for vital in VITALS if vital.alarm}
+    low_spo2 = plausible(limits.SPO2.field) <= limits.SPO2_WITH_FEVER_UP_TO
+    met[AlertType.CRITICAL_FEVER_SPO2] = met[AlertType.CRITICAL_TEMPERATURE] & low_spo2
+    return F.coalesce(met[kind], F.lit(False))
+
+
+def _crossed(field: str, alarm: AlarmLimits) -> Column:
+    value, sides = plausible(field), []
+    if low := alarm.low:
+        sides.append(value <= low.critical if low.included else value < low.critical)
+    if high := alarm.high:
+        sides.append(value >= high.critical if high.included else value > high.critical)
+    return reduce(or_, sides)
 
 
 def has_invalid() -> Column:

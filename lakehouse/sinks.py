@@ -68,6 +68,7 @@ class Tables:
         """Create missing tables, so that readers find all of them even if they are empty."""
         for table, schema in TABLES.items():
             if DeltaTable.isDeltaTable(self.spark, self.location(table)):
+                self._add_missing_columns(table, schema)
                 continue
             builder = DeltaTable.createIfNotExists(self.spark).location(self.location(table))
             builder = builder.addColumns(schema)
@@ -76,6 +77,14 @@ class Tables:
             if key := _LAYOUT_KEY.get(table):
                 builder = builder.clusterBy(key) if layout == "clustered" else builder.partitionedBy(key)
             builder.execute()
+
+    def _add_missing_columns(self, table: str, schema: StructType) -> None:
+        """Add the columns that a table from an earlier version lacks; they are null in its old rows."""
+        if set(schema.fieldNames()) - set(self.read(table).columns):
+            nothing = self.spark.createDataFrame([], schema)
+            nothing.write.format("delta").mode("append").option("mergeSchema", "true").save(
+                self.location(table)
+            )
 
     def read(self, table: str) -> DataFrame:
         """Return the current content of a table."""

@@ -23,7 +23,7 @@ from vitals import rules
 from vitals.episodes import NOTIFIED_UP_TO
 from vitals.errors import InvalidReading
 from vitals.heartbeat import KIND, Heartbeat
-from vitals.limits import FUTURE_TOLERANCE_S, HEART_RATE, SPO2, TEMPERATURE
+from vitals.limits import FUTURE_TOLERANCE_S
 from vitals.notices import GROUP_OF
 from vitals.reading import Measurements, Reading, UtcTime, parse_json, parse_reading
 from vitals.rules import Alert, AlertType
@@ -35,12 +35,6 @@ GROUP = "kidjamo-alarms"
 BATCH = 500
 POLL_S = 0.2
 TOPICS = (MEASUREMENTS, ALERTS, DEVICE_STATUS)
-_FIELD = {
-    AlertType.CRITICAL_SPO2: SPO2.field,
-    AlertType.CRITICAL_TEMPERATURE: TEMPERATURE.field,
-    AlertType.CRITICAL_HEART_RATE: HEART_RATE.field,
-    AlertType.CRITICAL_FEVER_SPO2: SPO2.field,
-}
 _LOOK_EVERY_S, _LOOK_FIRST_EVERY_S, _ANSWER_S = 10.0, 1.0, 1.0
 _utc = TypeAdapter(UtcTime).validate_python
 
@@ -166,8 +160,8 @@ def _quarantined(document: object) -> Iterator[Heard]:
         return
     if alert.type not in GROUP_OF or alert.value is None:
         return
-    kind = AlertType(alert.type)
-    values = Measurements.model_validate({_FIELD[kind]: alert.value})
+    field = GROUP_OF[AlertType(alert.type)].fields[0]
+    values = Measurements.model_validate({field: alert.value})
     reading = Reading(
         patient_id=alert.patient_id,
         device_id=alert.device_id,

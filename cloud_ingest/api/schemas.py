@@ -13,7 +13,7 @@ from cloud_ingest.kafka.record import Store
 from vitals.heartbeat import Heartbeat, Name, Text
 from vitals.limits import VITALS
 from vitals.notices import Group
-from vitals.reading import Identifier, Number, Reading, UtcTime
+from vitals.reading import Identifier, Measurements, Number, Reading, UtcTime
 from vitals.rules import Alert
 
 _TEMPLATE = "#/components/schemas/{model}"
@@ -27,16 +27,12 @@ class Batch(BaseModel):
     )
 
 
-class FlatReading(BaseModel):
+class FlatReading(Measurements):
     """The older form: the values beside the patient."""
 
     patient_id: Identifier = Field(examples=["patient-001-ss"])
     device_id: Identifier = "unknown"
     timestamp: UtcTime | None = Field(None, description="Time of arrival where absent")
-    spo2_pct: Number | None = None
-    freq_card: Number | None = None
-    freq_resp: Number | None = None
-    temp_corp: Number | None = None
 
 
 class GatewayErrors(BaseModel):
@@ -201,5 +197,5 @@ _FLAGS = [0, 1, "0", "1", "off", "on", "f", "t", "false", "true", "n", "y", "no"
 
 
 def _measured(field: str) -> dict[str, Any]:
-    """The schema of an object that holds a value there: a reading needs one of the four."""
+    """The schema of an object that holds a value there: a reading needs at least one."""
     return {"required": [field], "properties": {field: {"type": "number"}}}

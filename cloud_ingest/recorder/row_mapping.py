@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from cloud_ingest.kafka.messages import AlertValue, DeviceStatusValue, ErrorValue, MeasurementValue
 from vitals.errors import InvalidReading
 from vitals.heartbeat import KIND as HEARTBEAT
+from vitals.limits import VITALS
 from vitals.reading import invalid_reading, parse_json
 from vitals.topics import ALERTS, DEVICE_STATUS, ERRORS, MEASUREMENTS
 
@@ -76,8 +77,8 @@ def clean(text: Any) -> Any:
 
 _MEASUREMENT = (
     "message_id", "patient_id", "device_id", "gateway_id", "timestamp", "ingestion_timestamp",
-    "spo2_pct", "freq_card", "freq_resp", "temp_corp", "invalid_fields", "quality_score", "source", "late",
-    "seq", "contact", "motion", "low_perfusion", "battery_pct",
+    *(vital.field for vital in VITALS), "invalid_fields", "quality_score", "source", "late", "seq",
+    "contact", "motion", "low_perfusion", "battery_pct",
 )  # fmt: skip
 
 
@@ -91,10 +92,7 @@ def _measurement(document: object) -> Row:
         reading.gateway_id,
         reading.timestamp,
         reading.ingestion_timestamp,
-        values.spo2_pct,
-        values.freq_card,
-        values.freq_resp,
-        values.temp_corp,
+        *[getattr(values, vital.field) for vital in VITALS],
         list(values.invalid_fields),
         reading.quality_score,
         reading.source.value if reading.source else None,

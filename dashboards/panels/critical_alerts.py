@@ -8,21 +8,14 @@ from __future__ import annotations
 
 from dashboards.sql import literal
 from dashboards.words import Words
-from vitals.limits import SPO2, TEMPERATURE, VITALS, AlarmLimits, Vital
+from vitals.limits import BY_FIELD, Vital
+from vitals.notices import GROUP_OF
 from vitals.recovery import MIN_VALUES
-from vitals.rules import AlertType, Severity
+from vitals.rules import Severity
 
 OPEN_FOR_AT_LEAST = "1 day"
 """How far back open alerts are searched, however short the selected time range."""
 MAX_ROWS = 200
-
-_MONITORED: dict[str, tuple[tuple[Vital, AlarmLimits], ...]] = {
-    vital.alarm.alert_type: ((vital, vital.alarm),) for vital in VITALS if vital.alarm
-}
-_MONITORED[AlertType.CRITICAL_FEVER_SPO2] = tuple(
-    (vital, vital.alarm) for vital in (SPO2, TEMPERATURE) if vital.alarm
-)
-"""Vitals that must be back within their clear limits, by alert type."""
 
 
 def critical_alerts(words: Words) -> str:
@@ -31,8 +24,8 @@ def critical_alerts(words: Words) -> str:
     An alert from a fast clock counts from when it was recorded, so that it is shown at once.
     """
     cleared = "\n            ".join(
-        f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(*vital) for vital in monitored)}"
-        for kind, monitored in _MONITORED.items()
+        f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(BY_FIELD[field]) for field in group.fields)}"
+        for kind, group in GROUP_OF.items()
     )
     return f"""\
 WITH records AS (
@@ -62,11 +55,12 @@ ORDER BY cleared, last DESC, patient_id, type
 LIMIT {MAX_ROWS}"""
 
 
-def _is_clear(vital: Vital, alarm: AlarmLimits) -> str:
+def _is_clear(vital: Vital) -> str:
     """Return whether the readings since the last one outside the clear limits span the hold time."""
-    low, high = vital.clear_range
+    if vital.alarm is None:
+        raise ValueError(f"{vital.field} has no alarm")
+    (low, high), hold = vital.clear_range, f"{vital.alarm.hold.total_seconds():g} s"
     condition = f"{vital.field} BETWEEN {low:g} AND {high:g}"
-    hold = f"{alarm.hold.total_seconds():g} s"
     valid = f"""\
 patient_id = r.patient_id AND {vital.field} IS NOT NULL
                   AND NOT {literal(vital.field)} = ANY (invalid_fields)"""

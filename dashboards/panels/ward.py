@@ -43,10 +43,11 @@ from dashboards.postgres_query import DATASOURCE, PostgresQuery
 from dashboards.sql import literal
 from dashboards.words import Words
 from vitals import limits
-from vitals.limits import HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS
+from vitals.limits import HEART_RATE, RESPIRATORY_RATE, SPO2, TEMPERATURE, VITALS, Vital
 
 DELAY_PERCENTILE = 95
 _FULL, _HALF, _THIRD = 24, 12, 8
+_WITH_OWN_PANEL = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
 
 
 def ward(words: Words) -> model.Dashboard:
@@ -59,6 +60,10 @@ def ward(words: Words) -> model.Dashboard:
         heart_rate_timeseries(words).id(5).span(_HALF).height(9),
         respiratory_rate_timeseries(words).id(6).span(_HALF).height(9),
         temperature_timeseries(words).id(7).span(_HALF).height(9),
+        *(
+            mean_timeseries(vital, words).id(number).span(_HALF).height(9)
+            for number, vital in enumerate((v for v in VITALS if v not in _WITH_OWN_PANEL), start=11)
+        ),
         flow_timeseries(words).id(8).span(_THIRD).height(8),
         delay_timeseries(words).id(9).span(_THIRD).height(8),
         errors_timeseries(words).id(10).span(_THIRD).height(8),
@@ -204,12 +209,17 @@ def heart_rate_timeseries(words: Words) -> timeseries.Panel:
 
 def respiratory_rate_timeseries(words: Words) -> timeseries.Panel:
     """Return the graph of respiratory rate, which has no critical threshold."""
+    return mean_timeseries(RESPIRATORY_RATE, words).axis_soft_min(0).axis_soft_max(40)
+
+
+def mean_timeseries(vital: Vital, words: Words) -> timeseries.Panel:
+    """Return the graph of a vital without a critical threshold."""
+    if vital.alarm is not None:
+        raise ValueError(f"{vital.field} has critical thresholds, which this panel does not show")
     return (
-        vital_timeseries(RESPIRATORY_RATE, f"avg(m.{RESPIRATORY_RATE.field})", words)
+        vital_timeseries(vital, f"avg(m.{vital.field})", words)
         .description(words.mean)
-        .unit("suffix: /min")
-        .axis_soft_min(0)
-        .axis_soft_max(40)
+        .unit(f"suffix: {vital.unit_shown}")
         .thresholds(steps((None, CLEAR)))
     )
 

@@ -27,10 +27,10 @@ OLD_AFTER_S = OLD_AFTER.total_seconds()
 _DISCLAIMER = (
     "Research and education software, not a medical device · Logiciel de recherche, pas un dispositif médical"
 )
-_LATEST = """
+_LATEST = f"""
     SELECT DISTINCT ON (m.patient_id)
            coalesce(p.display_name, left(m.patient_id, 11)), m.device_id, m.timestamp,
-           m.spo2_pct, m.freq_card, m.freq_resp, m.temp_corp, m.invalid_fields
+           m.invalid_fields, {", ".join(f"m.{vital.field}" for vital in VITALS)}
     FROM measurements m LEFT JOIN identity.patients p ON p.pseudonym = m.patient_id
     WHERE m.timestamp > now() - interval '1 hour'
     ORDER BY m.patient_id, m.timestamp DESC
@@ -71,7 +71,7 @@ def ward(dsn: Dsn) -> tuple[list[ChildRow], list[AlarmRow]]:
     try:
         with closing(dsn.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(_LATEST)
-            latest = [ChildRow(r[0], r[1], r[2], tuple(r[3:7]), tuple(r[7] or ())) for r in cursor.fetchall()]
+            latest = [ChildRow(r[0], r[1], r[2], tuple(r[4:]), tuple(r[3] or ())) for r in cursor.fetchall()]
             children = sorted(latest, key=lambda child: child.device_id)
             cursor.execute(_ALARMS)
             return children, [AlarmRow(*row) for row in cursor.fetchall()]

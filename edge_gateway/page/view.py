@@ -12,32 +12,16 @@ from edge_gateway.state import LinkInfo
 from vitals.absence import Language
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Episode, Phase, longest_silence
-from vitals.limits import (
-    HEART_RATE,
-    RESPIRATORY_RATE,
-    SPO2,
-    SPO2_CRITICAL_BELOW,
-    TEMPERATURE,
-    Vital,
-    shown,
-)
-from vitals.notices import Group, worded
+from vitals.limits import BY_FIELD, HEART_RATE, SPO2, SPO2_CRITICAL_BELOW, VITALS, Vital, shown
+from vitals.notices import Group, value_text
 
-_SHOWN = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
-_SHORT = {
-    SPO2.field: ("SpO₂", "SpO₂"),
-    HEART_RATE.field: ("Heart", "Pouls"),
-    RESPIRATORY_RATE.field: ("Breaths", "Resp."),
-    TEMPERATURE.field: ("Temp.", "Temp."),
-}
-_DIGITS = {TEMPERATURE.field: 1}
 _DRAWN = {SPO2.field: (75.0, 100.0, SPO2_CRITICAL_BELOW), HEART_RATE.field: (40.0, 190.0, None)}
 """Values at the lower and upper edge of a drawing, and where a line tells the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShownValue:
-    """One of the four values of a card.
+    """The value of one vital on a card.
 
     Attributes:
         number: as shown; empty where there is none.
@@ -125,7 +109,7 @@ def card(
     """
     known = list(links)
     open_fields = {field for episode in child.episodes.open for field in episode.group.fields}
-    values = tuple(_value(child, vital, open_fields, language, now) for vital in _SHOWN)
+    values = tuple(_value(child, vital, open_fields, language, now) for vital in VITALS)
     reason = technical_conditions.reason(child, known) if all(value.old for value in values) else None
     charges = [link.battery_pct for link in known if link.battery_pct is not None]
     alarms = [alarm(episode, language, now) for episode in child.episodes.open]
@@ -142,7 +126,7 @@ def card(
 
 def alarm(episode: Episode, language: Language, now: datetime) -> ShownAlarm:
     """What there is to see of an open episode."""
-    worst = ", ".join(worded(field, value, language) for field, value in episode.worst_values.items())
+    worst = ", ".join(value_text(field, value, language) for field, value in episode.worst_values.items())
     silence = episode.silence if episode.is_silent(now) else None
     longest = int(longest_silence(episode.group).total_seconds() // 60)
     return ShownAlarm(
@@ -174,10 +158,10 @@ def parse_group(text: object) -> Group | None:
 
 def _value(child: Child, vital: Vital, critical: set[str], language: Language, now: datetime) -> ShownValue:
     known = child.values.get(vital.field)
-    number = shown(vital.field, known.number, _DIGITS.get(vital.field, 0)) if known else ""
+    number = shown(vital.field, known.number, vital.digits) if known else ""
     return ShownValue(
         vital.field,
-        _SHORT[vital.field][language == "fr"],
+        _label(vital, language),
         vital.name_fr if language == "fr" else vital.name_en,
         vital.unit_shown,
         number.replace(".", ",") if language == "fr" else number,
@@ -185,6 +169,10 @@ def _value(child: Child, vital: Vital, critical: set[str], language: Language, n
         known is None or now - known.measured > technical_conditions.OLD_AFTER,
         vital.field in critical,
     )
+
+
+def _label(vital: Vital, language: Language) -> str:
+    return vital.label_fr if language == "fr" else vital.label_en
 
 
 def _trends(child: Child, language: Language, now: datetime) -> Iterator[ShownTrend]:
@@ -196,7 +184,7 @@ def _trends(child: Child, language: Language, now: datetime) -> Iterator[ShownTr
         low, high = (f"{value:.0f}" for value in seen)
         y = trend.HEIGHT * (1 - (threshold - bottom) / (top - bottom)) if threshold else None
         paths = tuple(drawn.paths(now, bottom, top))
-        yield ShownTrend(_SHORT[field][language == "fr"], paths, y, low, high)
+        yield ShownTrend(_label(BY_FIELD[field], language), paths, y, low, high)
 
 
 def _ms(at: datetime) -> int:

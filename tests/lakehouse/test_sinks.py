@@ -27,6 +27,21 @@ def test_create_makes_tables_readable_without_spark(tables: Tables) -> None:
         assert opened.count() == 0
 
 
+def test_create_adds_columns_that_older_tables_lack(
+    spark: SparkSession, tmp_path: Path, parse_messages: ParseMessages
+) -> None:
+    rows = raw.measurements(parse_messages(topics.MEASUREMENTS, reading(1)))
+    rows.drop("freq_resp").write.format("delta").save(str(tmp_path / RAW))
+    tables = Tables(spark, tmp_path)
+    tables.create("clustered")
+    tables.append(RAW, rows, MicroBatch("a", 0))
+    assert set(tables.read(RAW).columns) == set(TABLES[RAW].fieldNames())
+    assert sorted(row["freq_resp"] or 0 for row in tables.read(RAW).collect()) == [0, 18.0]
+    version = DeltaTable(tables.location(RAW)).version()
+    tables.create("clustered")
+    assert DeltaTable(tables.location(RAW)).version() == version
+
+
 @pytest.mark.parametrize(("layout", "partitions"), [("clustered", []), ("partitioned", ["patient_id"])])
 def test_create_uses_the_configured_layout(
     spark: SparkSession, tmp_path: Path, parse_messages: ParseMessages, layout: str, partitions: list[str]

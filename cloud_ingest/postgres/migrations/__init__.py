@@ -11,6 +11,7 @@ from alembic.config import Config
 from cloud_ingest.errors import DatabaseAway
 from cloud_ingest.postgres.connection import DEFAULT_HOST
 from cloud_ingest.settings import Settings
+from vitals.limits import VITALS
 
 _LOCK = 5_071_946_017
 """Advisory lock that lets one process migrate at a time."""
@@ -37,8 +38,19 @@ def migrate(settings: Settings, revision: str = "head") -> None:
             connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            if revision == "head":
+                _add_vital_columns(connection)
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise DatabaseAway(f"{settings.pg_database}: {error}") from error
+
+
+def _add_vital_columns(connection: sqlalchemy.Connection) -> None:
+    """Add a column to `measurements` for each registered vital that has none; no lock if none is missing."""
+    existing = {column["name"] for column in sqlalchemy.inspect(connection).get_columns("measurements")}
+    for vital in VITALS:
+        if vital.field not in existing:
+            statement = f"ALTER TABLE measurements ADD COLUMN {vital.field} double precision"
+            connection.execute(sqlalchemy.text(statement))
 
 
 def _url(settings: Settings) -> sqlalchemy.URL:

@@ -241,7 +241,7 @@ def test_covered_child_is_left_to_its_gateway_until_that_reaches_nobody(cloud: C
     assert cloud.told() == []
     cloud.beat(contacts_reachable=False)
     assert wait_until(lambda: len(cloud.told()) == 1, 10), cloud.alarms.log
-    assert "sa passerelle ne peut plus prévenir personne" in cloud.told()[0]["message"]
+    assert "la passerelle ne peut plus prévenir personne" in cloud.told()[0]["message"]
 
 
 def test_heartbeat_brings_acknowledgements_of_the_cloud_to_the_gateway(cloud: Cloud) -> None:

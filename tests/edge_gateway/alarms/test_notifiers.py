@@ -75,7 +75,7 @@ async def test_self_test_reaches_the_contact_and_says_when_it_does_not(
     assert await queue.try_now(self_test("gw-test", AT)) == ""
     assert (
         service.received[0]["message"]
-        == "Ceci est un essai\u00a0: les alarmes de cette passerelle vous parviennent."
+        == "Ceci est un test\u00a0: vous recevrez les alarmes de cette passerelle."
     )
     service.status = 503
     assert await queue.try_now(self_test("gw-test", AT)) == "the service did not take the message"

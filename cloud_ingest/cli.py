@@ -53,7 +53,6 @@ def _run(arguments: Sequence[str] | None) -> int:
     handler.setFormatter(LogFormat())
     logging.basicConfig(level=chosen.log_level.upper(), handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it names addresses; what failed is ours to log
     try:
         from cloud_ingest.settings import Settings
 

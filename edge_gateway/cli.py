@@ -31,7 +31,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for talkative in ("httpx", "httpcore", "bleak", "bumble", "asyncio", "uvicorn"):
         logging.getLogger(talkative).setLevel(logging.WARNING)
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # it logs addresses; what fails, we log ourselves
     try:
         config = load_config(chosen.config)
         return int(chosen.command(config, chosen))

@@ -1,11 +1,12 @@
-"""Targets that simulated readings can be sent to: the API, an MQTT broker, Kafka, or several of them."""
+"""Services that simulated readings are sent to: the API, an MQTT broker, Kafka, or several at once."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import Generator, Sequence
+import random
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from uuid import uuid4
@@ -15,7 +16,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from firmware_sim.errors import TargetRefused, TargetUnavailable
 from firmware_sim.mqtt.bracelet import MqttBracelet
+from runtime.oauth import ClientCredentials, TokenRequestFailed
 from vitals import rules, topics
+from vitals.backoff import Backoff
 from vitals.quality import quality_score
 from vitals.reading import Reading
 
@@ -23,7 +26,8 @@ log = logging.getLogger(__name__)
 
 API_VERSION = "1.0.0"
 _API_TIMEOUT_S = 10.0
-_BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+_UNAVAILABLE = (429, 502, 503, 504)
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 
 
 class PatientPseudonyms(Protocol):
@@ -34,75 +38,53 @@ class PatientPseudonyms(Protocol):
 
 
 class Target(Protocol):
-    """A destination of readings."""
+    """A service that accepts readings."""
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver all readings durably; safe to repeat because each carries its `message_id`.
+        """Deliver readings durably; safe to repeat, as each carries its `message_id`.
 
         Raises:
-            TargetUnavailable: the target cannot be reached now; retry.
-            TargetRefused: the target rejects the readings.
+            TargetUnavailable: the service cannot be reached now; retry.
+            TargetRefused: the service does not accept them.
         """
 
     async def close(self) -> None:
         """Release connections."""
 
 
-class _ClientCredentials(httpx.Auth):
-    """Fetches an access token whenever the API wants one (RFC 6749, section 4.4)."""
-
-    requires_response_body = True
-
-    def __init__(self, url: str, client_id: str, secret: str) -> None:
-        self._url, self._form = url, {"grant_type": "client_credentials", "client_id": client_id}
-        self._form["client_secret"] = secret
-        self._token = ""
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """See httpx.Auth."""
-        for _ in range(2):
-            if not self._token:
-                granted = yield httpx.Request(
-                    "POST", self._url, data=self._form, extensions=request.extensions
-                )
-                if granted.status_code != httpx.codes.OK:
-                    return
-                self._token = granted.json()["access_token"]
-            request.headers["Authorization"] = f"Bearer {self._token}"
-            answer = yield request
-            if answer.status_code != httpx.codes.UNAUTHORIZED:
-                return
-            self._token = ""
-
-
 class ApiTarget:
-    """The ingestion API, in batches.
+    """The ingestion API.
 
     Args:
-        url: its base address.
-        credentials: name and secret it is registered under; none where the API listens on loopback without.
+        url: its base URL.
+        credentials: client id and secret; None for an API without authentication.
     """
 
     def __init__(self, url: str, credentials: tuple[str, str] | None = None) -> None:
         self._url = url
-        auth = _ClientCredentials(f"{url}/oauth/token", *credentials) if credentials else None
-        self._client = httpx.AsyncClient(base_url=url, auth=auth, timeout=_API_TIMEOUT_S)
+        self._client = httpx.AsyncClient(base_url=url, auth=_auth(url, credentials), timeout=_API_TIMEOUT_S)
 
     async def send(self, readings: Sequence[Reading]) -> None:
         """POST one batch."""
         body = {"readings": [reading.to_wire() for reading in readings]}
         try:
-            answer = await self._client.post("/iot/measurements", json=body)
+            response = await self._client.post("/iot/measurements", json=body)
         except httpx.TransportError as error:
             raise TargetUnavailable(f"API at {self._url}: {error or type(error).__name__}") from error
-        if answer.status_code in (429, 502, 503, 504):
-            raise TargetUnavailable(f"API at {self._url}: status {answer.status_code}")
-        if answer.status_code != 200:
-            raise TargetRefused(f"API at {self._url}: status {answer.status_code}: {answer.text[:300]}")
-        document: dict[str, Any] = answer.json()
+        except TokenRequestFailed as error:
+            status = error.response.status_code if error.response is not None else None
+            raise self._failure(status, str(error)) from error
+        if response.status_code != httpx.codes.OK:
+            status = response.status_code
+            raise self._failure(status, f"status {status}: {response.text[:300]}")
+        document: dict[str, Any] = response.json()
         if document["rejected"]:
             reasons = {str(result.get("error")) for result in document["results"] if result.get("error")}
             log.warning("the API rejected %d readings: %s", document["rejected"], "; ".join(sorted(reasons)))
+
+    def _failure(self, status: int | None, reason: str) -> TargetUnavailable | TargetRefused:
+        kind = TargetUnavailable if status in _UNAVAILABLE else TargetRefused
+        return kind(f"API at {self._url}: {reason}")
 
     async def close(self) -> None:
         """Close connections."""
@@ -110,7 +92,7 @@ class ApiTarget:
 
 
 class MqttTarget:
-    """An MQTT broker; one connection for all bracelets."""
+    """An MQTT broker, with one connection for all bracelets."""
 
     def __init__(self, host: str, port: int) -> None:
         self._client = MqttBracelet("simulator", host, port)
@@ -120,7 +102,7 @@ class MqttTarget:
         """Publish and wait until all readings are acknowledged."""
         for reading in readings:
             self._client.publish(reading)
-        while self._client.unacknowledged:  # noqa: ASYNC110 - the caller sets the deadline
+        while self._client.unacknowledged:  # noqa: ASYNC110 - the caller sets a deadline
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:
@@ -129,11 +111,11 @@ class MqttTarget:
 
 
 class KafkaTarget:
-    """Kafka without the API: publishes what the API would publish, including alerts.
+    """Kafka without the API: publishes what the API would publish, alerts included.
 
     Args:
         bootstrap: brokers, `host:port,…`.
-        pseudonyms: replaces patient identifiers, which must not reach Kafka.
+        pseudonyms: replaces the patient identifiers, which must not reach Kafka.
         timeout_s: longest wait for acknowledgements.
     """
 
@@ -171,7 +153,7 @@ class KafkaTarget:
             )
 
     async def close(self) -> None:
-        """Do nothing: `send` leaves nothing unsent."""
+        """Do nothing: `send` leaves nothing in the producer."""
 
     def _messages(self, reading: Reading) -> list[tuple[str, bytes, bytes]]:
         identity = reading.message_id or uuid4()
@@ -202,16 +184,16 @@ class RetryingTarget:
         self._target = target
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver, retrying for as long as the target is unavailable."""
-        attempt = 0
+        """Deliver readings, retrying for as long as the target is unavailable."""
+        backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S, random.random)
         while True:
             try:
                 await self._target.send(readings)
                 return
             except TargetUnavailable as error:
-                log.log(logging.DEBUG if attempt else logging.WARNING, "%s; retrying", error)
-                await asyncio.sleep(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)])
-                attempt += 1
+                level = logging.DEBUG if backoff.failures else logging.WARNING
+                log.log(level, "%s; retrying", error)
+                await asyncio.sleep(backoff.after_failure())
 
     async def close(self) -> None:
         """Close the target."""
@@ -225,13 +207,20 @@ class CombinedTarget:
         self._targets = targets
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver to all targets."""
+        """Deliver readings to all targets."""
         await asyncio.gather(*(target.send(readings) for target in self._targets))
 
     async def close(self) -> None:
         """Close all targets."""
         for target in self._targets:
             await target.close()
+
+
+def _auth(url: str, credentials: tuple[str, str] | None) -> ClientCredentials | None:
+    if credentials is None:
+        return None
+    client_id, secret = credentials
+    return ClientCredentials(client_id, lambda: secret, f"{url}/oauth/token")
 
 
 def _json(document: dict[str, Any]) -> bytes:

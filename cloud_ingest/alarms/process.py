@@ -21,7 +21,7 @@ from functools import partial
 from importlib import import_module
 
 from cloud_ingest.alarms.consumer import Feed, Heard, Observation
-from cloud_ingest.alarms.contacts import Contact, load_contacts
+from cloud_ingest.alarms.contacts import load_contacts
 from cloud_ingest.alarms.coordinator import Ward
 from cloud_ingest.alarms.persister import Keeper
 from cloud_ingest.alarms.repository import AlarmBook, Notification, Position
@@ -32,6 +32,7 @@ from cloud_ingest.kafka.producer import Publisher
 from cloud_ingest.kafka.record import Record, utc_text
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
+from runtime.apprise_contact import AppriseContact
 from runtime.notification_queue import THREADS_PER_CONTACT, NotificationQueue
 from vitals.conditions import Condition, ConditionKind, Priority
 from vitals.topics import ALERTS
@@ -78,7 +79,7 @@ class Alarms:
         stop: set from outside to end it after the turn in hand.
     """
 
-    def __init__(self, settings: Settings, contacts: Sequence[Contact], stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, contacts: Sequence[AppriseContact], stop: threading.Event) -> None:
         self._settings, self._contacts, self._stop = settings, contacts, stop
         self._ward, tally = Ward(_now()), Tally()
         self._keeper = Keeper(self._ward, AlarmBook(settings), self._commit, self._tell_soon)
@@ -176,8 +177,8 @@ class Alarms:
         if queue := self._queues.get(notification.contact):  # none where the contact is no longer listed
             queue.add(notification)
 
-    async def _tell(self, contact: Contact, notification: Notification) -> None:
-        await contact.tell(notification.message)
+    async def _tell(self, contact: AppriseContact, notification: Notification) -> None:
+        await contact.send(notification.message)
         self._keeper.told(notification)
 
     def _commit(self, positions: Mapping[Position, int]) -> None:

@@ -24,7 +24,7 @@ from functools import partial
 from itertools import compress, islice
 
 from cloud_ingest.delivery.accounting import Ledger, Reconciliation
-from cloud_ingest.delivery.spool import Spool, Spooled
+from cloud_ingest.delivery.spool import Spool, SpooledRecord
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
 from cloud_ingest.kafka.producer import DELIVERY_TIMEOUT_S, Publisher, Ticket
 from cloud_ingest.kafka.record import Lane, Record, Store
@@ -259,7 +259,7 @@ class Delivery:
             held |= await self._replay(spooled)
             after = spooled[-1].id
 
-    async def _replay(self, spooled: Sequence[Spooled]) -> set[Lane]:
+    async def _replay(self, spooled: Sequence[SpooledRecord]) -> set[Lane]:
         """Send records of the spool; returns the lanes of those Kafka does not acknowledge in time."""
         records = [entry.record for entry in spooled]
         ticket = self._publisher.send(records)

@@ -1,36 +1,38 @@
-"""The API's own durable store for records Kafka cannot take now.
+"""The API's own durable store for records that Kafka cannot take now.
 
-One SQLite file in WAL mode with synchronous=FULL, written by one thread that groups commits. What `append`
-returned for survives kill -9 and a power cut. The file never exceeds its limit: a full spool refuses. A file
-found corrupt is set aside, never deleted.
+One SQLite file, written by one thread that groups commits. Records that `append` has returned for survive
+kill -9 and a power cut. The file never exceeds its limit: a full spool refuses records. A file found corrupt
+at the start is set aside, never deleted. One that turns corrupt later refuses records until the next start:
+ids that callers still hold would be used again in an empty file.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import queue
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cloud_ingest.errors import SpoolUnavailable
 from cloud_ingest.kafka.record import Lane, Record
 from runtime.file_lock import locked
+from runtime.group_commit import GroupCommit
+from runtime.sqlite_file import SqliteFile, set_aside_files, used_bytes
 
 log = logging.getLogger(__name__)
 
-_PAGE = 4096
-_GROUP = 256
-_LOOK = 10_000
-"""Rows looked at in one go: whoever appends meanwhile waits for it."""
+T = TypeVar("T")
+
+_PAGE_BYTES = 4096
+_MIN_PAGES = 16
+_MAX_GROUP = 256
+_SCAN_ROWS = 10_000
+"""Rows read in one transaction; an append has to wait for it."""
 PEEK_BYTES = 8 * 2**20
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS records (
@@ -43,10 +45,10 @@ CREATE TABLE IF NOT EXISTS refused (
 CREATE TABLE IF NOT EXISTS removed (count INTEGER NOT NULL);
 """
 
-Job = Callable[[sqlite3.Connection], Any]
+_Statement = Callable[[sqlite3.Connection], Any]
 
 
-class Spooled(NamedTuple):
+class SpooledRecord(NamedTuple):
     """A record in the spool."""
 
     id: int
@@ -59,10 +61,10 @@ class SpoolState:
 
     Attributes:
         pending: records waiting for Kafka.
-        refused: records Kafka will never take (too large), kept for a person to look at.
+        refused: records that Kafka will never take (too large), kept for inspection.
         size: bytes in use.
-        set_aside: corrupt files kept beside it, whose records nobody has looked at.
-        error: why the last write failed; empty while all is well.
+        set_aside: corrupt files kept beside it, whose records are not counted here.
+        error: why the spool cannot be written at the moment; empty while it can.
     """
 
     pending: int = 0
@@ -76,75 +78,83 @@ class Spool:
     """Records on disk, oldest first.
 
     Attributes:
-        opening: records that had to be here at the start by the file's own books: what ever went in less what
-            ever came out. More than are here were taken away behind our back.
+        opening: records expected at the start by the file's own counters: all ever appended less all ever
+            removed. If fewer are there, records were lost from the file.
 
     Args:
-        directory: made where it is missing; one process at a time.
+        directory: created where it is missing; locked, so that only one process uses it.
         max_bytes: limit of the file.
 
     Raises:
-        SpoolUnavailable: another process holds it, or the directory cannot be written.
+        SpoolUnavailable: another process uses it, or the directory cannot be written.
     """
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self.path = directory / "spool.sqlite3"
-        self._max_bytes = max_bytes
-        self._jobs: queue.SimpleQueue[tuple[Job, Future[Any]] | None] = queue.SimpleQueue()
         self._lock = _lock(directory)
+        pages = max(_MIN_PAGES, max_bytes // _PAGE_BYTES)
+        settings = (f"page_size={_PAGE_BYTES}", f"max_page_count={pages}", "journal_size_limit=16777216")
+        file = SqliteFile(self.path, _create_tables, settings=settings)
         try:
-            self._connection = self._open()
-            self.opening = _balance_books(self._connection)
-            self._state = self._measure()
-        except sqlite3.Error as error:
+            db = file.connect()
+            self.opening = _reconcile_counters(db)
+            self._state = self._uncommitted = self._measure(db)
+        except (OSError, sqlite3.Error) as error:
             self._lock.close()
             raise SpoolUnavailable(f"{self.path}: {error}") from None
-        self._thread = threading.Thread(target=self._work, name="spool", daemon=True)
-        self._thread.start()
+        self._commits: GroupCommit[_Statement] = GroupCommit(
+            "spool",
+            file,
+            self._execute,
+            SpoolUnavailable,
+            max_group=_MAX_GROUP,
+            on_commit=self._publish_state,
+            on_trouble=self._publish_trouble,
+        )
+        self._commits.start(db)
 
     @property
     def state(self) -> SpoolState:
-        """What it holds, as of the last commit; never waits."""
+        """What the spool holds as of the last commit; never waits."""
         return self._state
 
     async def append(self, records: Sequence[Record]) -> list[int]:
         """Make records durable.
 
         Returns:
-            their ids, in order.
+            their ids, in the same order.
 
         Raises:
-            SpoolUnavailable: full, or the disk refuses.
+            SpoolUnavailable: the spool is full or closed, or the disk fails.
         """
         now = time.time()
 
-        def insert(connection: sqlite3.Connection) -> list[int]:
+        def insert(db: sqlite3.Connection) -> list[int]:
             sql = "INSERT INTO records (topic, key, value, at) VALUES (?, ?, ?, ?)"
             rows = ((r.topic, r.key, r.value, now) for r in records)
-            ids = [int(connection.execute(sql, row).lastrowid or 0) for row in rows]
+            ids = [int(db.execute(sql, row).lastrowid or 0) for row in rows]
             self._count(len(ids))
             return ids
 
-        ids: list[int] = await self._run(insert)
-        return ids
+        return await self._run(insert)
 
     async def peek(
         self, limit: int, skip: Collection[int] = (), held: Collection[Lane] = (), after: int = 0
-    ) -> list[Spooled]:
-        """The oldest records: at most `limit`, of no more than `PEEK_BYTES` where they are several.
+    ) -> list[SpooledRecord]:
+        """Return the oldest records: at most `limit`, of no more than `PEEK_BYTES` where they are several.
 
         Args:
             skip: ids left out.
             held: lanes left out.
-            after: the id to go on from.
+            after: id after which to start.
         """
         skip, held = set(skip), set(held)
 
-        def look(connection: sqlite3.Connection) -> tuple[list[Spooled], int | None]:
+        def scan(db: sqlite3.Connection) -> tuple[list[SpooledRecord], int | None]:
             sql = "SELECT id, topic, key, length(value) FROM records WHERE id > ? ORDER BY id LIMIT ?"
             ids: list[int] = []
             size, last = 0, None
-            for last, topic, key, length in connection.execute(sql, (after, _LOOK)):
+            for last, topic, key, length in db.execute(sql, (after, _SCAN_ROWS)):
                 if last in skip or (topic, key) in held:
                     continue
                 size += length
@@ -152,166 +162,105 @@ class Spool:
                     break
                 ids.append(last)
             sql = "SELECT topic, key, value FROM records WHERE id = ?"
-            found = [Spooled(row, Record(*connection.execute(sql, (row,)).fetchone())) for row in ids]
+            found = [SpooledRecord(row, Record(*db.execute(sql, (row,)).fetchone())) for row in ids]
             return found, last
 
-        found: list[Spooled] = []
+        found: list[SpooledRecord] = []
         last: int | None = after
         while not found and last is not None:
             after = last
-            found, last = await self._run(look)
+            found, last = await self._run(scan)
         return found
 
     async def discard(self, ids: Collection[int]) -> None:
-        """Forget records that Kafka has acknowledged."""
+        """Delete records that Kafka has acknowledged."""
         rows = [(each,) for each in ids]
 
-        def delete(connection: sqlite3.Connection) -> None:
-            gone = connection.executemany("DELETE FROM records WHERE id = ?", rows).rowcount
-            self._remove(connection, gone)
+        def delete(db: sqlite3.Connection) -> None:
+            deleted = db.executemany("DELETE FROM records WHERE id = ?", rows).rowcount
+            self._remove(db, deleted)
 
         await self._run(delete)
 
     async def refuse(self, row: int, reason: str) -> None:
-        """Set aside a record that Kafka will never take."""
+        """Move a record that Kafka will never take to the refused ones."""
 
-        def move(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO refused SELECT *, ? FROM records WHERE id = ?", (reason, row))
-            moved = connection.execute("DELETE FROM records WHERE id = ?", (row,)).rowcount
-            self._remove(connection, moved, refused=moved)
+        def move(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO refused SELECT *, ? FROM records WHERE id = ?", (reason, row))
+            moved = db.execute("DELETE FROM records WHERE id = ?", (row,)).rowcount
+            self._remove(db, moved, refused=moved)
 
         await self._run(move)
 
     async def audit(self) -> None:
-        """Count what is really there, whatever the books say."""
+        """Count the records again, so that `state` shows what is really there."""
 
-        def recount(_: sqlite3.Connection) -> None:
-            self._state = self._measure()
+        def recount(db: sqlite3.Connection) -> None:
+            self._uncommitted = self._measure(db)
 
         await self._run(recount)
 
     def close(self) -> None:
-        """Finish what was asked for and let go of the file."""
-        self._jobs.put(None)
-        self._thread.join()
-        self._connection.close()
+        """Commit what was submitted and release the file."""
+        self._commits.close()
         self._lock.close()
 
-    async def _run(self, job: Job) -> Any:
-        future: Future[Any] = Future()
-        self._jobs.put((job, future))
-        return await asyncio.wrap_future(future)
-
-    def _work(self) -> None:
-        while (first := self._jobs.get()) is not None:
-            group, last = [first], False
-            while len(group) < _GROUP and not last and not self._jobs.empty():
-                item = self._jobs.get()
-                last = item is None
-                if item is not None:
-                    group.append(item)
-            self._commit([item for item in group if item[1].set_running_or_notify_cancel()])
-            if last:
-                return
-
-    def _commit(self, group: list[tuple[Job, Future[Any]]]) -> None:
-        """Run jobs in one transaction; where that fails each on its own: one cannot sink the others."""
+    async def _run(self, statement: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            results = self._transaction([job for job, _ in group])
-        except Exception as error:  # noqa: BLE001 - the thread's outer edge: whoever waits is told
-            if len(group) > 1:
-                for item in group:
-                    self._commit([item])
-                return
-            log.error("spool: %s", error)
-            self._state = replace(self._state, error=str(error))
-            group[0][1].set_exception(SpoolUnavailable(f"spool: {error}"))
-            return
-        for (_, future), result in zip(group, results, strict=True):
-            future.set_result(result)
+            result: T = await asyncio.wrap_future(self._commits.submit(statement))
+        except sqlite3.Error as error:
+            raise SpoolUnavailable(f"spool: {error}") from None
+        return result
 
-    def _transaction(self, jobs: list[Job]) -> list[Any]:
-        connection, before = self._connection, self._state
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            results = [job(connection) for job in jobs]
-            connection.execute("COMMIT")
-        except BaseException:
-            self._state = before
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        self._state = replace(self._state, size=self._size(), error="")
+    def _execute(self, db: sqlite3.Connection, group: Sequence[_Statement]) -> list[Any]:
+        self._uncommitted = self._state
+        results = [statement(db) for statement in group]
+        self._uncommitted = replace(self._uncommitted, size=used_bytes(db))
         return results
 
-    def _count(self, pending: int, refused: int = 0) -> None:
-        """Change the counts by what a job of the running transaction did."""
-        state = self._state
-        self._state = replace(state, pending=state.pending + pending, refused=state.refused + refused)
+    def _publish_state(self) -> None:
+        self._state = self._uncommitted
 
-    def _remove(self, connection: sqlite3.Connection, count: int, refused: int = 0) -> None:
-        connection.execute("UPDATE removed SET count = count + ?", (count,))
+    def _publish_trouble(self, trouble: str) -> None:
+        self._state = replace(self._state, error=trouble)
+
+    def _count(self, pending: int, refused: int = 0) -> None:
+        """Add what a statement of the running transaction changed to the counts."""
+        state = self._uncommitted
+        self._uncommitted = replace(state, pending=state.pending + pending, refused=state.refused + refused)
+
+    def _remove(self, db: sqlite3.Connection, count: int, refused: int = 0) -> None:
+        db.execute("UPDATE removed SET count = count + ?", (count,))
         self._count(-count, refused)
 
-    def _measure(self) -> SpoolState:
-        (pending,) = self._connection.execute("SELECT count(*) FROM records").fetchone()
-        (refused,) = self._connection.execute("SELECT count(*) FROM refused").fetchone()
-        set_aside = sum(1 for _ in self.path.parent.glob(f"{self.path.name}.corrupt-*[0-9]"))
-        return SpoolState(pending, refused, self._size(), set_aside)
-
-    def _size(self) -> int:
-        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
-        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        return int(pages - free) * _PAGE
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._connect()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise
-            aside = self.path.with_name(f"{self.path.name}.corrupt-{int(time.time())}")
-            log.error("spool %s is corrupt (%s): set aside as %s", self.path, error, aside.name)
-            for suffix in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-            return self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
-        try:
-            connection.execute(f"PRAGMA page_size={_PAGE}")
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA journal_size_limit=16777216")
-            connection.execute(f"PRAGMA max_page_count={max(16, self._max_bytes // _PAGE)}")
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(verdict)
-            connection.executescript(_SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _measure(self, db: sqlite3.Connection) -> SpoolState:
+        (pending,) = db.execute("SELECT count(*) FROM records").fetchone()
+        (refused,) = db.execute("SELECT count(*) FROM refused").fetchone()
+        return SpoolState(pending, refused, used_bytes(db), len(set_aside_files(self.path)))
 
 
-def _balance_books(connection: sqlite3.Connection) -> int:
-    """Records that have to be in the file; then close the books on any that are missing."""
-    sequence = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
+def _create_tables(db: sqlite3.Connection) -> None:
+    db.executescript(_SCHEMA)
+
+
+def _reconcile_counters(db: sqlite3.Connection) -> int:
+    """Return how many records the counters expect; then correct the counters by those that are missing."""
+    sequence = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'records'").fetchone()
     appended = int(sequence[0]) if sequence else 0
-    (there,) = connection.execute("SELECT count(*) FROM records").fetchone()
-    books = connection.execute("SELECT count FROM removed").fetchone()
-    if books is None:
-        connection.execute("INSERT INTO removed VALUES (?)", (appended - there,))
-        return int(there)
-    if missing := appended - books[0] - there:
+    (present,) = db.execute("SELECT count(*) FROM records").fetchone()
+    removed = db.execute("SELECT count FROM removed").fetchone()
+    if removed is None:
+        db.execute("INSERT INTO removed VALUES (?)", (appended - present,))
+        return int(present)
+    expected = int(appended - removed[0])
+    if missing := expected - present:
         log.error("spool: %d records are missing from the file", missing)
-        connection.execute("UPDATE removed SET count = ?", (appended - there,))
-    return int(appended - books[0])
+        db.execute("UPDATE removed SET count = ?", (appended - present,))
+    return expected
 
 
 def _lock(directory: Path) -> ExitStack:
-    """Make the directory and lock it until the returned stack is closed."""
+    """Create the directory and lock it until the returned stack is closed."""
     held = ExitStack()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

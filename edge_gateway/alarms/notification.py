@@ -11,10 +11,11 @@ from functools import partial
 from edge_gateway import system_clock
 from edge_gateway.alarms import technical_conditions
 from edge_gateway.alarms.monitor import Ward
-from edge_gateway.alarms.notifiers import Contact, MqttNotifier
+from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.config import Config, GpioConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
+from runtime.apprise_contact import AppriseContact
 from runtime.notification_queue import THREADS_PER_CONTACT, NotificationQueue
 from vitals.conditions import Condition
 from vitals.message import Message, self_test
@@ -64,11 +65,11 @@ class People:
 def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifier | None) -> People:
     """Join them."""
     reached = [
-        (Contact(each.name, each.url_file, each.level, each.language or config.language))
+        AppriseContact(each.name, each.url_file, each.level, each.language or config.language)
         for each in config.contact
     ]
     contacts = tuple(
-        NotificationQueue(contact.name, contact.tell, state.counters, max_concurrency=THREADS_PER_CONTACT)
+        NotificationQueue(contact.name, contact.send, state.counters, max_concurrency=THREADS_PER_CONTACT)
         for contact in reached
     )
 
@@ -96,6 +97,6 @@ def people(config: Config, state: GatewayState, outbox: Outbox, mqtt: MqttNotifi
     return People(ward, contacts, first, queues, config.gpio)
 
 
-def _call(contact: Contact, queue: NotificationQueue[Message], said: Message) -> None:
+def _call(contact: AppriseContact, queue: NotificationQueue[Message], said: Message) -> None:
     if said.is_for(contact.level):
         queue.add(said)

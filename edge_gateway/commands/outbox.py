@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config import Config
 from edge_gateway.outbox import reading_queries, retention
-from edge_gateway.outbox.file import reading
+from edge_gateway.outbox.file import open_to_read
+from runtime.sqlite_file import set_aside_files
 
 _MOST_SHOWN = 200
 
@@ -17,15 +18,13 @@ _MOST_SHOWN = 200
 def show(config: Config, *, as_json: bool) -> int:
     """Print what the outbox holds, how full it is, and which corrupt files were set aside."""
     path, bound = config.outbox_path, config.outbox.max_bytes
-    with reading(path) as db:
+    with open_to_read(path) as db:
         counts, used, oldest = (
             reading_queries.counts(db),
             retention.used_bytes(db),
             reading_queries.oldest_pending(db),
         )
-    aside = sorted(
-        each.name for each in path.parent.glob(f"{path.name}.corrupt-*") if each.name.endswith("Z")
-    )
+    aside = [each.name for each in set_aside_files(path)]
     since = _iso(oldest) if oldest is not None else None
     if as_json:
         more = {"bytes": used, "filled": round(used / bound, 4), "oldest_pending": since, "set_aside": aside}
@@ -42,7 +41,7 @@ def show(config: Config, *, as_json: bool) -> int:
 
 def rejected(config: Config, *, as_json: bool) -> int:
     """Print the readings the API refused last, newest first, by their `message_id`."""
-    with reading(config.outbox_path) as db:
+    with open_to_read(config.outbox_path) as db:
         found = reading_queries.rejected(db, _MOST_SHOWN)
     if as_json:
         print(json.dumps([asdict(each) | {"at": _iso(each.at)} for each in found]))

@@ -1,101 +1,55 @@
-"""The outbox's file: opened and checked, looked into, set aside where corrupt; which trouble may pass."""
+"""The outbox's file: opened for writing by the gateway, and read beside it."""
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import schema
+from runtime.sqlite_file import SqliteFile, is_temporary
 
-log = logging.getLogger(__name__)
-
-_CHECKED_UP_TO = 64 * 2**20
-"""Files up to this many bytes are checked page by page at start; larger ones when a page turns out bad."""
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_PASSING = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_NOMEM,
-}
-_DISK_TROUBLE = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
+_CHECK_LIMIT = 64 * 2**20
 
 
-class OutboxFile:
-    """Where an outbox is kept.
+class OutboxFile(SqliteFile):
+    """The database file of an outbox.
 
     Args:
-        now: the clock, seconds since 1970.
-
-    Attributes:
-        set_aside: corrupt files that were put out of the way since the start.
+        now: seconds since 1970.
     """
 
     def __init__(self, path: Path, now: Callable[[], float]) -> None:
-        self.path, self._now = path, now
-        self.set_aside: list[Path] = []
+        super().__init__(path, self._prepare_tables, check_limit=_CHECK_LIMIT, now=now)
 
-    def prepare(self) -> str:
-        """Make directory and file; what trouble the disk has, empty where it has none.
+    def open(self) -> sqlite3.Connection:
+        """Make the directory and the file, and return a connection.
 
         Raises:
-            OutboxUnavailable: the directory cannot be made, or is not ours to write to; or the file is none
-                that this version understands.
+            OutboxUnavailable: the directory cannot be made or is owned by another user; or the file is not
+                one that this version understands.
+            OSError, sqlite3.Error: the disk has a problem that may pass.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if not _is_ours(self.path.parent):
-                raise PermissionError(f"{self.path.parent} is not ours to write to; correct its owner")
-            with closing(self.connect()):
-                return ""
+            if not _may_write(self.path.parent):
+                raise PermissionError(f"{self.path.parent} is not writable by this user; correct its owner")
+            return self.connect()
         except (OSError, sqlite3.Error) as error:
-            if not passes(error):
-                raise OutboxUnavailable(f"the outbox {self.path} cannot be opened: {error}") from error
-            return str(error)
-
-    def connect(self) -> sqlite3.Connection:
-        """A connection to write with, to a file that is sound; a corrupt one is set aside first.
-
-        Raises:
-            OSError, sqlite3.Error: not now; `passes` tells whether later.
-        """
-        try:
-            db = _connect(self.path)
-        except sqlite3.DatabaseError as error:
-            if not is_corrupt(error):
+            if is_temporary(error):
                 raise
-            self.put_aside(error)
-            db = _connect(self.path)
+            raise OutboxUnavailable(f"the outbox {self.path} cannot be opened: {error}") from error
+
+    def _prepare_tables(self, db: sqlite3.Connection) -> None:
+        schema.prepare(db)
         if self.set_aside:
-            self._number_on(db)
-        return db
+            self._continue_numbering(db)
 
-    def put_aside(self, error: Exception) -> None:
-        """Put a corrupt file out of the way, for a person to look at.
-
-        Raises:
-            OSError: the disk does not let us.
-        """
-        stamp = datetime.fromtimestamp(self._now(), UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        aside = self.path.with_name(f"{self.path.name}.corrupt-{stamp}")
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
-        self.set_aside.append(aside)
-        log.error("outbox is corrupt (%s): set aside as %s, a fresh one takes its place", error, aside.name)
-
-    def _number_on(self, db: sqlite3.Connection) -> None:
-        """Rows of a fresh file come after all of the file before: who delivers knows how far those went."""
+    def _continue_numbering(self, db: sqlite3.Connection) -> None:
+        """Number the rows of a new file above those of the one before: the uplink's boundary stays valid."""
         db.execute(
             "INSERT INTO sqlite_sequence (name, seq) SELECT 'readings', ?"
             " WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'readings')",
@@ -104,8 +58,8 @@ class OutboxFile:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """An outbox to look into, also while a gateway writes it; an empty one where there is no file.
+def open_to_read(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open an outbox that a gateway may be writing; an empty one where there is no file.
 
     Raises:
         sqlite3.Error: the file cannot be read.
@@ -114,52 +68,33 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def is_corrupt(error: Exception) -> bool:
-    """Whether the file itself is broken."""
-    return _code(error) in _CORRUPT
-
-
-def passes(error: Exception) -> bool:
-    """Whether it is the disk's trouble, which may pass."""
-    return _code(error) in _PASSING or (isinstance(error, OSError) and error.errno in _DISK_TROUBLE)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        if path.stat().st_size <= _CHECKED_UP_TO:
-            (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise _corrupt(verdict)
-        schema.prepare(db)
-    except BaseException:
-        db.close()
-        raise
+def empty_outbox() -> sqlite3.Connection:
+    """Return an empty outbox in memory."""
+    db = sqlite3.connect(":memory:")
+    schema.prepare(db)
     return db
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that writes nothing, not even beside the file; to an empty outbox where there is none.
+    """Return a connection that writes nothing, not even beside the file.
 
     A file that was closed in good order on a disk that is read-only now can be read only as one that nobody
     changes: sharing it needs a second file.
     """
     if not path.exists():
-        return nothing_kept()
+        return empty_outbox()
     try:
-        db = _connect_as(path, "mode=ro")
+        db = _connect_with(path, "mode=ro")
     except sqlite3.OperationalError:
-        db = _connect_as(path, "immutable=1")
+        db = _connect_with(path, "immutable=1")
     if db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'counters'").fetchone():
         return db
     db.close()
-    return nothing_kept()
+    return empty_outbox()
 
 
-def _connect_as(path: Path, how: str) -> sqlite3.Connection:
-    db = sqlite3.connect(f"{path.resolve().as_uri()}?{how}", uri=True, timeout=10)
+def _connect_with(path: Path, option: str) -> sqlite3.Connection:
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?{option}", uri=True, timeout=10)
     try:
         db.execute("SELECT 1 FROM sqlite_schema").fetchone()
     except sqlite3.Error:
@@ -168,24 +103,7 @@ def _connect_as(path: Path, how: str) -> sqlite3.Connection:
     return db
 
 
-def nothing_kept() -> sqlite3.Connection:
-    """An empty outbox in memory."""
-    db = sqlite3.connect(":memory:")
-    schema.prepare(db)
-    return db
-
-
-def _is_ours(directory: Path) -> bool:
-    """Whether we may write there, but for a disk that is read-only at the moment."""
+def _may_write(directory: Path) -> bool:
+    """Return whether the directory's permissions allow writing; a disk that is read-only may recover."""
     read_only = bool(os.statvfs(directory).f_flag & os.ST_RDONLY)
     return read_only or os.access(directory, os.W_OK | os.X_OK)
-
-
-def _code(error: Exception) -> int:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _corrupt(verdict: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(verdict)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error

@@ -25,10 +25,10 @@ from uuid import UUID
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import device_queries, reading_queries, retention
 from edge_gateway.outbox.device_queries import ClockEra, Progress
-from edge_gateway.outbox.file import OutboxFile, nothing_kept, reading
+from edge_gateway.outbox.file import OutboxFile, empty_outbox, open_to_read
 from edge_gateway.outbox.reading_queries import Counts, Entry, NewReading
 from edge_gateway.outbox.retention import Gap
-from edge_gateway.outbox.writer import ENOUGH, Statement, T, Writer
+from edge_gateway.outbox.writer import LARGE_BATCH, Statement, T, Writer
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Outbox:
             OutboxUnavailable: the directory cannot be made, or is not ours to write to; or the file is none
                 that this version understands.
         """
-        self._writer.start(self._file.prepare())
+        self._writer.start()
         return self
 
     def close(self) -> None:
@@ -92,7 +92,7 @@ class Outbox:
 
     def bury(self, error_id: UUID, body: str) -> Future[None]:
         """Make a dead letter durable."""
-        return self._writer.do(lambda db: reading_queries.bury(db, error_id, body), hurry=False)
+        return self._writer.submit(lambda db: reading_queries.bury(db, error_id, body), hurry=False)
 
     async def newest(self) -> int:
         """The newest row; 0 where there is none."""
@@ -142,7 +142,7 @@ class Outbox:
             for row, reason in rejected:
                 reading_queries.reject(db, row, reason, now)
 
-        await self._ask(write, hurry=len(accepted) >= ENOUGH)
+        await self._ask(write, hurry=len(accepted) >= LARGE_BATCH)
 
     async def peek_dead_letters(self, limit: int) -> list[Entry]:
         """The oldest dead letters that are still to be sent."""
@@ -189,7 +189,7 @@ class Outbox:
     async def audit(self, who: str, action: str, detail: str) -> None:
         """Keep what somebody did on the page, as soon as the disk takes it; nobody waits for it."""
         now = self._now()
-        self._writer.do(lambda db: device_queries.write_audit(db, who, action, detail, now), hurry=True)
+        self._writer.submit(lambda db: device_queries.write_audit(db, who, action, detail, now), hurry=True)
 
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
@@ -224,11 +224,11 @@ class Outbox:
 
         def look() -> T:
             try:
-                with reading(self._file.path) as db:
+                with open_to_read(self._file.path) as db:
                     return statement(db)
             except (OSError, sqlite3.Error) as error:
                 log.error("outbox cannot be read: %s", error)
-                with closing(nothing_kept()) as db:
+                with closing(empty_outbox()) as db:
                     return statement(db)
 
         return await asyncio.to_thread(look)
@@ -241,7 +241,7 @@ class Outbox:
             raise OutboxUnavailable(f"the disk takes nothing at the moment: {self.trouble}") from None
 
     async def _ask(self, statement: Statement[T], *, hurry: bool = True) -> T:
-        return await asyncio.wrap_future(self._writer.do(statement, hurry=hurry))
+        return await asyncio.wrap_future(self._writer.submit(statement, hurry=hurry))
 
 
 def read_counts(path: Path) -> Counts:
@@ -250,5 +250,5 @@ def read_counts(path: Path) -> Counts:
     Raises:
         sqlite3.Error: the file cannot be read.
     """
-    with reading(path) as db:
+    with open_to_read(path) as db:
         return reading_queries.counts(db)

@@ -87,6 +87,23 @@ async def test_api_target_503_is_unavailable() -> None:
         await target.send(some(1, 4))
 
 
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(503, TargetUnavailable), (429, TargetUnavailable), (401, TargetRefused), (200, TargetRefused)],
+)
+async def test_api_target_without_token_is_unavailable_or_refused_by_status(
+    status: int, error: type[Exception]
+) -> None:
+    target = ApiTarget("http://api.test", ("simulator", "secret"))
+    target._client = httpx.AsyncClient(
+        base_url="http://api.test",
+        auth=target._client.auth,
+        transport=httpx.MockTransport(lambda _: httpx.Response(status)),
+    )
+    with pytest.raises(error, match=r"API at .*: no token"):
+        await target.send(some(1, 4))
+
+
 async def test_kafka_target_publishes_like_the_api(kafka: KafkaBroker) -> None:
     target = KafkaTarget(kafka.bootstrap, KEY)
     sent = some(180, 5)

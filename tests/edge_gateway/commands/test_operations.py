@@ -106,4 +106,4 @@ async def test_self_test_fails_where_a_contact_cannot_be_reached(
 
         await eventually(answers)
         code, printed, _ = await shell.run("self-test")
-    assert (code, printed) == (1, "✗ mother: the service did not take the message\n")
+    assert (code, printed) == (1, "✗ mother: the service did not accept the message\n")

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.outbox import writer as module
+from edge_gateway.outbox import reading_queries
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.outbox.outbox import Outbox, read_counts
 from edge_gateway.outbox.reading_queries import Counts
@@ -193,19 +193,19 @@ async def test_file_that_turns_corrupt_while_in_use_is_set_aside(tmp_path: Path)
 
 async def test_full_disk_is_a_state_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     troubles: list[str] = []
-    room = [12]
-    transact = module._transact
+    max_pages = [12]
+    append = reading_queries.append
 
-    def with_room(db: sqlite3.Connection, group: Any, now: float) -> list[Any]:
-        db.execute(f"PRAGMA max_page_count = {room[0]}")
-        return transact(db, group, now)
+    def append_within_limit(db: sqlite3.Connection, readings: Any, now: float) -> None:
+        db.execute(f"PRAGMA max_page_count = {max_pages[0]}")
+        append(db, readings, now)
 
-    monkeypatch.setattr(module, "_transact", with_room)
+    monkeypatch.setattr(reading_queries, "append", append_within_limit)
     with Outbox(tmp_path / "outbox.sqlite3", on_trouble=troubles.append) as outbox:
         waiting = outbox.append([a_row() for _ in range(200)])
         await eventually(lambda: outbox.trouble)
         assert not waiting.done()
-        room[0] = 100_000
+        max_pages[0] = 100_000
         await asyncio.wait_for(asyncio.wrap_future(waiting), 10)
         assert (await outbox.counts()).committed == 200
         assert outbox.trouble == ""
@@ -226,9 +226,9 @@ async def test_closing_while_the_disk_is_full_says_that_it_is_not_durable(tmp_pa
 
 async def test_failing_statement_fails_only_its_caller(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        works = [outbox._writer.do(lambda _db: time.sleep(0.1), hurry=True)]
+        works = [outbox._writer.submit(lambda _db: time.sleep(0.1), hurry=True)]
         works += [outbox.append([a_row()])]
-        broken = outbox._writer.do(lambda db: db.execute("SELECT nonsense"), hurry=True)
+        broken = outbox._writer.submit(lambda db: db.execute("SELECT nonsense"), hurry=True)
         good = outbox.append([a_row()])
         with pytest.raises(sqlite3.OperationalError):
             broken.result()

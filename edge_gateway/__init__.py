@@ -1,1 +1,1 @@
-"""The gateway: takes readings from bracelets, judges them at once, keeps them safe, delivers them."""
+"""The gateway: receives readings from bracelets, raises alarms, stores readings on disk and delivers them."""

@@ -10,16 +10,20 @@ import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-from edge_gateway.commands import bracelets as bracelet_commands
-from edge_gateway.commands import outbox
-from edge_gateway.config import Config, load_config
+from edge_gateway.commands import bracelets, outbox
+from edge_gateway.config import Config
+from edge_gateway.config_file import load_config
 from edge_gateway.errors import GatewayError, InvalidConfig
 
 OK, FAILURE, USAGE = 0, 1, 2
 
-_EPILOG = "Exit codes: 0 ended as asked, 1 failure, 2 wrong usage or configuration."
+Command = Callable[[Config, argparse.Namespace], int]
+AddCommand = Callable[[str, Command, str], argparse.ArgumentParser]
+
+_EPILOG = "Exit codes: 0 success, 1 failure, 2 wrong usage or invalid configuration."
 _DEFAULT_CONFIG = Path("gateway.toml")
 
 
@@ -29,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(
         level=chosen.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for talkative in ("httpx", "httpcore", "bleak", "bumble", "asyncio", "uvicorn"):
-        logging.getLogger(talkative).setLevel(logging.WARNING)
+    for library in ("httpx", "httpcore", "bleak", "bumble", "asyncio", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         config = load_config(chosen.config)
         return int(chosen.command(config, chosen))
@@ -38,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, USAGE)
     except (GatewayError, sqlite3.Error) as error:
         return _complain(error, FAILURE)
-    except BrokenPipeError:  # whoever reads has seen enough, as with `| head`
+    except BrokenPipeError:  # the reader closed the pipe, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
 
@@ -46,11 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kidjamo-gateway",
-        description="Takes readings of bracelets over Bluetooth and MQTT, raises alarms on the spot, keeps"
+        description="Receives readings from bracelets over Bluetooth and MQTT, raises alarms locally, stores"
         " readings on disk and delivers them to the ingestion API.",
         epilog=_EPILOG,
     )
     parser.set_defaults(log_level="info")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('kidjamo')}")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--config",
@@ -64,69 +69,71 @@ def _parser() -> argparse.ArgumentParser:
             "--log-level",
             default=argparse.SUPPRESS,
             choices=["debug", "info", "warning", "error"],
-            help="how much to log on standard error (default: info)",
+            help="least severe level to log on standard error (default: info)",
         )
-    commands = parser.add_subparsers(required=True, metavar="command")
-    run_help = "run until SIGTERM or SIGINT; then sources stop and what they took is made durable"
-    run = commands.add_parser("run", parents=[common], help=run_help, description=run_help, epilog=_EPILOG)
-    run.set_defaults(command=_run)
-    check_help = "check the configuration, say what is wrong or odd, and exit"
-    check = commands.add_parser("check-config", parents=[common], help=check_help, description=check_help)
-    check.set_defaults(command=_check)
-    outbox_help = "say how many readings were kept, delivered and are pending; also while the gateway runs"
-    outbox = commands.add_parser("outbox", parents=[common], help=outbox_help, description=outbox_help)
-    outbox.add_argument(
-        "what", nargs="?", choices=["rejected"], help="rejected: the readings the API refused last, and why"
-    )
-    outbox.add_argument("--json", action="store_true", help="as JSON")
-    outbox.set_defaults(command=_outbox)
-    _add_operations(commands, common)
-    _add_bracelet_commands(commands, common)
+    subparsers = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, command: Command, help_: str) -> argparse.ArgumentParser:
+        added = subparsers.add_parser(
+            name, parents=[common], help=help_, description=_sentence(help_), epilog=_EPILOG
+        )
+        added.set_defaults(command=command)
+        return added
+
+    add("run", _run, "run until SIGTERM or SIGINT; before it exits, the gateway stores everything received")
+    add("check-config", _check, "check the configuration, print errors and warnings, and exit")
+    _add_outbox(add)
+    _add_operations(add)
+    _add_bracelet_commands(add)
     return parser
 
 
-def _add_operations(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
-) -> None:
+def _sentence(help_: str) -> str:
+    return f"{help_[0].upper()}{help_[1:]}."
+
+
+def _add_outbox(add: AddCommand) -> None:
+    command = add(
+        "outbox",
+        _outbox,
+        "print how many readings are stored, delivered and pending; the gateway may be running",
+    )
+    command.add_argument(
+        "what",
+        nargs="?",
+        choices=["rejected"],
+        help="rejected: the latest readings that the API rejected, and why",
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_operations(add: AddCommand) -> None:
     def operate(config: Config, chosen: argparse.Namespace) -> int:
-        from edge_gateway.commands import (
-            operations,  # brings the alarms along, which other commands do not need
-        )
+        from edge_gateway.commands import operations  # imports alarms, which other commands do not need
 
         return operations.COMMANDS[chosen.operation](config, chosen)
 
     for name, help_ in (
-        ("status", "say how the running gateway is: parts, outbox, children, open alarms"),
-        ("doctor", "check everything the gateway depends on, and say what to do; changes nothing"),
-        ("self-test", "send every contact a test message, and say which could not be sent"),
+        ("status", "print the state of the running gateway: components, outbox, children, open alarms"),
+        ("doctor", "check everything the gateway depends on and print remedies; changes nothing"),
+        ("self-test", "send a test message to every contact and print which ones failed"),
     ):
-        command = commands.add_parser(name, parents=[common], help=help_, description=help_, epilog=_EPILOG)
-        command.add_argument("--json", action="store_true", help="as JSON")
-        command.set_defaults(command=operate, operation=name)
+        command = add(name, operate, help_)
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.set_defaults(operation=name)
 
 
-def _add_bracelet_commands(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
-) -> None:
-    def add(
-        name: str, do: Callable[[Config, argparse.Namespace], int], help_: str
-    ) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, parents=[common], help=help_, description=help_, epilog=_EPILOG)
-        command.set_defaults(command=do)
-        return command
-
-    links = add("links", bracelet_commands.links, "say how each bracelet's link is, since when and why")
-    links.add_argument("--json", action="store_true", help="as one JSON object")
-    scan = add(
-        "scan", bracelet_commands.scan, "say which devices on the air offer vitals, also while it runs"
-    )
+def _add_bracelet_commands(add: AddCommand) -> None:
+    links = add("links", bracelets.links, "print the state of each bracelet's link, since when and why")
+    links.add_argument("--json", action="store_true", help="print one JSON object")
+    scan = add("scan", bracelets.scan, "list devices in range that offer vitals; the gateway may be running")
     scan.add_argument(
-        "--seconds", type=float, default=5.0, metavar="S", help="how long to listen (default: %(default)s)"
+        "--seconds", type=float, default=5.0, metavar="S", help="how long to scan (default: %(default)s)"
     )
-    scan.add_argument("--json", action="store_true", help="as one JSON list")
-    pair = add("pair", bracelet_commands.pair, "bond with a bracelet of the list, also while it runs")
+    scan.add_argument("--json", action="store_true", help="print one JSON list")
+    pair = add("pair", bracelets.pair, "pair with a listed bracelet; the gateway may be running")
     forget = add(
-        "forget", bracelet_commands.forget, "remove a bracelet's bond and address, also while it runs"
+        "forget", bracelets.forget, "delete a bracelet's bond and address; the gateway may be running"
     )
     for command in (pair, forget):
         command.add_argument("device", help="device_id of the bracelet, as in the configuration")
@@ -140,7 +147,7 @@ def _run(config: Config, _chosen: argparse.Namespace) -> int:
 
 
 async def _until_signal(config: Config) -> None:
-    from edge_gateway.gateway import run_gateway  # the other commands need none of it
+    from edge_gateway.gateway import run_gateway  # slow to import, and other commands do not need it
 
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -155,7 +162,7 @@ def _check(config: Config, _chosen: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     sources = [name for name in ("mqtt", "ble") if getattr(config, name)]
     listed = f"{len(config.bracelet)} bracelets over {' and '.join(sources)}"
-    print(f"gateway {config.gateway_id}: {listed}, to {config.api.url}")
+    print(f"gateway {config.gateway_id}: {listed}, delivers to {config.api.url}")
     return OK
 
 

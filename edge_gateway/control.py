@@ -1,7 +1,7 @@
-"""The socket at which a running gateway takes commands: one line of JSON asks, one line answers.
+"""The control socket of a running gateway: a request is one line of JSON, and so is its answer.
 
-It lies in the data directory and is its owner's alone (mode 0600). The data directory's lock says who may
-serve, so a socket that a crash has left behind is simply replaced.
+The socket is in the data directory and only its owner may connect (mode 0600). Only the holder of the data
+directory's lock serves it, so a socket left behind by a crash is replaced.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ Handler = Callable[[Mapping[str, Any]], Awaitable[Answer]]
 
 _LONGEST_REQUEST = 4096
 _LONGEST_ANSWER = 1024 * 1024
-_REQUEST_S, _AGAIN_S = 5.0, 10.0
+_REQUEST_TIMEOUT_S, _RETRY_S = 5.0, 10.0
 
 
 @asynccontextmanager
 async def serving(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
-    """Answer commands inside.
+    """Serve commands while the context is open.
 
     Args:
         path: the socket.
-        handlers: what to do for each command; one that raises a GatewayError answers with its text.
+        handlers: by command name. The text of a GatewayError that a handler raises becomes the answer.
     """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,27 +44,27 @@ async def serving(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         except (OSError, TimeoutError, ValueError) as error:
-            log.debug("a command was not answered: %s", error)
+            log.debug("could not answer a command: %s", error)
         finally:
             writer.close()
 
     path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at start
     with _short(path) as name:
-        old = os.umask(0o177)
+        previous_umask = os.umask(0o177)
         try:
             server = await asyncio.start_unix_server(serve, name, limit=_LONGEST_REQUEST)
         finally:
-            os.umask(old)
+            os.umask(previous_umask)
     try:
         async with server:
             yield
     finally:
-        with suppress(OSError):  # a socket nobody serves says as much
+        with suppress(OSError):  # clients detect a socket without a server
             path.unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the end
 
 
 async def serve_commands(path: Path, handlers: Mapping[str, Handler], state: GatewayState) -> None:
-    """Answer commands until cancelled; where the disk has no place for the socket, try again."""
+    """Serve commands until cancelled; retry while the socket cannot be created."""
     while True:
         try:
             async with serving(path, handlers):
@@ -72,15 +72,15 @@ async def serve_commands(path: Path, handlers: Mapping[str, Handler], state: Gat
                 await asyncio.Event().wait()
         except OSError as error:
             state.part("commands", f"away: no socket in {path.parent}: {error.strerror}")
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)
 
 
 async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answer:
-    """Have a running gateway carry out a command.
+    """Send a command to the running gateway and return its answer.
 
     Raises:
-        NotRunning: no gateway listens there.
-        CommandFailed: it could not do it, or does not answer.
+        NotRunning: no gateway is running on this data directory.
+        CommandFailed: the gateway reported an error or did not answer in time.
     """
     with _short(path) as name:
         try:
@@ -88,11 +88,11 @@ async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answe
         except OSError as error:
             if is_locked(path.parent):
                 raise CommandFailed(
-                    f"the gateway on {path.parent} takes no commands: it is just starting, or its disk fails;"
-                    " see its page or its log"
+                    f"the gateway on {path.parent} does not accept commands: it is starting, or its disk is"
+                    " failing; see its page or its log"
                 ) from error
             raise NotRunning(
-                f"no gateway runs on {path.parent}: start one with kidjamo-gateway run"
+                f"no gateway is running on {path.parent}: start one with kidjamo-gateway run"
             ) from error
     try:
         async with asyncio.timeout(timeout_s):
@@ -109,15 +109,15 @@ async def ask(path: Path, request: Mapping[str, Any], timeout_s: float) -> Answe
 
 
 async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler]) -> Answer:
-    async with asyncio.timeout(_REQUEST_S):
+    async with asyncio.timeout(_REQUEST_TIMEOUT_S):
         line = await reader.readline()
     try:
         request = json.loads(line)
         handler = handlers.get(request["command"])
     except (ValueError, TypeError, KeyError):
-        return {"error": "not a command"}
+        return {"error": "invalid command"}
     if handler is None:
-        return {"error": f"no such command here: {request['command']!s:.50}"}
+        return {"error": f"unknown command: {request['command']!s:.50}"}
     try:
         return await handler(request)
     except GatewayError as error:
@@ -129,7 +129,7 @@ async def _answer(reader: asyncio.StreamReader, handlers: Mapping[str, Handler])
 
 @contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """A name for the socket that fits into 107 bytes, however deep its directory lies (Linux)."""
+    """Yield a name for the socket that fits into the 107 bytes of an address, for any directory (Linux)."""
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:

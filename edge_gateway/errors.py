@@ -1,18 +1,19 @@
-"""What can go wrong in a gateway.
+"""Errors of the gateway.
 
 KidjamoError
  └─ GatewayError
-     ├─ InvalidConfig       a setting that is missing, unknown or impossible, with its remedy
+     ├─ InvalidConfig       a setting is missing, unknown or invalid
      ├─ DataDirUnavailable  the data directory cannot be used, or another gateway uses it
-     ├─ OutboxUnavailable   the outbox was closed before something could be made durable
+     ├─ OutboxUnavailable   the outbox was closed before a write became durable
      ├─ RadioUnavailable    no Bluetooth adapter, or its plug-in cannot be opened
-     ├─ LinkLost            a bracelet went away, fell silent or answered nonsense
-     │   └─ WrongBracelet   a device that uses a bracelet's name and is another one
-     ├─ RequestRefused      a bracelet is there and does not do what was asked
-     ├─ DeliveryFailed      the API did not take a batch; it is to be sent again
-     ├─ NotRunning          a command for a running gateway, and there is none
-     ├─ CommandFailed       a command that could not be carried out, with the remedy
-     └─ PageUnavailable     the carers' page cannot be served where it should
+     ├─ LinkLost            a bracelet disconnected, timed out or sent an invalid answer
+     │   └─ WrongBracelet   another device uses a bracelet's name
+     ├─ RequestRefused      a connected bracelet rejected a request
+     ├─ DeliveryFailed      the API did not accept a batch; send it again
+     │   └─ BatchRejected   the API rejects the batch as a whole, or fails on it
+     ├─ NotRunning          a command needs a running gateway and there is none
+     ├─ CommandFailed       a command failed
+     └─ PageUnavailable     the carers' page cannot be served
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from vitals.errors import KidjamoError
 
 
 class GatewayError(KidjamoError):
-    """Root of the errors a gateway raises on purpose."""
+    """Base class of the gateway's errors."""
 
 
 class InvalidConfig(GatewayError):
-    """A configuration nobody should start with.
+    """The configuration is invalid.
 
     Attributes:
-        field: dotted path of the setting, empty when the whole file is at fault.
+        field: dotted path of the setting; empty for the file as a whole.
         reason: what is wrong.
-        remedy: what to do about it.
-        place: file and line, "gateway.toml:12"; empty where there is none.
-        also: what else is wrong with the same configuration.
+        remedy: how to correct it.
+        place: file and line, as in "gateway.toml:12"; empty if unknown.
+        also: further errors in the same configuration.
     """
 
     def __init__(
@@ -44,55 +45,58 @@ class InvalidConfig(GatewayError):
         place: str = "",
         also: tuple[InvalidConfig, ...] = (),
     ) -> None:
-        told = ": ".join(filter(None, [place, field, f"{reason}. {remedy}"]))
-        super().__init__("\n".join([told, *map(str, also)]))
+        text = ": ".join(filter(None, [place, field, f"{reason}. {remedy}"]))
+        super().__init__("\n".join([text, *map(str, also)]))
         self.field, self.reason, self.remedy, self.place, self.also = field, reason, remedy, place, also
 
 
 class DataDirUnavailable(GatewayError):
-    """The data directory cannot be used; two gateways must not share one."""
+    """The data directory cannot be used, or another gateway uses it."""
 
 
 class OutboxUnavailable(GatewayError):
-    """The outbox is closed; what was handed in last is not durable."""
+    """The outbox is closed; the latest writes are not durable."""
 
 
 class RadioUnavailable(GatewayError):
-    """Bluetooth cannot be used at the moment."""
+    """Bluetooth is not available at the moment."""
 
 
 class LinkLost(GatewayError):
-    """A link to a bracelet ended; it is to be connected again."""
+    """The link to a bracelet ended; connect again."""
 
 
 class WrongBracelet(LinkLost):
-    """A device that uses the name of a bracelet and is another one."""
+    """Another device uses the name of a bracelet."""
 
 
 class RequestRefused(GatewayError):
-    """A bracelet that is there has no such characteristic, or refuses the request."""
+    """A connected bracelet lacks the characteristic or rejected the request."""
 
 
 class DeliveryFailed(GatewayError):
-    """The API did not take a batch.
+    """The API did not accept a batch.
 
     Attributes:
-        retry_after_s: how long the API asked to be left alone, where it did.
-        splittable: whether a smaller batch may pass where this one did not.
+        retry_after_s: the API's `Retry-After`, in seconds; None if it sent none.
     """
 
-    def __init__(self, reason: str, retry_after_s: float | None = None, splittable: bool = False) -> None:
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
-        self.retry_after_s, self.splittable = retry_after_s, splittable
+        self.retry_after_s = retry_after_s
+
+
+class BatchRejected(DeliveryFailed):
+    """The API refuses a batch as a whole, or fails on it; a smaller batch may be accepted."""
 
 
 class PageUnavailable(GatewayError):
-    """The carers' page cannot be served; says what to change."""
+    """The carers' page cannot be served; the text says what to change."""
 
 
 class NotRunning(GatewayError):
-    """No gateway runs on this data directory."""
+    """No gateway is running on this data directory."""
 
 
 class CommandFailed(GatewayError):
-    """A command that could not be carried out; says what to do."""
+    """A command failed; the text says what to do."""

@@ -1,4 +1,4 @@
-"""What sources hand over: a reading or what could not be one, and whom to tell once it is safe."""
+"""What a source passes to the intake: readings and dead letters, each with a callback for durability."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from uuid import UUID, uuid4
 from vitals.reading import Reading
 
 MAX_ORIGINAL = 512 * 1024
-"""Bytes kept of what could not be read (the API takes 600 KiB)."""
+"""Most bytes kept of an unreadable message (the API accepts 600 KiB)."""
 _MAX_REASON, _MAX_FIELD = 900, 200
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Something received that cannot be a reading, kept with its bytes for a person to look at."""
+    """A received message that is not a valid reading, kept with its original bytes for inspection."""
 
     error_id: UUID
     noticed: datetime
@@ -39,9 +39,9 @@ class DeadLetter:
         device_id: str | None = None,
         error_id: UUID | None = None,
     ) -> DeadLetter:
-        """A dead letter noticed now; an original above 512 KiB is cut, and the reason says so."""
+        """Create a dead letter dated now; an original above 512 KiB is truncated, which the reason states."""
         if len(original) > MAX_ORIGINAL:
-            reason = f"{reason[: _MAX_REASON - 80]} (cut, {len(original)} bytes received)"
+            reason = f"{reason[: _MAX_REASON - 80]} (truncated, {len(original)} bytes received)"
         return cls(
             error_id or uuid4(),
             datetime.now(UTC),
@@ -52,7 +52,7 @@ class DeadLetter:
         )
 
     def to_wire(self, gateway_id: str) -> dict[str, Any]:
-        """The JSON object that `POST /iot/errors` takes."""
+        """Return the JSON object for `POST /iot/errors`."""
         document = {
             "error_id": str(self.error_id),
             "timestamp": self.noticed.isoformat(),
@@ -65,53 +65,53 @@ class DeadLetter:
         return document | ({"device_id": self.device_id} if self.device_id else {})
 
 
-def _nobody() -> None:
-    """Nobody waits for this arrival."""
+def _ignore() -> None:
+    """Default for items that nobody waits for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """One thing a source took in.
+class InboxItem:
+    """One thing that a source received.
 
     Attributes:
         content: a reading with its `message_id` and source, or a dead letter.
         confirm: called in the event loop once the content is durable.
-        again: whether this source handed it over before; it is not judged a second time.
+        duplicate: whether this source delivered it before; then the rules are not evaluated again.
     """
 
     content: Reading | DeadLetter
-    confirm: Callable[[], None] = _nobody
-    again: bool = False
+    confirm: Callable[[], None] = _ignore
+    duplicate: bool = False
 
 
 class Inbox:
-    """Arrivals of one source, in order."""
+    """The received items of one source, in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Arrival] = deque()
-        self._news = asyncio.Event()
+        self._waiting: deque[InboxItem] = deque()
+        self._arrived = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, arrival: Arrival) -> None:
-        """Add the newest arrival."""
-        self._waiting.append(arrival)
-        self._news.set()
+    def put(self, item: InboxItem) -> None:
+        """Append an item."""
+        self._waiting.append(item)
+        self._arrived.set()
 
-    async def take(self, most: int) -> list[Arrival]:
-        """The oldest arrivals, as many as there are up to `most`; waits for the first."""
+    async def take(self, most: int) -> list[InboxItem]:
+        """Remove and return up to `most` of the oldest items; wait for the first one."""
         while not self._waiting:
-            self._news.clear()
-            await self._news.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
         return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
 
-class Source(Protocol):
-    """Where readings come from."""
+class ReadingSource(Protocol):
+    """A transport that readings come from."""
 
     name: str
     inbox: Inbox
 
     async def run(self) -> None:
-        """Receive until cancelled; the other side being away is a state, not an error."""
+        """Receive until cancelled; an unreachable peer is a state, not an error."""

@@ -1,4 +1,4 @@
-"""From a source into the outbox: stamp, judge, make durable, and only then tell the sender."""
+"""Takes items from the sources: evaluates the rules, stores them in the outbox, confirms what is durable."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.errors import OutboxUnavailable
-from edge_gateway.inbox import Arrival, DeadLetter, Source
+from edge_gateway.inbox import DeadLetter, InboxItem, ReadingSource
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
@@ -21,98 +21,103 @@ from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 100
-"""Arrivals handed to the outbox together: they share its costs, and other tasks wait 10 ms at most."""
+_BATCH_SIZE = 100
+"""Items passed to the outbox together: they share its costs, and block the event loop for 10 ms at most."""
 
 
 class Intake:
-    """Takes arrivals of all sources; alarms never wait for the disk, confirmations always do.
+    """Processes the items of all sources. Alarms never wait for the disk; confirmations always do.
 
-    How much may wait for a failing disk is bounded by the sources: what a broker may send unacknowledged, and
-    the pace of a radio link.
+    The sources bound how much can wait for a failing disk: MQTT by the number of unacknowledged messages, BLE
+    by the throughput of the link.
     """
 
     def __init__(
-        self, gateway_id: str, alarms: Alarms, outbox: Outbox, uplink: Uplink, state: GatewayState
+        self,
+        gateway_id: str,
+        evaluator: AlarmEvaluator,
+        outbox: Outbox,
+        uplink: Uplink,
+        state: GatewayState,
     ) -> None:
-        self._gateway_id, self._alarms, self._outbox, self._uplink = gateway_id, alarms, outbox, uplink
-        self._state = state
-        self._under_way = 0
+        self._gateway_id, self._evaluator, self._outbox = gateway_id, evaluator, outbox
+        self._uplink, self._state = uplink, state
+        self._unconfirmed = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._durable: deque[tuple[Future[None], Sequence[Callable[[], None]]]] = deque()
+        self._committed: deque[tuple[Future[None], Sequence[Callable[[], None]]]] = deque()
         self._loop = asyncio.get_running_loop()
 
-    async def serve(self, source: Source) -> None:
-        """Take what a source receives until cancelled."""
+    async def serve(self, source: ReadingSource) -> None:
+        """Process the items of one source until cancelled."""
         while True:
-            self.take(await source.inbox.take(_AT_ONCE))
+            self.take(await source.inbox.take(_BATCH_SIZE))
             await asyncio.sleep(0)
 
     async def drained(self) -> None:
-        """Wait until all that was taken is durable."""
+        """Wait until every item taken so far is durable."""
         await self._idle.wait()
 
-    def take(self, arrivals: Sequence[Arrival]) -> None:
-        """Judge arrivals, hand them to the outbox, confirm each once it is durable."""
-        self._under_way += len(arrivals)
+    def take(self, items: Sequence[InboxItem]) -> None:
+        """Evaluate items, pass them to the outbox, and confirm each once it is durable."""
+        self._unconfirmed += len(items)
         self._idle.clear()
         readings, confirms = [], []
-        for arrival in arrivals:
-            match arrival.content:
+        for item in items:
+            match item.content:
                 case Reading() as reading:
-                    readings.append(self._judged(reading, arrival.again))
-                    confirms.append(arrival.confirm)
+                    readings.append(self._process(reading, item.duplicate))
+                    confirms.append(item.confirm)
                 case DeadLetter() as letter:
                     body = json.dumps(letter.to_wire(self._gateway_id), separators=(",", ":"))
-                    self._keep(self._outbox.bury(letter.error_id, body), [arrival.confirm])
+                    self._confirm_when(self._outbox.append_dead_letter(letter.error_id, body), [item.confirm])
         if readings:
-            self._keep(self._outbox.append(readings), confirms)
+            self._confirm_when(self._outbox.append(readings), confirms)
 
-    def _judged(self, reading: Reading, again: bool) -> NewReading:
-        if reading.message_id is None:
-            raise ValueError("a reading needs a message_id before it is kept")
-        stamped = reading.model_copy(update={"gateway_id": self._gateway_id})
-        if again:
+    def _process(self, reading: Reading, duplicate: bool) -> NewReading:
+        if (message_id := reading.message_id) is None:
+            raise ValueError("a reading needs a message_id before it is stored")
+        reading = reading.model_copy(update={"gateway_id": self._gateway_id})
+        if duplicate:
             self._state.counters.duplicates += 1
         else:
             self._state.counters.received[reading.source.value if reading.source else "unknown"] += 1
-            self._judge(stamped)
-        body = stamped.model_dump_json(exclude_none=True)
-        return NewReading(reading.message_id, stamped.device_id, body, rules.is_critical(stamped))
+            self._evaluate(reading)
+        body = reading.model_dump_json(exclude_none=True)
+        return NewReading(message_id, reading.device_id, body, rules.is_critical(reading))
 
-    def _judge(self, reading: Reading) -> None:
+    def _evaluate(self, reading: Reading) -> None:
         try:
-            self._alarms.judge(reading)
-        except Exception:  # a fault of ours must cost neither this reading nor those behind it
-            log.exception("a reading could not be judged here; it is kept, and the cloud judges it again")
+            self._evaluator.evaluate(reading)
+        except Exception:  # an internal error must lose neither this reading nor the next ones
+            log.exception("a reading could not be evaluated here; it is stored, and the cloud evaluates it")
 
-    def _keep(self, committed: Future[None], confirms: Sequence[Callable[[], None]]) -> None:
+    def _confirm_when(self, commit: Future[None], confirms: Sequence[Callable[[], None]]) -> None:
         def in_writer_thread(done: Future[None]) -> None:
-            self._durable.append((done, confirms))
-            if len(self._durable) == 1:  # one wake-up for all that a commit made durable
-                self._loop.call_soon_threadsafe(self._confirm)
+            self._committed.append((done, confirms))
+            if len(self._committed) == 1:  # one wake-up for everything that a commit made durable
+                self._loop.call_soon_threadsafe(self._confirm_committed)
 
-        committed.add_done_callback(in_writer_thread)
+        commit.add_done_callback(in_writer_thread)
 
-    def _confirm(self) -> None:
-        while self._durable:
-            done, confirms = self._durable.popleft()
-            self._under_way -= len(confirms)
-            if error := done.exception():
+    def _confirm_committed(self) -> None:
+        while self._committed:
+            commit, confirms = self._committed.popleft()
+            self._unconfirmed -= len(confirms)
+            if error := commit.exception():
                 level = logging.WARNING if isinstance(error, OutboxUnavailable) else logging.ERROR
-                log.log(level, "not durable, and not confirmed to its sender: %s", error)
+                log.log(level, "not durable, so not confirmed to the sender: %s", error)
                 continue
             for confirm in confirms:
-                _tell(confirm)
+                _confirm(confirm)
         self._uplink.news.set()
         self._uplink.dead_letter_news.set()
-        if not self._under_way:
+        if not self._unconfirmed:
             self._idle.set()
 
 
-def _tell(confirm: Callable[[], None]) -> None:
+def _confirm(confirm: Callable[[], None]) -> None:
     try:
         confirm()
     except Exception:
-        log.exception("the sender could not be told that its reading is durable")
+        log.exception("a durable reading could not be confirmed to its sender")

@@ -1,4 +1,4 @@
-"""What the gateway knows about itself: counters, links, who is away."""
+"""The gateway's present state: counters, links to bracelets, and the components it depends on."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from typing import Any
 
 from vitals.absence import Absence
 
+_RECEIVING = frozenset({"live", "fetching"})
+"""States in which messages arrive; the values of `LinkState` that a message does not change."""
 _MOST_LINKS = 500
-"""Links that are shown; a flood of made-up device names must not fill the memory."""
+"""Bounds memory against a flood of invented device names."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """What happened since the start.
+    """Event counts since the start.
 
     Attributes:
         received: readings by source.
-        duplicates: records a bracelet sent twice within one connection.
-        no_value: records in which the sensors gave no number, by reason.
-        refused: dead letters by reason in short.
-        malformed: what a bracelet sent that cannot be understood, by device.
-        records_missing: numbered records that a bracelet no longer has.
+        duplicates: records that a bracelet sent twice within one connection.
+        no_value: records without a value, by reason.
+        refused: dead letters, by short reason.
+        malformed: messages that could not be parsed, by device.
+        records_missing: numbered records that a bracelet no longer holds.
     """
 
     received: Counter[str] = field(default_factory=Counter)
@@ -41,24 +43,25 @@ class Counters:
     delivery_failures: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As an object."""
+        """Return a JSON object."""
         values = {name: getattr(self, name) for name in self.__slots__}
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
 
 
 @dataclass(slots=True)
 class LinkInfo:
-    """One bracelet as it is seen now.
+    """One bracelet's link.
 
     Attributes:
         transport: `ble` or `mqtt`.
         state: name of the link's state.
-        since: when that began.
-        heard: when the bracelet last said anything that could be understood.
-        rssi: signal strength of its last advertisement, dBm.
-        reason: why the last link ended, or what it waits for.
-        absence: why there is no number from it now; None while there are numbers.
-        notice: the last remarkable thing about it, kept when all is well again.
+        since: when it entered that state.
+        heard: when the last valid message arrived.
+        rssi: signal strength of the last advertisement, dBm.
+        reason: why the last link ended, or what the link is waiting for.
+        absence: why there is no value now; None while there are values.
+        notice: the latest unusual event, kept after recovery.
+        notice_at: when that happened.
     """
 
     transport: str
@@ -73,7 +76,7 @@ class LinkInfo:
     notice_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As an object."""
+        """Return a JSON object."""
         return {
             "transport": self.transport,
             "state": self.state,
@@ -89,13 +92,13 @@ class LinkInfo:
 
 
 class GatewayState:
-    """The present state, and an event for whoever publishes it.
+    """The present state, with an event for publishing changes.
 
     Attributes:
-        parts: state in words of what the gateway depends on: `api`, `mqtt`, `radio`, `outbox`.
-        outbox_filled: share of the outbox's bound that is in use.
-        undelivered_since: since when the API has taken nothing; None while it does.
-        changed: set whenever a link or a part changes.
+        parts: state of each component the gateway depends on, as text: `api`, `mqtt`, `radio`, `outbox`.
+        outbox_filled: used share of the outbox's size limit, 0 to 1.
+        undelivered_since: since when deliveries have failed; None while they succeed.
+        changed: set whenever a link or a component changes.
     """
 
     def __init__(self, gateway_id: str) -> None:
@@ -109,69 +112,69 @@ class GatewayState:
         self.changed = asyncio.Event()
 
     def part(self, name: str, state: str) -> None:
-        """Note the state of something the gateway depends on."""
+        """Set the state of a component."""
         if self.parts.get(name) != state:
             self.parts[name] = state
             self.changed.set()
 
     def link(self, device_id: str, transport: str, state: str, *, reason: str = "") -> None:
-        """Note the state of a bracelet's link."""
-        known = self._known(device_id, transport)
-        if known.state != state:
-            self._put(device_id, known, state=state, since=datetime.now(UTC), reason=reason)
+        """Set the state of a bracelet's link."""
+        info = self._info(device_id, transport)
+        if info.state != state:
+            self._put(device_id, info, state=state, since=datetime.now(UTC), reason=reason)
         else:
-            self._put(device_id, known, reason=reason)
+            self._put(device_id, info, reason=reason)
 
     def heard(self, device_id: str, transport: str) -> None:
-        """Note that a bracelet said something just now."""
-        known = self.links.get(device_id)
-        if known is None or known.state not in ("live", "fetching"):
+        """Record that a valid message has just arrived; the link becomes live if it was not receiving."""
+        info = self.links.get(device_id)
+        if info is None or info.state not in _RECEIVING:
             self.link(device_id, transport, "live")
-            known = self.links.get(device_id)
-        if known:  # no change worth telling: it is so all the time
-            known.heard = datetime.now(UTC)
+            info = self.links.get(device_id)
+        if info:  # does not set `changed`: this happens with every message
+            info.heard = datetime.now(UTC)
 
     def battery(self, device_id: str, transport: str, battery_pct: int) -> None:
-        """Note a bracelet's charge."""
-        self._put(device_id, self._known(device_id, transport), battery_pct=battery_pct)
+        """Set a bracelet's battery charge."""
+        self._put(device_id, self._info(device_id, transport), battery_pct=battery_pct)
 
     def rssi(self, device_id: str, rssi: int) -> None:
-        """Note how strongly a bracelet was heard, dBm."""
-        if known := self.links.get(device_id):
-            known.rssi = rssi
+        """Set a bracelet's signal strength, dBm."""
+        if info := self.links.get(device_id):
+            info.rssi = rssi
 
     def absence(self, device_id: str, transport: str, absence: Absence | None) -> None:
-        """Note why there is no number from a bracelet, or that there is one."""
-        known = self._known(device_id, transport)
-        if known.absence is not absence:
-            self._put(device_id, known, absence=absence)
+        """Set why there is no value from a bracelet; None if there is one."""
+        info = self._info(device_id, transport)
+        if info.absence is not absence:
+            self._put(device_id, info, absence=absence)
 
     def notice(self, device_id: str, transport: str, text: str) -> None:
-        """Note something remarkable about a bracelet."""
-        known = self._known(device_id, transport)
-        self._put(device_id, known, notice=text, notice_at=datetime.now(UTC))
+        """Record an unusual event of a bracelet."""
+        info = self._info(device_id, transport)
+        self._put(device_id, info, notice=text, notice_at=datetime.now(UTC))
 
-    def _known(self, device_id: str, transport: str) -> LinkInfo:
+    def _info(self, device_id: str, transport: str) -> LinkInfo:
         return self.links.get(device_id) or LinkInfo(transport, "", datetime.now(UTC))
 
-    def _put(self, device_id: str, known: LinkInfo, **changes: Any) -> None:
+    def _put(self, device_id: str, info: LinkInfo, **changes: Any) -> None:
         if device_id not in self.links and len(self.links) >= _MOST_LINKS:
             return
-        changed = replace(known, **changes)
+        changed = replace(info, **changes)
         if self.links.get(device_id) != changed:
             self.links[device_id] = changed
             self.changed.set()
 
     async def show_links(self, _request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The links, for the command of that name."""
+        """Handle the command `links`."""
         links = {device: link.to_json() for device, link in self.links.items()}
         return {"gateway_id": self.gateway_id, "parts": self.parts, "links": links}
 
     def to_json(self, outbox: Mapping[str, int]) -> dict[str, Any]:
-        """The document of the state topic.
+        """Return the document of the state topic.
 
         Args:
-            outbox: its counts, as `Counts.to_json` gives them.
+            outbox: the outbox's counts, by name.
         """
         return {
             "gateway_id": self.gateway_id,

@@ -1,4 +1,4 @@
-"""Whether this machine's own clock can be believed. Linux only; elsewhere nobody knows."""
+"""Whether this machine's clock is synchronised. Known on Linux only."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import ctypes
 
 _TIME_ERROR = 5
 _TIMEX_BYTES = 256
-"""`struct timex` has 208 bytes on 64-bit Linux; its first field, `modes`, is 0: only look."""
+"""More than `struct timex` (208 bytes on 64-bit Linux). Its first field, `modes`, is 0: read only."""
 
 
 def is_synchronised() -> bool | None:
-    """Whether the kernel's clock follows a time server (adjtimex(2)); None where that cannot be asked."""
+    """Return whether the kernel's clock follows a time server (adjtimex(2)); None if unknown."""
     try:
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""Telling systemd that the gateway is ready, alive and stopping: sd_notify(3), where there is systemd."""
+"""Notifies systemd that the gateway is ready, alive or stopping (sd_notify(3)), where systemd runs it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 log = logging.getLogger(__name__)
 
 
-class Supervisor:
-    """systemd, or nobody.
+class SystemdNotifier:
+    """Sends notifications to systemd.
 
     Args:
-        environment: where systemd says how it wants to be told: `NOTIFY_SOCKET`, `WATCHDOG_USEC`.
+        environment: holds `NOTIFY_SOCKET` and `WATCHDOG_USEC` where systemd expects notifications.
     """
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
@@ -25,27 +25,27 @@ class Supervisor:
         self._every_s = int(microseconds) / 2_000_000 if microseconds.isdecimal() else None
 
     def ready(self) -> None:
-        """The gateway runs."""
-        self._tell("READY=1")
+        """Report that the gateway has started."""
+        self._send("READY=1")
 
     def stopping(self) -> None:
-        """The gateway was asked to end, and makes durable what it has."""
-        self._tell("STOPPING=1")
+        """Report that the gateway is shutting down."""
+        self._send("STOPPING=1")
 
     async def watch(self, healthy: Callable[[], bool]) -> None:
-        """Tell that all is well twice as often as systemd wants to hear it, for as long as it is so."""
+        """Send keep-alives at half the watchdog interval, while `healthy` returns true, until cancelled."""
         while self._every_s is not None:
             if healthy():
-                self._tell("WATCHDOG=1")
+                self._send("WATCHDOG=1")
             else:
-                log.error("the gateway does not work any more; systemd will restart it")
+                log.error("the alarm monitor has stalled; systemd will restart the gateway")
             await asyncio.sleep(self._every_s)
 
-    def _tell(self, state: str) -> None:
+    def _send(self, state: str) -> None:
         if not self._address:
             return
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
                 channel.sendto(state.encode(), self._address)
         except OSError as error:
-            log.warning("systemd cannot be told %s: %s", state, error)
+            log.warning("cannot send %s to systemd: %s", state, error)

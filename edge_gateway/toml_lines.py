@@ -1,8 +1,7 @@
-"""Where a setting stands in a TOML text.
+"""Finds the line of a setting in a TOML document.
 
-`tomllib` tells no positions, so it is asked where a setting begins to exist: the text up to some line holds
-it, the text up to the line before does not. What TOML allows (dotted and quoted keys, inline tables, texts of
-several lines, lines that look like settings inside them) is thereby understood as it is when it is loaded.
+`tomllib` reports no positions, so a binary search finds the first line up to which the parsed text contains
+the setting. Dotted keys, quoted keys, inline tables and multi-line strings are handled as the parser does.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from typing import Any
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int | None:
-    """The line, from 1, on which a setting begins, or else the section it belongs to; None for neither.
+    """Return the line, from 1, on which a setting or else its section begins; None if there is neither.
 
     Args:
         text: valid TOML.
-        path: keys, and numbers from 0 in arrays.
+        path: keys, and indices from 0 in arrays.
     """
     lines, document = text.replace("\r\n", "\n").split("\n"), tomllib.loads(text)
     while path and not _holds(document, path):
@@ -31,7 +30,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
 
 
 def _up_to(lines: list[str], number: int) -> dict[str, Any]:
-    """What stands on the first lines, together with the rest of a statement that is cut in two."""
+    """Parse the first lines, and as many more as are needed to complete the last statement."""
     for end in range(number, len(lines)):
         try:
             return tomllib.loads("\n".join(lines[:end]))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal
 
+from vitals.limits import BATTERY_EXHAUSTED_UP_TO_PCT
+
 Language = Literal["en", "fr"]
-EMPTY_PCT = 10
-"""A bracelet that disconnects at this charge or below has probably an empty battery."""
 
 
 class Absence(StrEnum):
@@ -58,5 +58,5 @@ def of_disconnected(battery_pct: int | None) -> Absence:
     Args:
         battery_pct: its last known charge.
     """
-    empty = battery_pct is not None and battery_pct <= EMPTY_PCT
+    empty = battery_pct is not None and battery_pct <= BATTERY_EXHAUSTED_UP_TO_PCT
     return Absence.LOW_BATTERY if empty else Absence.OUT_OF_RANGE

@@ -14,12 +14,10 @@ from enum import IntEnum, StrEnum
 from pydantic import BaseModel
 
 from vitals.absence import Absence, Language
+from vitals.limits import NO_DATA_AFTER, VALUE_OLD_AFTER
 from vitals.reading import UtcTime
 
-OLD_AFTER = timedelta(seconds=30)
-"""A value older than this is shown as old."""
 LONGEST_SILENCE = timedelta(minutes=30)
-_NO_DATA_AFTER = (timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=30))
 
 
 class Priority(IntEnum):
@@ -161,9 +159,9 @@ def no_data(latest: datetime, now: datetime, *, alarm_open: bool) -> Priority | 
         alarm_open: whether an alarm of this child is open: without values, its course is unknown.
     """
     age = now - latest
-    if alarm_open and age >= OLD_AFTER:
+    if alarm_open and age >= VALUE_OLD_AFTER:
         return Priority.HIGH
-    reached = sum(age >= after for after in _NO_DATA_AFTER)
+    reached = sum(age >= after for after in NO_DATA_AFTER)
     return Priority(reached) if reached else None
 
 

@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, Field
 
-from vitals.limits import BY_FIELD, VITALS, Limit, Vital
+from vitals.limits import BY_FIELD, NOTIFIED_UP_TO, VALUE_OLD_AFTER, VITALS, Limit, Vital
 from vitals.notices import GROUP_OF, Group, Notice, Why
 from vitals.reading import Identifier, Measurements, Reading, UtcTime
 from vitals.recovery import Recovery
@@ -29,12 +29,8 @@ from vitals.rules import Alert, Severity
 
 REPEAT_EVERY = timedelta(minutes=2)
 ESCALATE_AFTER = (timedelta(minutes=5), timedelta(minutes=10))
-NOTIFIED_UP_TO = timedelta(minutes=15)
-"""A critical reading of this age or older is not notified on its own; it goes into the digest."""
 _DIGEST_AFTER = timedelta(seconds=60)
 """The digest is sent when a backlog has brought nothing critical for this long."""
-_COUNTED_GAP = timedelta(seconds=30)
-"""Two critical values at most this far apart count as one critical stretch; later a value is shown as old."""
 
 
 def longest_silence(group: Group) -> timedelta:
@@ -284,7 +280,7 @@ class Episodes(BaseModel):
         if digest is None:
             digest = self.digests[group] = Digest(since=measured, until=measured, noticed=now)
         elif measured > digest.until:
-            digest.lasted_s += min(measured - digest.until, _COUNTED_GAP).total_seconds()
+            digest.lasted_s += min(measured - digest.until, VALUE_OLD_AFTER).total_seconds()
         digest.since, digest.until = min(digest.since, measured), max(digest.until, measured)
         digest.noticed, digest.records = now, digest.records + 1
         _keep_worst(digest.worst, group, values)

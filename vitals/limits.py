@@ -230,7 +230,25 @@ VITALS: tuple[Vital, ...] = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
 """Every vital, in the order in which tables and screens show them."""
 BY_FIELD: dict[str, Vital] = {vital.field: vital for vital in VITALS}
 
+# Battery charge, in percent. "Up to" includes the limit.
 BATTERY_LOW_UP_TO_PCT = 15
+"""The technical alert and condition LOW_BATTERY (contract, section 4)."""
+BATTERY_ALMOST_EMPTY_UP_TO_PCT = 5
+"""The condition LOW_BATTERY has priority MEDIUM instead of LOW."""
+BATTERY_EXHAUSTED_UP_TO_PCT = 10
+"""A bracelet last seen at this charge that is now disconnected has probably run out of battery."""
+BATTERY_NOTICE_UP_TO_PCT = 20
+"""The charge of a standard Bluetooth device becomes a notice on its link; no alert is raised yet."""
+
+# Age of values.
+VALUE_OLD_AFTER = timedelta(seconds=30)
+"""A value is shown as old; while an alarm is open, the absence of a newer one is urgent."""
+LATE_AFTER = timedelta(seconds=10)
+"""A reading that was measured longer than this before it arrived is late, not live."""
+NOTIFIED_UP_TO = timedelta(minutes=15)
+"""A critical reading of this age or older is not notified on its own; it goes into the digest."""
+NO_DATA_AFTER = (timedelta(minutes=2), timedelta(minutes=10), timedelta(minutes=30))
+"""Without values, the condition NO_DATA has priority LOW, MEDIUM and HIGH after these times."""
 FUTURE_TOLERANCE_S = 300.0
 """A timestamp further ahead of the server's clock than this is quarantined (seconds)."""
 

@@ -20,10 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from cloud_ingest.kafka.messages import AlertValue
 from cloud_ingest.settings import Settings
 from vitals import rules
-from vitals.episodes import NOTIFIED_UP_TO
 from vitals.errors import InvalidReading
 from vitals.heartbeat import KIND, Heartbeat
-from vitals.limits import FUTURE_TOLERANCE_S
+from vitals.limits import FUTURE_TOLERANCE_S, NOTIFIED_UP_TO
 from vitals.notices import GROUP_OF
 from vitals.reading import Measurements, Reading, UtcTime, parse_json, parse_reading
 from vitals.rules import Alert, AlertType

@@ -6,12 +6,11 @@ from dashboards.panels.children import KNOWN_CHILDREN
 from dashboards.sql import literal
 from dashboards.words import Words
 from vitals import limits
-from vitals.conditions import OLD_AFTER
 from vitals.limits import VITALS, Vital
 
-OLD_AFTER_S = round(OLD_AFTER.total_seconds())
+OLD_AFTER_S = int(limits.VALUE_OLD_AFTER.total_seconds())
 """A number older than this is shown as old, with its age."""
-NO_DATA_AFTER_S = 120
+NO_DATA_AFTER_S = int(limits.NO_DATA_AFTER[0].total_seconds())
 """A child without a reading for longer than this has no data."""
 HEARD_WITHIN_DAYS = 7
 MEASURED_WITHIN = "10 minutes"

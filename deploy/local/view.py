@@ -17,13 +17,12 @@ from deploy.local.grafana import INSTALL_HINT
 from deploy.local.postgres import Dsn
 from deploy.local.stack import Stack
 from deploy.local.stage_counts import StageCounts
-from vitals.conditions import OLD_AFTER
-from vitals.limits import VITALS, Vital
+from vitals.limits import VALUE_OLD_AFTER, VITALS, Vital
 
 Draw = Callable[[str], None]
 """Draws the current state under a headline."""
 
-OLD_AFTER_S = OLD_AFTER.total_seconds()
+OLD_AFTER_S = VALUE_OLD_AFTER.total_seconds()
 _DISCLAIMER = (
     "Research and education software, not a medical device · Logiciel de recherche, pas un dispositif médical"
 )

@@ -1,1 +1,1 @@
-"""Alarms at the gateway: rules, episodes, technical conditions and who is told."""
+"""Alarms at the gateway: rule evaluation, episodes, technical conditions and notifications."""

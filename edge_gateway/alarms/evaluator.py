@@ -1,6 +1,6 @@
-"""Every reading is judged the moment it arrives; what the rules find is logged, recorded and passed on.
+"""Evaluates the alert rules on every reading as it arrives.
 
-Judging never waits: each recipient of alert records has its own queue.
+Evaluation never waits: each recipient of alert records has its own queue.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ log = logging.getLogger(__name__)
 Observe = Callable[[Reading, Sequence[AlertRecord]], None]
 
 
-def _nobody(_reading: Reading, _alerts: Sequence[AlertRecord]) -> None:
-    """Nobody decides about people."""
+def _ignore(_reading: Reading, _alerts: Sequence[AlertRecord]) -> None:
+    """Default where nothing observes readings."""
 
 
-class Alarms:
-    """Rules on every reading.
+class AlarmEvaluator:
+    """Evaluates the rules, logs and counts the alerts, and passes them on.
 
     Args:
-        queues: recipients of every alert record.
-        observe: told of each reading and its records, to decide what reaches a person.
+        queues: receive every alert record.
+        observe: called with each reading and its alerts; decides about notifications.
     """
 
     def __init__(
-        self, queues: Sequence[NotificationQueue[AlertRecord]], counters: Counters, observe: Observe = _nobody
+        self, queues: Sequence[NotificationQueue[AlertRecord]], counters: Counters, observe: Observe = _ignore
     ) -> None:
         self._queues, self._counters, self._observe = queues, counters, observe
 
-    def judge(self, reading: Reading) -> tuple[AlertRecord, ...]:
-        """Raise the alerts of one reading, which must have a `message_id`; returns at once."""
+    def evaluate(self, reading: Reading) -> tuple[AlertRecord, ...]:
+        """Raise the alerts of one reading, which must have a `message_id`; does not block."""
         if reading.message_id is None:
-            raise ValueError("a reading without message_id cannot be judged")
-        found = rules.records(reading, reading.message_id)
-        for alert in found:
+            raise ValueError("a reading without message_id cannot be evaluated")
+        alerts = rules.records(reading, reading.message_id)
+        for alert in alerts:
             level = logging.WARNING if alert.severity is Severity.CRITICAL else logging.INFO
             log.log(level, "alert %s from %s", alert.type.value, alert.device_id)
             self._counters.alerts[alert.type.value] += 1
             for queue in self._queues:
                 queue.add(alert)
-        self._observe(reading, found)
-        return found
+        self._observe(reading, alerts)
+        return alerts
 
     async def run(self) -> None:
-        """Run the queues until cancelled."""
+        """Deliver queued alerts until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for queue in self._queues:
                 tasks.create_task(queue.run(), name=f"notifier {queue.name}")

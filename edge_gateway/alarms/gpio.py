@@ -1,4 +1,4 @@
-"""A sounder and a light on the pins of a Raspberry Pi: the alarm that needs neither screen nor network."""
+"""Drives a sounder and a light on the GPIO pins of a Raspberry Pi; needs neither screen nor network."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from vitals.conditions import Priority
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.5
+_POLL_S = 0.5
 _PATTERNS = {Priority.HIGH: (0.2, 0.2), Priority.MEDIUM: (0.5, 4.5)}
-"""Seconds on and off, again and again; low priority is for the page."""
+"""Seconds on and off, repeated. Low priority is shown on the page only."""
 
 
 async def sound(config: GpioConfig, urgency: Callable[[], Priority | None]) -> None:
-    """Sound and blink as urgently as asked, until cancelled; without the pins, say so once and do nothing.
+    """Sound and blink until cancelled; if the pins cannot be opened, log an error and return.
 
     Args:
-        urgency: the highest priority that is not silenced; None for silence.
+        urgency: returns the highest priority that is not silenced; None for silence.
     """
-    from gpiozero import DigitalOutputDevice  # only where pins are configured
+    from gpiozero import DigitalOutputDevice  # imported only where pins are configured
     from gpiozero.exc import GPIOZeroError
 
     with ExitStack() as pins:
@@ -34,14 +34,14 @@ async def sound(config: GpioConfig, urgency: Callable[[], Priority | None]) -> N
                 if pin is not None
             ]
         except (GPIOZeroError, OSError, ImportError) as error:
-            log.error("neither sounder nor light: %s", error)
+            log.error("sounder and light are disabled: %s", error)
             return
-        now: tuple[float, float] | None = None
+        current: tuple[float, float] | None = None
         while True:
-            asked = urgency()
-            wanted = _PATTERNS.get(asked) if asked else None
-            if wanted != now:
-                now = wanted
+            priority = urgency()
+            pattern = _PATTERNS.get(priority) if priority else None
+            if pattern != current:
+                current = pattern
                 for device in devices:
-                    device.blink(*wanted) if wanted else device.off()
-            await asyncio.sleep(_LOOK_EVERY_S)
+                    device.blink(*pattern) if pattern else device.off()
+            await asyncio.sleep(_POLL_S)

@@ -1,7 +1,7 @@
-"""After a restart: the last hours on the page again, from what the outbox still holds.
+"""Restores the last hours of the page after a restart, from the readings that the outbox still holds.
 
-In small portions, newest first, beside the work: the start waits for nothing, and values and curves are there
-from the right to the left.
+It reads in small pages, newest first, while the gateway works: the start does not wait, and trends fill from
+right to left.
 """
 
 from __future__ import annotations
@@ -15,31 +15,36 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.alarms.trend import HOURS
-from edge_gateway.outbox.reading_queries import Entry
+from edge_gateway.outbox.reading_queries import OutboxEntry
 from vitals.reading import Reading
 
 log = logging.getLogger(__name__)
 
-_PORTION, _PAUSE_S = 200, 0.02
+_PAGE_SIZE, _PAUSE_S = 200, 0.02
 
 
-class History(Protocol):
-    """Where readings are kept."""
+class ReadingHistory(Protocol):
+    """Stored readings."""
 
-    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
-        """The newest readings before a row that were committed since then."""
+    async def recent(self, before: int, since: float, limit: int) -> list[OutboxEntry]:
+        """Return the newest readings before a row that were committed since then, in order of their rows."""
 
 
-async def recollect(ward: Ward, history: History, now: Callable[[], float] = time.time) -> None:
-    """Show the ward the readings of the last hours; what was committed before cannot be of these hours."""
+async def restore_history(
+    monitor: AlarmMonitor, history: ReadingHistory, now: Callable[[], float] = time.time
+) -> None:
+    """Add the readings of the last hours to the monitor.
+
+    A reading committed before that cannot have been measured within these hours.
+    """
     since, before = now() - HOURS * 3600, sys.maxsize
-    while portion := await history.recent(before, since, _PORTION):
-        for entry in reversed(portion):
+    while entries := await history.recent(before, since, _PAGE_SIZE):
+        for entry in reversed(entries):
             try:
-                ward.recollect(Reading.model_validate_json(entry.body))
+                monitor.add_history(Reading.model_validate_json(entry.body))
             except ValidationError:
-                log.debug("a kept reading is not one of this version")
-        before = portion[0].id
+                log.debug("skipped a stored reading that this version cannot parse")
+        before = entries[0].id
         await asyncio.sleep(_PAUSE_S)

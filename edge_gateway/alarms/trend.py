@@ -1,6 +1,6 @@
-"""The last hours of one vital in minutes, and their drawing as SVG. Pure.
+"""The last hours of one vital by the minute, and their SVG paths. Pure.
 
-A minute holds its lowest and highest value: a short fall is drawn however many good values stand beside it.
+Each minute keeps its lowest and highest value, so that a short drop among many normal values is still drawn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Trend:
     minutes: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, value: float, measured: datetime) -> None:
-        """Take in a value, in any order; the oldest of more than four hours are forgotten."""
+        """Add a value, in any order; minutes beyond the latest four hours are dropped."""
         minute = _minute(measured)
         low, high = self.minutes.get(minute, (value, value))
         self.minutes[minute] = (min(low, value), max(high, value))
@@ -29,15 +29,15 @@ class Trend:
             del self.minutes[min(self.minutes)]
 
     def range(self, now: datetime) -> tuple[float, float] | None:
-        """Lowest and highest value of the last hours; None where there is none."""
+        """Return the lowest and highest value of the last hours; None if there is none."""
         seen = [pair for minute, pair in self.minutes.items() if 0 <= _minute(now) - minute < _MINUTES]
         return (min(low for low, _ in seen), max(high for _, high in seen)) if seen else None
 
     def paths(self, now: datetime, bottom: float, top: float) -> Iterator[str]:
-        """SVG paths in a box of `WIDTH` × `HEIGHT`, one for each stretch without a gap; now is at the right.
+        """Yield SVG paths in a box of `WIDTH` × `HEIGHT`, one per stretch without gaps, up to `now`.
 
         Args:
-            bottom, top: values at the lower and upper edge; what lies beyond is drawn at the edge.
+            bottom, top: values at the lower and upper edge; values beyond are drawn at the edge.
         """
         last = _minute(now)
 

@@ -20,7 +20,7 @@ from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 from bleak.exc import BleakError, BleakGATTProtocolError
 
-from edge_gateway.ble.advertisements import Sighting
+from edge_gateway.ble.advertisements import Advertisement
 from edge_gateway.ble.link_state import SLOTS_TAKEN
 from edge_gateway.errors import RadioUnavailable
 from vitals.backoff import Backoff
@@ -38,7 +38,7 @@ _DEAF_S = 60.0
 _STEP_S = 10.0
 _WATCH_S = 1.0
 
-OnSighting = Callable[[Sighting], None]
+OnAdvertisement = Callable[[Advertisement], None]
 
 
 def open_radio(setting: str) -> AbstractAsyncContextManager[object]:
@@ -74,11 +74,16 @@ class Adapter:
     def __init__(
         self,
         setting: str,
-        on_sighting: OnSighting,
+        on_advertisement: OnAdvertisement,
         busy: Callable[[], bool],
         on_state: Callable[[str], None],
     ) -> None:
-        self._setting, self._on_sighting, self._busy, self._on_state = setting, on_sighting, busy, on_state
+        self._setting, self._on_advertisement, self._busy, self._on_state = (
+            setting,
+            on_advertisement,
+            busy,
+            on_state,
+        )
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
         self._fault = False
@@ -131,7 +136,7 @@ class Adapter:
         """Scan until something is wrong with the radio."""
         self._fault = False
         self._heard = time.monotonic()
-        self._scanner = BleakScanner(self._hear)
+        self._scanner = BleakScanner(self._on_detected)
         try:
             async with self._lock:
                 await _within(self._scanner.start())
@@ -160,11 +165,11 @@ class Adapter:
 
     # The scanner itself does not filter by service: on Bluetooth 5 adapters, Linux then drops scan responses,
     # which hold no service, and with them the names.
-    def _hear(self, device: BLEDevice, advertisement: AdvertisementData) -> None:
+    def _on_detected(self, device: BLEDevice, data: AdvertisementData) -> None:
         self._heard = time.monotonic()
-        sighting = Sighting.of(device, advertisement)
-        if not sighting.services.isdisjoint(VITALS_OF):
-            self._on_sighting(sighting)
+        advertisement = Advertisement.of(device, data)
+        if not advertisement.services.isdisjoint(VITALS_OF):
+            self._on_advertisement(advertisement)
 
     async def _stop_scanning(self) -> None:
         if self._scanner:

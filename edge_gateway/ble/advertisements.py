@@ -16,7 +16,7 @@ _MOST = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class Advertisement:
     """One device as it was last heard.
 
     Attributes:
@@ -32,7 +32,7 @@ class Sighting:
     at: float
 
     @classmethod
-    def of(cls, device: BLEDevice, advertisement: AdvertisementData) -> Sighting:
+    def of(cls, device: BLEDevice, advertisement: AdvertisementData) -> Advertisement:
         """A device heard just now."""
         return cls(
             device,
@@ -75,19 +75,19 @@ class Sighting:
         }
 
 
-class Sightings:
+class AdvertisementCache:
     """The latest sighting of each device."""
 
     def __init__(self) -> None:
-        self._latest: dict[str, Sighting] = {}
+        self._latest: dict[str, Advertisement] = {}
 
-    def note(self, sighting: Sighting) -> None:
+    def note(self, advertisement: Advertisement) -> None:
         """Take a sighting; the device heard longest ago makes room."""
-        self._latest.pop(sighting.address, None)
-        self._latest[sighting.address] = sighting
+        self._latest.pop(advertisement.address, None)
+        self._latest[advertisement.address] = advertisement
         if len(self._latest) > _MOST:
             del self._latest[next(iter(self._latest))]
 
-    def since(self, at: float) -> list[Sighting]:
+    def since(self, at: float) -> list[Advertisement]:
         """Devices heard at that moment or later, the strongest first."""
         return sorted((each for each in self._latest.values() if each.at >= at), key=lambda each: -each.rssi)

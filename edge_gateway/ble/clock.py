@@ -12,11 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 from edge_gateway.outbox.device_queries import IN_DOUBT, ClockEra
 from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, StatusFlag
+from vitals.limits import LATE_AFTER
 
 TOLERATED_MS = 1000
 """A clock this near the true time is taken at its word: 50 ppm of drift take six hours to get there."""
-_LIVE = timedelta(seconds=10)
-"""A live record is not older than this, whatever its stamp says."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -67,7 +66,7 @@ class BraceletClock:
             OverflowError: its time lies beyond the calendar.
         """
         lost = self.is_set and not record.flags & RecordFlag.CLOCK_SET and self._era_of(record) is None
-        return lost or abs(arrived - self._dated(record, arrived)) > _LIVE
+        return lost or abs(arrived - self._dated(record, arrived)) > LATE_AFTER
 
     def moment(self, record: BraceletRecord, arrived: datetime) -> datetime:
         """When a record was measured, as well as can be known; never later than it arrived.

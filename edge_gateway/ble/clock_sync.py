@@ -16,25 +16,25 @@ from vitals.gatt.bracelet import STATUS, BraceletRecord, BraceletStatus
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
 
 
-class EraBook(Protocol):
+class EraStore(Protocol):
     """Where it is noted when a bracelet's clock was set."""
 
-    async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
+    async def clock_eras(self, device_id: str) -> tuple[ClockEra, ...]:
         """Times at which its clock was set, oldest first."""
 
-    async def begin_era(self, device_id: str, era: ClockEra) -> None:
+    async def add_clock_era(self, device_id: str, era: ClockEra) -> None:
         """Note that its clock is being set."""
 
 
-class ClockKeeper:
+class ClockSync:
     """The clock of one bracelet, for the length of a connection.
 
     Attributes:
         clock: what is known of it; from the first `look` on.
     """
 
-    def __init__(self, device_id: str, peripheral: Peripheral, book: EraBook, state: GatewayState) -> None:
-        self._device_id, self._peripheral, self._book, self._state = device_id, peripheral, book, state
+    def __init__(self, device_id: str, peripheral: Peripheral, store: EraStore, state: GatewayState) -> None:
+        self._device_id, self._peripheral, self._store, self._state = device_id, peripheral, store, state
         self._eras: tuple[ClockEra, ...] = ()
         self._settable, self._doubted, self._left_because = True, False, ""
         self.clock: BraceletClock
@@ -46,7 +46,7 @@ class ClockKeeper:
             MalformedRecord: its status cannot be understood.
             LinkLost, RequestRefused: it does not tell its status.
         """
-        self._eras = await self._book.eras(self._device_id)
+        self._eras = await self._store.clock_eras(self._device_id)
         status = await self._read_status()
         return await self._set() if self._must_set else status
 
@@ -109,11 +109,11 @@ class ClockKeeper:
         """Set the clock; noted first, so that what it stamped before can be dated while it is kept."""
         before = self.clock
         try:
-            await self._book.begin_era(self._device_id, before.ending_era)
+            await self._store.add_clock_era(self._device_id, before.ending_era)
         except OutboxUnavailable:
             self._leave("this cannot be noted on the disk now")
             return before.status
-        self._eras = await self._book.eras(self._device_id)
+        self._eras = await self._store.clock_eras(self._device_id)
         now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
         try:
             await self._peripheral.write(CURRENT_TIME, bytes(now))

@@ -15,10 +15,10 @@ from bleak import BleakClient
 
 from edge_gateway.ble import missing_value
 from edge_gateway.ble.adapter import RADIO_ERRORS, Adapter, reason_of
-from edge_gateway.ble.advertisements import Sighting
+from edge_gateway.ble.advertisements import Advertisement
 from edge_gateway.ble.link_state import Link, LinkState
 from edge_gateway.ble.peripheral import BlePeripheral, Peripheral, serial_number
-from edge_gateway.ble.session import BraceletSession, ProgressBook, Wearer
+from edge_gateway.ble.session import BraceletSession, DeviceAssignment, ProgressStore
 from edge_gateway.ble.standard_session import StandardSession
 from edge_gateway.config import BleConfig
 from edge_gateway.errors import (
@@ -38,21 +38,21 @@ _DISCONNECT_S = 5.0
 _FRESH_S = 10.0
 
 
-class DeviceBook(ProgressBook, Protocol):
+class DeviceStore(ProgressStore, Protocol):
     """Where bracelets are known by their addresses, and how far their records are committed."""
 
     async def addresses(self) -> dict[str, str]:
         """Bluetooth address of each bracelet that was connected once."""
 
-    async def know(self, device_id: str, address: str) -> None:
+    async def save_address(self, device_id: str, address: str) -> None:
         """Know a bracelet by this address from now on."""
 
-    async def forget(self, device_id: str) -> bool:
+    async def delete_address(self, device_id: str) -> bool:
         """Know a bracelet no longer; returns whether it was known."""
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class LinkContext:
     """What all links of one adapter share.
 
     Attributes:
@@ -63,7 +63,7 @@ class Surroundings:
     config: BleConfig
     adapter: Adapter
     slots: asyncio.Semaphore
-    book: DeviceBook
+    store: DeviceStore
     inbox: Inbox
     state: GatewayState
     radio_was_busy: Callable[[], None]
@@ -76,10 +76,10 @@ class BraceletLink:
         address: its Bluetooth address, once that is known; then nothing else is connected under its name.
     """
 
-    def __init__(self, wearer: Wearer, address: str | None, shared: Surroundings) -> None:
-        self.wearer, self.address, self._shared = wearer, address, shared
+    def __init__(self, assignment: DeviceAssignment, address: str | None, shared: LinkContext) -> None:
+        self.assignment, self.address, self._shared = assignment, address, shared
         self.link = self._new_link()
-        self._sighting: Sighting | None = None
+        self._advertisement: Advertisement | None = None
         self._seen = asyncio.Event()
 
     def _new_link(self) -> Link:
@@ -88,12 +88,12 @@ class BraceletLink:
 
     @property
     def _device_id(self) -> str:
-        return self.wearer.device_id
+        return self.assignment.device_id
 
-    def seen(self, sighting: Sighting) -> None:
+    def seen(self, advertisement: Advertisement) -> None:
         """Note an advertisement."""
-        self._sighting = sighting
-        self._shared.state.rssi(self._device_id, sighting.rssi)
+        self._advertisement = advertisement
+        self._shared.state.rssi(self._device_id, advertisement.rssi)
         self._seen.set()
 
     async def run(self) -> None:
@@ -101,12 +101,12 @@ class BraceletLink:
         self.link = self._new_link()
         while True:
             self._show()
-            sighting = await self.next_sighting()
+            advertisement = await self.next_advertisement()
             async with self._slot():
                 if self.link.state is LinkState.WAITING:
-                    sighting = await self._still_there()
+                    advertisement = await self._still_there()
                 try:
-                    await self._hold(sighting)
+                    await self._hold(advertisement)
                     reason = "the bracelet disconnected"
                 except (LinkLost, RequestRefused) as error:
                     reason = str(error)
@@ -129,22 +129,22 @@ class BraceletLink:
             f"in {wait:.1f} s" if wait else "as soon as it is seen",
         )
 
-    async def next_sighting(self) -> Sighting:
+    async def next_advertisement(self) -> Advertisement:
         """Wait for an advertisement that is worth an attempt."""
         while True:
             self._seen.clear()
-            sighting = self._sighting
-            if sighting and self.link.wants_to_connect(sighting.at, time.monotonic()):
-                return sighting
+            advertisement = self._advertisement
+            if advertisement and self.link.wants_to_connect(advertisement.at, time.monotonic()):
+                return advertisement
             with suppress(TimeoutError):
                 async with asyncio.timeout(0.2 if self.link.state is LinkState.BACKING_OFF else None):
                     await self._seen.wait()
 
-    async def _still_there(self) -> Sighting:
+    async def _still_there(self) -> Advertisement:
         """The bracelet as it was seen a moment ago, or is seen next."""
-        if self._sighting and time.monotonic() - self._sighting.at < _FRESH_S:
-            return self._sighting
-        return await self.next_sighting()
+        if self._advertisement and time.monotonic() - self._advertisement.at < _FRESH_S:
+            return self._advertisement
+        return await self.next_advertisement()
 
     @asynccontextmanager
     async def _slot(self) -> AsyncIterator[None]:
@@ -155,24 +155,26 @@ class BraceletLink:
         async with self._shared.slots:
             yield
 
-    async def _hold(self, sighting: Sighting) -> None:
+    async def _hold(self, advertisement: Advertisement) -> None:
         """One connection from its first attempt to its end."""
         gone = asyncio.Event()
-        async with self._connected(sighting, gone) as client:
+        async with self._connected(advertisement, gone) as client:
             peripheral = BlePeripheral(client)
             self.link.fetching(time.monotonic())
             self._show()
-            await self.identify(peripheral, sighting)
+            await self.identify(peripheral, advertisement)
             await self._until_gone(self._session(peripheral), gone)
 
     def _session(self, peripheral: Peripheral) -> BraceletSession | StandardSession:
         """How to talk to it: a bracelet of ours, or a standard device by its services alone."""
         shared, ends = self._shared, (self._heard, self._complete)
         if BRACELET in peripheral.services:
-            return BraceletSession(self.wearer, peripheral, shared.book, shared.inbox, shared.state, *ends)
-        return StandardSession(self.wearer, peripheral, shared.inbox, shared.state, *ends)
+            return BraceletSession(
+                self.assignment, peripheral, shared.store, shared.inbox, shared.state, *ends
+            )
+        return StandardSession(self.assignment, peripheral, shared.inbox, shared.state, *ends)
 
-    async def identify(self, peripheral: Peripheral, sighting: Sighting) -> None:
+    async def identify(self, peripheral: Peripheral, advertisement: Advertisement) -> None:
         """Make sure that a bracelet known by its name alone is the one; then it is known by its address.
 
         Raises:
@@ -183,17 +185,17 @@ class BraceletLink:
             return
         if BRACELET in peripheral.services and await serial_number(peripheral) != self._device_id:
             raise WrongBracelet(
-                f"the device at {sighting.address} uses its name and has another serial number"
+                f"the device at {advertisement.address} uses its name and has another serial number"
             )
-        if sighting.has_lasting_address:
+        if advertisement.has_lasting_address:
             try:
-                await self._shared.book.know(self._device_id, sighting.address)
+                await self._shared.store.save_address(self._device_id, advertisement.address)
             except OutboxUnavailable as error:  # known until the next start, and then by its name again
                 log.warning("%s: its address is not kept: %s", self._device_id, error)
-            self.address = sighting.address
+            self.address = advertisement.address
 
     @asynccontextmanager
-    async def connected(self, find_s: float) -> AsyncIterator[tuple[BleakClient, Sighting]]:
+    async def connected(self, find_s: float) -> AsyncIterator[tuple[BleakClient, Advertisement]]:
         """A connection for a command, while no session runs.
 
         Raises:
@@ -203,18 +205,20 @@ class BraceletLink:
         self.link = self._new_link()
         try:
             async with asyncio.timeout(find_s):
-                sighting = await self.next_sighting()
+                advertisement = await self.next_advertisement()
         except TimeoutError:
             raise LinkLost(
                 "it is not on the air: is it charged, near, and connected to nothing else?"
             ) from None
-        async with self._shared.slots, self._connected(sighting, asyncio.Event()) as client:
-            yield client, sighting
+        async with self._shared.slots, self._connected(advertisement, asyncio.Event()) as client:
+            yield client, advertisement
 
     @asynccontextmanager
-    async def _connected(self, sighting: Sighting, gone: asyncio.Event) -> AsyncIterator[BleakClient]:
+    async def _connected(
+        self, advertisement: Advertisement, gone: asyncio.Event
+    ) -> AsyncIterator[BleakClient]:
         timeout_s = self._shared.config.connect_timeout_s
-        client = BleakClient(sighting.device, lambda _client: gone.set(), timeout=timeout_s)
+        client = BleakClient(advertisement.device, lambda _client: gone.set(), timeout=timeout_s)
         try:
             async with self._shared.adapter.connecting():
                 self.link.connecting(time.monotonic())

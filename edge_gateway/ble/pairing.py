@@ -11,7 +11,7 @@ from typing import Any
 from bleak import BleakClient
 
 from edge_gateway.ble.adapter import RADIO_ERRORS, reason_of
-from edge_gateway.ble.link import DeviceBook
+from edge_gateway.ble.link import DeviceStore
 from edge_gateway.ble.peripheral import BlePeripheral, step
 from edge_gateway.ble.source import BleSource
 from edge_gateway.control import Answer, Handler
@@ -33,8 +33,8 @@ class Pairing:
         state: for the reason where the radio is away.
     """
 
-    def __init__(self, source: BleSource, book: DeviceBook, state: GatewayState) -> None:
-        self._source, self._book, self._state = source, book, state
+    def __init__(self, source: BleSource, store: DeviceStore, state: GatewayState) -> None:
+        self._source, self._store, self._state = source, store, state
 
     @property
     def handlers(self) -> dict[str, Handler]:
@@ -49,7 +49,7 @@ class Pairing:
         await self._radio_is_there()
         began = time.monotonic()
         await asyncio.sleep(seconds)
-        heard = self._source.sightings.since(began)
+        heard = self._source.advertisements.since(began)
         return {"devices": [each.to_json(self._source.listed_as(each)) for each in heard]}
 
     async def pair(self, request: Mapping[str, Any]) -> Answer:
@@ -58,21 +58,21 @@ class Pairing:
         await self._radio_is_there()
         async with self._source.aside(device_id) as link:
             try:
-                async with link.connected(FIND_S) as (client, sighting):
+                async with link.connected(FIND_S) as (client, advertisement):
                     await step(client.pair())
-                    await link.identify(BlePeripheral(client), sighting)
+                    await link.identify(BlePeripheral(client), advertisement)
             except (LinkLost, RequestRefused, RadioUnavailable, *RADIO_ERRORS) as error:
                 raise CommandFailed(f"{device_id} is not paired: {reason_of(error)}") from error
             log.info("%s is paired", device_id)
-            return {"device_id": device_id, "address": sighting.address}
+            return {"device_id": device_id, "address": advertisement.address}
 
     async def forget(self, request: Mapping[str, Any]) -> Answer:
         """Remove a bracelet's bond and address; it stays on the list."""
         device_id = self._listed(request)
         async with self._source.aside(device_id) as link:
             unpaired = bool(link.address) and await self._unpair(link.address or "")
-            known = await self._book.forget(device_id)
-            await self._source.recall()
+            known = await self._store.delete_address(device_id)
+            await self._source.load_addresses()
         return {"device_id": device_id, "forgotten": known or unpaired}
 
     async def _unpair(self, address: str) -> bool:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
 from edge_gateway.ble.clock import BraceletClock, moment
 from vitals.errors import MalformedRecord
 from vitals.gatt.bracelet import BraceletRecord, RecordFlag
+from vitals.limits import LATE_AFTER
 from vitals.reading import Reading, Signal, Source
-
-LATE_AFTER = timedelta(seconds=10)
-"""A record from flash older than this was not seen when it was measured."""
 
 
 def reading_of(

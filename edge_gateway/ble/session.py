@@ -14,13 +14,13 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from edge_gateway.ble import missing_value
-from edge_gateway.ble.clock_sync import ClockKeeper, EraBook
+from edge_gateway.ble.clock_sync import ClockSync, EraStore
 from edge_gateway.ble.malformed import malformed
 from edge_gateway.ble.peripheral import Peripheral
 from edge_gateway.ble.records import reading_of
 from edge_gateway.ble.sequence import Sequence
 from edge_gateway.errors import LinkLost, OutboxUnavailable
-from edge_gateway.inbox import Arrival, Inbox
+from edge_gateway.inbox import Inbox, InboxItem
 from edge_gateway.outbox.device_queries import Progress
 from edge_gateway.state import GatewayState
 from vitals.absence import Absence
@@ -41,18 +41,18 @@ _REMEMBERED = 20_000
 """Identities remembered to know a record that comes twice: five hours of one a second."""
 
 
-class ProgressBook(EraBook, Protocol):
+class ProgressStore(EraStore, Protocol):
     """Where it is noted how far a bracelet's records are committed."""
 
     async def progress(self, device_id: str) -> Progress | None:
         """How far they are."""
 
-    async def remember(self, device_id: str, progress: Progress) -> None:
+    async def save_progress(self, device_id: str, progress: Progress) -> None:
         """Note how far they are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wearer:
+class DeviceAssignment:
     """A bracelet of the list and who wears it."""
 
     device_id: str
@@ -72,15 +72,15 @@ class BraceletSession:
 
     def __init__(
         self,
-        wearer: Wearer,
+        assignment: DeviceAssignment,
         peripheral: Peripheral,
-        book: ProgressBook,
+        store: ProgressStore,
         inbox: Inbox,
         state: GatewayState,
         on_heard: Callable[[], None],
         on_complete: Callable[[], None],
     ) -> None:
-        self._wearer, self._peripheral, self._book, self._inbox = wearer, peripheral, book, inbox
+        self._assignment, self._peripheral, self._store, self._inbox = assignment, peripheral, store, inbox
         self._state, self._on_heard, self._on_complete = state, on_heard, on_complete
         self._seen: set[UUID] = set()
         self._seen_in_order: deque[UUID] = deque()
@@ -89,7 +89,7 @@ class BraceletSession:
         self._stored_at = 0.0
         self._released: Progress | None = None
         self.garbled = 0
-        self._clock = ClockKeeper(wearer.device_id, peripheral, book, state)
+        self._clock = ClockSync(assignment.device_id, peripheral, store, state)
         self._restarted = False
         self._missing = 0
 
@@ -136,7 +136,7 @@ class BraceletSession:
         """Learn what the bracelet holds and how its clock stands."""
         self._restarted = False
         status = await self._understood(self._clock.look())
-        known = await self._book.progress(self._wearer.device_id)
+        known = await self._store.progress(self._assignment.device_id)
         if known and known.boot != status.boot:
             self._notice("it restarted")
         self._sequence = Sequence.begin(status, known)
@@ -147,13 +147,13 @@ class BraceletSession:
         try:
             return await look
         except MalformedRecord as error:
-            self._bury(error.data, error)
+            self._add_dead_letter(error.data, error)
             raise LinkLost("its status cannot be understood") from None
 
     def _count_missing(self) -> None:
         if lost := self._sequence.missing - self._missing:
             self._state.counters.records_missing += lost
-            log.warning("%s: %d records are no longer in its flash", self._wearer.device_id, lost)
+            log.warning("%s: %d records are no longer in its flash", self._assignment.device_id, lost)
             self._notice(f"{lost} records are no longer in its flash")
             self._missing += lost
 
@@ -172,9 +172,9 @@ class BraceletSession:
         if progress is None or progress == self._released:
             return
         try:
-            await self._book.remember(self._wearer.device_id, progress)
+            await self._store.save_progress(self._assignment.device_id, progress)
         except OutboxUnavailable as error:  # it keeps its records for longer; live ones are taken meanwhile
-            log.debug("%s: nothing is released: %s", self._wearer.device_id, error)
+            log.debug("%s: nothing is released: %s", self._assignment.device_id, error)
             return
         if self._restarted:
             return  # these numbers are not those of what is in its flash now
@@ -182,7 +182,7 @@ class BraceletSession:
         if outcome in (ResponseCode.SUCCESS, ResponseCode.NO_RECORDS):
             self._released = progress
         else:
-            log.warning("%s did not release records: %s", self._wearer.device_id, outcome.name)
+            log.warning("%s did not release records: %s", self._assignment.device_id, outcome.name)
 
     async def _ask(self, request: Request) -> ResponseCode:
         while not self._answers.empty():
@@ -204,7 +204,7 @@ class BraceletSession:
         try:
             answer = record_access.parse_indication(data)
         except MalformedRecord as error:
-            self._bury(data, error)
+            self._add_dead_letter(data, error)
             return
         self._hear()
         if isinstance(answer, Response) and answer.request is not OpCode.ABORT:
@@ -214,7 +214,7 @@ class BraceletSession:
         try:
             status = self._clock.note(data, datetime.now(UTC))
         except MalformedRecord as error:
-            self._bury(data, error)
+            self._add_dead_letter(data, error)
             return
         self._hear()
         self._note_status(status)
@@ -228,21 +228,23 @@ class BraceletSession:
         self._take(data, live=False)
 
     def _take(self, data: bytes, *, live: bool) -> None:
-        wearer = self._wearer
+        assignment = self._assignment
         try:
             record = BraceletRecord.from_bytes(data)
-            identity = derived_message_id(wearer.device_id, record.boot, record.seq, record.device_time_ms)
+            identity = derived_message_id(
+                assignment.device_id, record.boot, record.seq, record.device_time_ms
+            )
             reading = reading_of(
                 record,
                 identity,
-                wearer.device_id,
-                wearer.patient_id,
+                assignment.device_id,
+                assignment.patient_id,
                 self._clock.clock,
                 datetime.now(UTC),
                 live=live,
             )
         except MalformedRecord as error:
-            self._bury(data, error)
+            self._add_dead_letter(data, error)
             return
         self._hear()
         if live:
@@ -259,7 +261,7 @@ class BraceletSession:
             self._no_value(record, again)
             self._durable(sequence, record.seq, identity)
             return
-        self._inbox.put(Arrival(reading, lambda: self._durable(sequence, record.seq, identity), again))
+        self._inbox.put(InboxItem(reading, lambda: self._durable(sequence, record.seq, identity), again))
 
     def _note_status(self, status: BraceletStatus) -> None:
         self._note_restart(status.boot)
@@ -290,18 +292,20 @@ class BraceletSession:
         if not again:
             reason = missing_value.of_record(record.flags)
             self._state.counters.no_value[reason.value] += 1
-            log.debug("%s: record %d holds no value: %s", self._wearer.device_id, record.seq, reason.value)
+            log.debug(
+                "%s: record %d holds no value: %s", self._assignment.device_id, record.seq, reason.value
+            )
 
-    def _bury(self, data: bytes, error: MalformedRecord) -> None:
+    def _add_dead_letter(self, data: bytes, error: MalformedRecord) -> None:
         self.garbled += 1
-        self._inbox.put(Arrival(malformed(self._wearer.device_id, data, error, self._state)))
+        self._inbox.put(InboxItem(malformed(self._assignment.device_id, data, error, self._state)))
 
     def _hear(self) -> None:
         self.garbled = 0
         self._on_heard()
 
     def _absent(self, reason: Absence | None) -> None:
-        self._state.absence(self._wearer.device_id, "ble", reason)
+        self._state.absence(self._assignment.device_id, "ble", reason)
 
     def _notice(self, text: str) -> None:
-        self._state.notice(self._wearer.device_id, "ble", text)
+        self._state.notice(self._assignment.device_id, "ble", text)

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from edge_gateway.ble.adapter import Adapter
-from edge_gateway.ble.advertisements import Sighting, Sightings
-from edge_gateway.ble.link import BraceletLink, DeviceBook, Surroundings
-from edge_gateway.ble.session import Wearer
+from edge_gateway.ble.advertisements import Advertisement, AdvertisementCache
+from edge_gateway.ble.link import BraceletLink, DeviceStore, LinkContext
+from edge_gateway.ble.session import DeviceAssignment
 from edge_gateway.config import BleConfig
 from edge_gateway.inbox import Inbox
 from edge_gateway.state import GatewayState
@@ -44,30 +44,30 @@ class BleSource:
         config: BleConfig,
         patients: Mapping[str, str],
         addresses: Mapping[str, str],
-        book: DeviceBook,
+        store: DeviceStore,
         state: GatewayState,
     ) -> None:
         self.inbox = Inbox()
-        self.sightings = Sightings()
-        self._state, self._book, self._given = state, book, addresses
+        self.advertisements = AdvertisementCache()
+        self._state, self._store, self._given = state, store, addresses
         self._strangers: set[str] = set()
         self.adapter = Adapter(
             config.radio,
-            self._on_sighting,
+            self._on_advertisement,
             lambda: any(link.link.connected for link in self._links.values()),
             lambda radio: state.part("radio", radio),
         )
-        shared = Surroundings(
+        shared = LinkContext(
             config,
             self.adapter,
             asyncio.Semaphore(config.max_links),
-            book,
+            store,
             self.inbox,
             state,
             self._heard_all,
         )
         self._links = {
-            device_id: BraceletLink(Wearer(device_id, patient_id), addresses.get(device_id), shared)
+            device_id: BraceletLink(DeviceAssignment(device_id, patient_id), addresses.get(device_id), shared)
             for device_id, patient_id in patients.items()
         }
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -75,7 +75,7 @@ class BleSource:
 
     async def run(self) -> None:
         """Scan, connect and listen until cancelled."""
-        await self.recall()
+        await self.load_addresses()
         async with asyncio.TaskGroup() as self._group:
             self._group.create_task(
                 self.adapter.run([link.address for link in self._links.values() if link.address]),
@@ -84,9 +84,9 @@ class BleSource:
             for device_id in self._links:
                 self._keep(device_id)
 
-    async def recall(self) -> None:
+    async def load_addresses(self) -> None:
         """Know again the bracelets that were connected once."""
-        known = await self._book.addresses()
+        known = await self._store.addresses()
         for device_id, link in self._links.items():
             link.address = self._given.get(device_id) or known.get(device_id)
 
@@ -94,12 +94,12 @@ class BleSource:
         """The bracelet of the list that has this address."""
         return next((device for device, link in self._links.items() if link.address == address), None)
 
-    def listed_as(self, sighting: Sighting) -> str | None:
+    def listed_as(self, advertisement: Advertisement) -> str | None:
         """The bracelet of the list that a device is, as far as its address or name tells."""
-        if device_id := self.device_at(sighting.address):
+        if device_id := self.device_at(advertisement.address):
             return device_id
-        named = sighting.name.removeprefix(NAME_PREFIX)
-        link = self._links.get(named) if sighting.name.startswith(NAME_PREFIX) else None
+        named = advertisement.name.removeprefix(NAME_PREFIX)
+        link = self._links.get(named) if advertisement.name.startswith(NAME_PREFIX) else None
         return named if link and link.address is None else None
 
     def is_listed(self, device_id: str) -> bool:
@@ -128,12 +128,12 @@ class BleSource:
         for link in self._links.values():
             link.link.heard(time.monotonic())
 
-    def _on_sighting(self, sighting: Sighting) -> None:
-        self.sightings.note(sighting)
-        if device_id := self.listed_as(sighting):
-            self._links[device_id].seen(sighting)
-        elif sighting.name.startswith(NAME_PREFIX):
-            self._refuse(sighting.name.removeprefix(NAME_PREFIX), sighting.address)
+    def _on_advertisement(self, advertisement: Advertisement) -> None:
+        self.advertisements.note(advertisement)
+        if device_id := self.listed_as(advertisement):
+            self._links[device_id].seen(advertisement)
+        elif advertisement.name.startswith(NAME_PREFIX):
+            self._refuse(advertisement.name.removeprefix(NAME_PREFIX), advertisement.address)
 
     def _refuse(self, device_id: str, address: str) -> None:
         """Say once who is not taken."""

@@ -18,11 +18,12 @@ from vitals.gatt.pulse_oximeter import (
     SpotCheckMeasurement,
 )
 from vitals.gatt.thermometer import Temperature
+from vitals.limits import FUTURE_TOLERANCE_S
 from vitals.reading import Measurements, Signal
 
 LONGEST_AGO = timedelta(days=31)
 """A measurement that claims to be older is dated by its arrival: its clock is not to be believed."""
-AHEAD = timedelta(minutes=5)
+AHEAD = timedelta(seconds=FUTURE_TOLERANCE_S)
 """The same for one from the future (the contract quarantines what is further ahead)."""
 
 _NOT_WORN = SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED | SensorStatus.DISPLACED
@@ -31,7 +32,7 @@ _MOVING = SensorStatus.ERRATIC_SIGNAL | SensorStatus.IRREGULAR_SIGNAL
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class StandardObservation:
     """What one measurement says.
 
     Attributes:
@@ -54,7 +55,7 @@ class Observation:
         return min(own, arrived) if own else arrived
 
 
-def of_continuous(data: bytes) -> Observation:
+def of_continuous(data: bytes) -> StandardObservation:
     """A continuous oximeter measurement.
 
     Raises:
@@ -64,7 +65,7 @@ def of_continuous(data: bytes) -> Observation:
     return _of_oximetry(measured.normal, measured.condition, None)
 
 
-def of_spot_check(data: bytes) -> Observation:
+def of_spot_check(data: bytes) -> StandardObservation:
     """A single oximeter measurement.
 
     Raises:
@@ -75,7 +76,7 @@ def of_spot_check(data: bytes) -> Observation:
     return _of_oximetry(measured.values, measured.condition, own_time)
 
 
-def of_heart_rate(data: bytes) -> Observation:
+def of_heart_rate(data: bytes) -> StandardObservation:
     """A heart rate measurement; 0 with the skin not touched is no value.
 
     Raises:
@@ -84,10 +85,10 @@ def of_heart_rate(data: bytes) -> Observation:
     measured = HeartRate.from_bytes(data)
     absent = measured.contact is False and measured.rate == 0
     values = None if absent else Measurements(freq_card=measured.rate)
-    return Observation(values, Signal(contact=measured.contact))
+    return StandardObservation(values, Signal(contact=measured.contact))
 
 
-def of_temperature(data: bytes) -> Observation:
+def of_temperature(data: bytes) -> StandardObservation:
     """A thermometer's measurement.
 
     Raises:
@@ -96,10 +97,10 @@ def of_temperature(data: bytes) -> Observation:
     measured = Temperature.from_bytes(data)
     values = None if measured.celsius is None else Measurements(temp_corp=measured.celsius)
     site = measured.site.name.lower() if measured.site else None
-    return Observation(values, Signal(site=site), measured.time)
+    return StandardObservation(values, Signal(site=site), measured.time)
 
 
-DECODERS: dict[str, Callable[[bytes], Observation]] = {
+DECODERS: dict[str, Callable[[bytes], StandardObservation]] = {
     pulse_oximeter.CONTINUOUS: of_continuous,
     pulse_oximeter.SPOT_CHECK: of_spot_check,
     heart_rate.MEASUREMENT: of_heart_rate,
@@ -108,7 +109,9 @@ DECODERS: dict[str, Callable[[bytes], Observation]] = {
 """How each characteristic is read."""
 
 
-def _of_oximetry(values: Oximetry, condition: MeasurementCondition, own_time: DateTime | None) -> Observation:
+def _of_oximetry(
+    values: Oximetry, condition: MeasurementCondition, own_time: DateTime | None
+) -> StandardObservation:
     """A questionable value is a value: to doubt a low one is to miss a child."""
     status = condition.status or MeasurementStatus(0)
     sensor = condition.sensor
@@ -119,4 +122,4 @@ def _of_oximetry(values: Oximetry, condition: MeasurementCondition, own_time: Da
     )
     nothing = (values.spo2 is None and values.pulse_rate is None) or status & _NO_VALUE
     measurements = None if nothing else Measurements(spo2_pct=values.spo2, freq_card=values.pulse_rate)
-    return Observation(measurements, signal, own_time)
+    return StandardObservation(measurements, signal, own_time)

@@ -9,17 +9,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID, uuid5
 
 from edge_gateway.ble import missing_value
 from edge_gateway.ble.malformed import malformed
 from edge_gateway.ble.peripheral import Peripheral
-from edge_gateway.ble.session import Wearer
-from edge_gateway.ble.standard_records import DECODERS, Observation
+from edge_gateway.ble.session import DeviceAssignment
+from edge_gateway.ble.standard_records import DECODERS, StandardObservation
 from edge_gateway.errors import LinkLost, RequestRefused
-from edge_gateway.inbox import Arrival, Inbox
+from edge_gateway.inbox import Inbox, InboxItem
 from edge_gateway.state import GatewayState
 from edge_gateway.system_clock import is_synchronised
 from vitals.errors import MalformedRecord
@@ -27,12 +27,11 @@ from vitals.gatt import heart_rate, pulse_oximeter, thermometer
 from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
 from vitals.gatt.services import BATTERY_LEVEL, SERIAL_NUMBER, THERMOMETER
 from vitals.gatt.services import CURRENT_TIME as CURRENT_TIME_SERVICE
+from vitals.limits import BATTERY_NOTICE_UP_TO_PCT, LATE_AFTER
 from vitals.reading import NAMESPACE, Reading, Signal, Source
 
 log = logging.getLogger(__name__)
 
-LATE_AFTER = timedelta(seconds=10)
-_LOW_BATTERY_PCT = 20
 _PROBE_S = 10.0
 _SIGNS_OF_LIFE = (
     BATTERY_LEVEL,
@@ -57,14 +56,14 @@ class StandardSession:
 
     def __init__(
         self,
-        wearer: Wearer,
+        assignment: DeviceAssignment,
         peripheral: Peripheral,
         inbox: Inbox,
         state: GatewayState,
         on_heard: Callable[[], None],
         on_complete: Callable[[], None],
     ) -> None:
-        self._wearer, self._peripheral, self._inbox, self._state = wearer, peripheral, inbox, state
+        self._assignment, self._peripheral, self._inbox, self._state = assignment, peripheral, inbox, state
         self._on_heard, self._on_complete = on_heard, on_complete
         self.garbled = 0
         self._battery_pct: int | None = None
@@ -109,14 +108,16 @@ class StandardSession:
                 try:
                     self._site = thermometer.site_of(data).name.lower()
                 except MalformedRecord as error:
-                    self._bury(data, error)
+                    self._add_dead_letter(data, error)
 
     async def _set_clock(self) -> None:
         """Tell it the time, where it wants to know and we do: its own may be the better one."""
         if CURRENT_TIME_SERVICE in self._peripheral.services:
             if is_synchronised() is False:
                 self._state.notice(
-                    self._wearer.device_id, "ble", "its clock is left: this gateway's own is not synchronised"
+                    self._assignment.device_id,
+                    "ble",
+                    "its clock is left: this gateway's own is not synchronised",
                 )
                 return
             now = CurrentTime.of(datetime.now(UTC), AdjustReason.EXTERNAL_REFERENCE)
@@ -128,7 +129,7 @@ class StandardSession:
         try:
             await self._peripheral.subscribe(uuid, lambda data: self._take(uuid, data))
         except RequestRefused as error:
-            log.debug("%s has no %s: %s", self._wearer.device_id, uuid, error)
+            log.debug("%s has no %s: %s", self._assignment.device_id, uuid, error)
             return False
         return True
 
@@ -137,11 +138,11 @@ class StandardSession:
         try:
             observed = DECODERS[uuid](data)
         except MalformedRecord as error:
-            self._bury(data, error)
+            self._add_dead_letter(data, error)
             return
         self.garbled = 0
         self._on_heard()
-        device_id = self._wearer.device_id
+        device_id = self._assignment.device_id
         if observed.measurements is None:
             reason = missing_value.of_signal(observed.signal)
             self._state.absence(device_id, "ble", reason)
@@ -150,9 +151,9 @@ class StandardSession:
         self._state.absence(device_id, "ble", None)
         moment = observed.moment(arrived)
         self._inbox.put(
-            Arrival(
+            InboxItem(
                 Reading(
-                    patient_id=self._wearer.patient_id,
+                    patient_id=self._assignment.patient_id,
                     device_id=device_id,
                     timestamp=moment,
                     measurements=observed.measurements,
@@ -165,31 +166,31 @@ class StandardSession:
             )
         )
 
-    def _signal(self, observed: Observation) -> Signal:
+    def _signal(self, observed: StandardObservation) -> Signal:
         """What the measurement says of itself, and what the device said of all its measurements."""
         known: dict[str, object] = {"battery_pct": self._battery_pct}
         if observed.measurements and observed.measurements.temp_corp is not None:
             known["site"] = observed.signal.site or self._site
         return observed.signal.model_copy(update=known)
 
-    def _identity(self, observed: Observation, data: bytes, arrived: datetime) -> UUID:
+    def _identity(self, observed: StandardObservation, data: bytes, arrived: datetime) -> UUID:
         """The same for a dated measurement that is sent again; else new each time.
 
         A clock that stands still dates two fevers alike: only one that can be believed tells them apart.
         """
         dated = observed.believed(arrived)
         mark = data.hex() if dated else f"{arrived.isoformat()}/{next(self._number)}"
-        return uuid5(NAMESPACE, f"{self._wearer.device_id}/{mark}")
+        return uuid5(NAMESPACE, f"{self._assignment.device_id}/{mark}")
 
     def _on_battery(self, data: bytes) -> None:
         if len(data) != 1 or data[0] > 100:
-            self._bury(data, MalformedRecord("battery level", data, "not one byte up to 100"))
+            self._add_dead_letter(data, MalformedRecord("battery level", data, "not one byte up to 100"))
             return
         self._battery_pct = data[0]
-        self._state.battery(self._wearer.device_id, "ble", data[0])
-        if data[0] <= _LOW_BATTERY_PCT:
-            self._state.notice(self._wearer.device_id, "ble", f"its battery is at {data[0]} %")
+        self._state.battery(self._assignment.device_id, "ble", data[0])
+        if data[0] <= BATTERY_NOTICE_UP_TO_PCT:
+            self._state.notice(self._assignment.device_id, "ble", f"its battery is at {data[0]} %")
 
-    def _bury(self, data: bytes, error: MalformedRecord) -> None:
+    def _add_dead_letter(self, data: bytes, error: MalformedRecord) -> None:
         self.garbled += 1
-        self._inbox.put(Arrival(malformed(self._wearer.device_id, data, error, self._state)))
+        self._inbox.put(InboxItem(malformed(self._assignment.device_id, data, error, self._state)))

@@ -1,7 +1,4 @@
-"""Before the first night: does everything this gateway depends on work, and if not, what is to be done?
-
-Looks, and changes nothing.
-"""
+"""Checks everything the gateway depends on, and names remedies. Changes nothing."""
 
 from __future__ import annotations
 
@@ -18,12 +15,12 @@ from edge_gateway import system_clock
 from edge_gateway.config import Config
 from edge_gateway.errors import DeliveryFailed, InvalidConfig
 
-_WITHIN_S = 5.0
+_TIMEOUT_S = 5.0
 _ADAPTERS = Path("/sys/class/bluetooth")
 
 
-class Verdict(StrEnum):
-    """How a check went."""
+class CheckVerdict(StrEnum):
+    """Result of a check."""
 
     OK = "ok"
     ODD = "odd"
@@ -32,22 +29,22 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check.
+    """The result of one check, with what was found.
 
     Attributes:
-        remedy: what to do about it; empty where nothing needs to be done.
+        remedy: what to do; empty if nothing.
     """
 
     what: str
-    verdict: Verdict
+    verdict: CheckVerdict
     text: str
     remedy: str = ""
 
 
-def examine(config: Config) -> Iterator[Finding]:
-    """Check everything, one after the other."""
+def run_checks(config: Config) -> Iterator[Finding]:
+    """Run all checks and yield their results."""
     for warning in config.warnings():
-        yield Finding("configuration", Verdict.ODD, warning)
+        yield Finding("configuration", CheckVerdict.ODD, warning)
     yield _data_dir(config.data_dir, config.outbox.max_bytes)
     yield _clock()
     yield _api(config)
@@ -64,13 +61,16 @@ def examine(config: Config) -> Iterator[Finding]:
         yield _secret(f"contact {contact.name}", contact.url_file)
     if not config.contact:
         yield Finding(
-            "contacts", Verdict.ODD, "nobody is told of alarms beyond the page and MQTT", "Add a [[contact]]"
+            "contacts",
+            CheckVerdict.ODD,
+            "none: alarms are shown on the page and published over MQTT only",
+            "Add a [[contact]]",
         )
     if config.page:
         yield _page(config)
 
 
-def _data_dir(directory: Path, bound: int) -> Finding:
+def _data_dir(directory: Path, max_bytes: int) -> Finding:
     what = "data directory"
     existing = next(each for each in (directory, *directory.absolute().parents) if each.exists())
     try:
@@ -80,92 +80,102 @@ def _data_dir(directory: Path, bound: int) -> Finding:
     except OSError as error:
         return Finding(
             what,
-            Verdict.BAD,
-            f"{existing} cannot be written: {error.strerror}",
-            "Correct its owner, or data_dir",
+            CheckVerdict.BAD,
+            f"{existing} is not writable: {error.strerror}",
+            "Correct its owner, or set another data_dir",
         )
     free = shutil.disk_usage(existing).free
-    if free < bound:
+    if free < max_bytes:
         return Finding(
             what,
-            Verdict.ODD,
-            f"{free / 2**20:.0f} MiB are free, and the outbox may grow to {bound / 2**20:.0f}",
-            "Free some space, or lower outbox.max_mb",
+            CheckVerdict.ODD,
+            f"{free / 2**20:.0f} MiB free, but the outbox may grow to {max_bytes / 2**20:.0f} MiB",
+            "Free disk space, or lower outbox.max_mb",
         )
-    return Finding(what, Verdict.OK, f"{directory}, {free / 2**30:.1f} GiB free")
+    return Finding(what, CheckVerdict.OK, f"{directory}, {free / 2**30:.1f} GiB free")
 
 
 def _clock() -> Finding:
     synchronised = system_clock.is_synchronised()
     if synchronised is None:
         return Finding(
-            "clock", Verdict.ODD, "nobody knows whether it is right", "Compare it with another one"
+            "clock",
+            CheckVerdict.ODD,
+            "cannot check whether it is synchronised",
+            "Compare it with another clock",
         )
     if synchronised:
-        return Finding("clock", Verdict.OK, "synchronised")
+        return Finding("clock", CheckVerdict.OK, "synchronised")
     return Finding(
         "clock",
-        Verdict.ODD,
-        "not synchronised: readings may be dated wrongly",
+        CheckVerdict.ODD,
+        "not synchronised: readings may get wrong timestamps",
         "sudo timedatectl set-ntp true",
     )
 
 
 def _api(config: Config) -> Finding:
-    import httpx  # the other commands need none of it
+    import httpx  # slow to import, and other commands do not need it
 
     from edge_gateway.uplink.oauth import credentials_of
 
     what = "ingestion API"
     verify = httpx.create_ssl_context(verify=str(config.api.ca_file)) if config.api.ca_file else True
     try:
-        answer = httpx.get(
-            f"{config.api.url}/health", timeout=_WITHIN_S, verify=verify, auth=credentials_of(config.api)
+        response = httpx.get(
+            f"{config.api.url}/health", timeout=_TIMEOUT_S, verify=verify, auth=credentials_of(config.api)
         )
     except DeliveryFailed as error:
-        return Finding(what, Verdict.BAD, str(error), "Check client_id and client_secret_file in [api]")
+        return Finding(what, CheckVerdict.BAD, str(error), "Check client_id and client_secret_file in [api]")
     except (httpx.HTTPError, OSError) as error:
         return Finding(
-            what, Verdict.BAD, f"{config.api.url} does not answer: {error}", "Check the network and api.url"
+            what,
+            CheckVerdict.BAD,
+            f"{config.api.url} cannot be reached: {error}",
+            "Check the network and api.url",
         )
-    if answer.status_code != httpx.codes.OK:
-        return Finding(what, Verdict.BAD, f"/health answers {answer.status_code}", "Check api.url")
+    if response.status_code != httpx.codes.OK:
+        return Finding(
+            what, CheckVerdict.BAD, f"/health returned HTTP {response.status_code}", "Check api.url"
+        )
     if config.api.client_secret_file:
         return _secret(what, config.api.client_secret_file)
-    return Finding(what, Verdict.OK, config.api.url)
+    return Finding(what, CheckVerdict.OK, config.api.url)
 
 
 def _reachable(what: str, host: str, port: int, remedy: str) -> Finding:
     try:
-        with closing(socket.create_connection((host, port), timeout=_WITHIN_S)):
-            return Finding(what, Verdict.OK, f"{host}:{port}")
+        with closing(socket.create_connection((host, port), timeout=_TIMEOUT_S)):
+            return Finding(what, CheckVerdict.OK, f"{host}:{port}")
     except OSError as error:
-        return Finding(what, Verdict.BAD, f"{host}:{port} does not answer: {error}", remedy)
+        return Finding(what, CheckVerdict.BAD, f"{host}:{port} cannot be reached: {error}", remedy)
 
 
 def _adapter() -> Finding:
-    found = sorted(each.name for each in _ADAPTERS.glob("hci*")) if _ADAPTERS.is_dir() else []
-    if found:
-        return Finding("Bluetooth", Verdict.OK, ", ".join(found))
+    adapters = sorted(each.name for each in _ADAPTERS.glob("hci*")) if _ADAPTERS.is_dir() else []
+    if adapters:
+        return Finding("Bluetooth", CheckVerdict.OK, ", ".join(adapters))
     return Finding(
         "Bluetooth",
-        Verdict.BAD,
+        CheckVerdict.BAD,
         "no adapter",
-        "Plug one in, or wake it: sudo systemctl start bluetooth; rfkill unblock bluetooth",
+        "Plug one in, or enable it: sudo systemctl start bluetooth; rfkill unblock bluetooth",
     )
 
 
 def _secret(what: str, path: Path) -> Finding:
-    """A file with a secret: there, not empty, and nobody else's."""
+    """Check that a file with a secret is readable, not empty, and private."""
     try:
         text, mode = path.read_text(encoding="utf-8").strip(), path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
-        return Finding(what, Verdict.BAD, f"{path} cannot be read: {error}", "Correct the path or its owner")
+        return Finding(
+            what, CheckVerdict.BAD, f"{path} cannot be read: {error}", "Correct the path or its owner"
+        )
     if not text:
-        return Finding(what, Verdict.BAD, f"{path} is empty", "Put the secret there")
+        return Finding(what, CheckVerdict.BAD, f"{path} is empty", "Write the secret to it")
     if mode & (stat.S_IWGRP | stat.S_IRWXO):
-        return Finding(what, Verdict.ODD, f"{path} can be read by others", f"chmod 600 {path}")
-    return Finding(what, Verdict.OK, str(path))
+        return Finding(what, CheckVerdict.ODD, f"{path} is accessible to other users", f"chmod 600 {path}")
+    return Finding(what, CheckVerdict.OK, str(path))
 
 
 def _page(config: Config) -> Finding:
@@ -173,7 +183,7 @@ def _page(config: Config) -> Finding:
     try:
         config.page.check()
     except InvalidConfig as error:
-        return Finding("page", Verdict.BAD, f"{error.field} {error.reason}", error.remedy)
+        return Finding("page", CheckVerdict.BAD, f"{error.field} {error.reason}", error.remedy)
     if config.page.pin_file:
         return _secret("page", config.page.pin_file)
-    return Finding("page", Verdict.OK, "for this machine only, without a PIN")
+    return Finding("page", CheckVerdict.OK, "only for this machine, without a PIN")

@@ -1,4 +1,4 @@
-"""What a person asks of a gateway as a whole: status, doctor, self-test."""
+"""The commands about the gateway as a whole: status, doctor, self-test."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import json
 from datetime import UTC, datetime
 
 from edge_gateway.commands.bracelets import ago, table
-from edge_gateway.commands.doctor import Verdict, examine
+from edge_gateway.commands.doctor import CheckVerdict, run_checks
 from edge_gateway.config import Config
 from edge_gateway.control import ask
 
-_WITHIN_S = 60.0
-_MARKS = {Verdict.OK: "✓", Verdict.ODD: "!", Verdict.BAD: "✗"}
+_TIMEOUT_S = 60.0
+_MARKS = {CheckVerdict.OK: "✓", CheckVerdict.ODD: "!", CheckVerdict.BAD: "✗"}
 
 
 def status(config: Config, chosen: argparse.Namespace) -> int:
-    """Print how a running gateway is; 1 where something urgent stands."""
-    answer = asyncio.run(ask(config.control_path, {"command": "status"}, _WITHIN_S))
+    """Print the state of the running gateway; returns 1 if a condition of priority HIGH is active."""
+    answer = asyncio.run(ask(config.control_path, {"command": "status"}, _TIMEOUT_S))
     urgent = [each for each in answer["conditions"] if each["priority"] == "HIGH"]
     if chosen.json:
         print(json.dumps(answer))
         return int(bool(urgent))
     now, outbox = datetime.now(UTC), answer["outbox"]
     print(f"gateway {answer['gateway_id']}, running for {ago(answer['started'], now)}")
-    for part, text in sorted(answer["parts"].items()):
-        print(f"{part}: {text}")
+    for component, state in sorted(answer["parts"].items()):
+        print(f"{component}: {state}")
     since = answer["undelivered_since"]
-    waiting = f"for {ago(since, now)} nothing could be delivered" if since else "deliveries work"
-    print(f"outbox: {outbox['pending']} readings wait, {answer['outbox_filled']:.1%} full, {waiting}")
+    delivery = f"deliveries have failed for {ago(since, now)}" if since else "deliveries work"
+    print(f"outbox: {outbox['pending']} readings pending, {answer['outbox_filled']:.1%} full, {delivery}")
     rows: list[tuple[str, ...]] = [
         (
             child["patient_id"],
@@ -46,31 +46,31 @@ def status(config: Config, chosen: argparse.Namespace) -> int:
 
 
 def doctor(config: Config, chosen: argparse.Namespace) -> int:
-    """Print what works and what does not, with its remedy; 1 where something does not."""
-    bad = False
+    """Print the result of each check with its remedy; returns 1 if one has failed."""
+    failed = False
     findings = []
-    for found in examine(config):
-        bad = bad or found.verdict is Verdict.BAD
-        findings.append({"what": found.what, "verdict": found.verdict.value, "text": found.text})
+    for finding in run_checks(config):
+        failed = failed or finding.verdict is CheckVerdict.BAD
+        findings.append({"what": finding.what, "verdict": finding.verdict.value, "text": finding.text})
         if not chosen.json:
-            print(f"{_MARKS[found.verdict]} {found.what}: {found.text}")
-            if found.remedy:
-                print(f"    {found.remedy}")
+            print(f"{_MARKS[finding.verdict]} {finding.what}: {finding.text}")
+            if finding.remedy:
+                print(f"    {finding.remedy}")
     if chosen.json:
         print(json.dumps(findings))
-    return int(bad)
+    return int(failed)
 
 
 def self_test(config: Config, chosen: argparse.Namespace) -> int:
-    """Send every contact a test message; 1 where one did not arrive."""
-    answer = asyncio.run(ask(config.control_path, {"command": "self-test"}, _WITHIN_S))["contacts"]
+    """Send a test message to every contact; returns 1 if one could not be sent."""
+    answer = asyncio.run(ask(config.control_path, {"command": "self-test"}, _TIMEOUT_S))["contacts"]
     if chosen.json:
         print(json.dumps(answer))
     elif not answer:
         print("no [[contact]] is configured")
     else:
-        for name, failed in answer.items():
-            print(f"{'✗' if failed else '✓'} {name}: {failed or 'its service took the message'}")
+        for name, error in answer.items():
+            print(f"{'✗' if error else '✓'} {name}: {error or 'the service accepted the message'}")
     return int(any(answer.values()))
 
 

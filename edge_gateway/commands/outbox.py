@@ -1,4 +1,4 @@
-"""What a person asks of a gateway's outbox; nothing is changed, and a gateway may run meanwhile."""
+"""The command outbox. Reads only; the gateway may be running."""
 
 from __future__ import annotations
 
@@ -12,44 +12,49 @@ from edge_gateway.outbox import reading_queries, retention
 from edge_gateway.outbox.file import open_to_read
 from runtime.sqlite_file import set_aside_files
 
-_MOST_SHOWN = 200
+_MAX_SHOWN = 200
 
 
 def show(config: Config, *, as_json: bool) -> int:
-    """Print what the outbox holds, how full it is, and which corrupt files were set aside."""
-    path, bound = config.outbox_path, config.outbox.max_bytes
+    """Print the counts of the outbox, its size, and the corrupt files that were set aside."""
+    path, limit = config.outbox_path, config.outbox.max_bytes
     with open_to_read(path) as db:
         counts, used, oldest = (
             reading_queries.counts(db),
             retention.used_bytes(db),
             reading_queries.oldest_pending(db),
         )
-    aside = [each.name for each in set_aside_files(path)]
+    set_aside = [each.name for each in set_aside_files(path)]
     since = _iso(oldest) if oldest is not None else None
     if as_json:
-        more = {"bytes": used, "filled": round(used / bound, 4), "oldest_pending": since, "set_aside": aside}
-        print(json.dumps(counts.to_json() | more))
+        extra = {
+            "bytes": used,
+            "filled": round(used / limit, 4),
+            "oldest_pending": since,
+            "set_aside": set_aside,
+        }
+        print(json.dumps(counts.to_json() | extra))
         return 0
     rows = [(name.replace("_", " "), str(value)) for name, value in counts.to_json().items()]
-    rows.append(("size", f"{used / 2**20:.1f} of {bound / 2**20:.0f} MiB ({used / bound:.1%})"))
+    rows.append(("size", f"{used / 2**20:.1f} of {limit / 2**20:.0f} MiB ({used / limit:.1%})"))
     rows.append(("oldest pending", f"{ago(since, datetime.now(UTC))} old" if since else "none"))
-    rows.append(("set aside as corrupt", ", ".join(aside) or "none"))
+    rows.append(("set aside as corrupt", ", ".join(set_aside) or "none"))
     for name, value in rows:
         print(f"{name:22}{value:>12}")
     return 0
 
 
 def rejected(config: Config, *, as_json: bool) -> int:
-    """Print the readings the API refused last, newest first, by their `message_id`."""
+    """Print the latest readings that the API rejected, newest first, by `message_id`."""
     with open_to_read(config.outbox_path) as db:
-        found = reading_queries.rejected(db, _MOST_SHOWN)
+        readings = reading_queries.rejected(db, _MAX_SHOWN)
     if as_json:
-        print(json.dumps([asdict(each) | {"at": _iso(each.at)} for each in found]))
-    elif found:
-        rows: list[tuple[str, ...]] = [(each.message_id, _iso(each.at), each.reason) for each in found]
-        print(table(("message_id", "refused", "why"), rows))
+        print(json.dumps([asdict(each) | {"at": _iso(each.at)} for each in readings]))
+    elif readings:
+        rows: list[tuple[str, ...]] = [(each.message_id, _iso(each.at), each.reason) for each in readings]
+        print(table(("message_id", "rejected", "reason"), rows))
     else:
-        print("no reading was refused")
+        print("no reading was rejected")
     return 0
 
 

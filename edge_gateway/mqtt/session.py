@@ -49,7 +49,7 @@ _PACKETS_A_TURN = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class PendingMessage:
     """A message from the broker.
 
     Attributes:
@@ -81,7 +81,7 @@ class MqttSession:
         on_state: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._config, self._on_state, self.will = config, on_state, will
-        self.receiver: Callable[[Delivery], None] = lambda delivery: delivery.acknowledge()
+        self.receiver: Callable[[PendingMessage], None] = lambda delivery: delivery.acknowledge()
         self.subscriptions: list[str] = []
         self._connection = 0
         self._connected = False
@@ -284,7 +284,7 @@ class MqttSession:
             acknowledge()
             return
         try:
-            self.receiver(Delivery(topic, bytes(message.payload), acknowledge))
+            self.receiver(PendingMessage(topic, bytes(message.payload), acknowledge))
         except Exception:
             log.exception("a message was not understood")  # not acknowledged: the broker keeps it
             self._let_go()

@@ -14,8 +14,8 @@ from uuid import UUID, uuid5
 
 from pydantic import TypeAdapter, ValidationError
 
-from edge_gateway.inbox import Arrival, DeadLetter, Inbox
-from edge_gateway.mqtt.session import Delivery, MqttSession
+from edge_gateway.inbox import DeadLetter, Inbox, InboxItem
+from edge_gateway.mqtt.session import MqttSession, PendingMessage
 from edge_gateway.state import GatewayState
 from vitals import topics
 from vitals.absence import of_disconnected
@@ -62,17 +62,17 @@ class MqttSource:
         """Keep the connection up until cancelled."""
         await self._session.run()
 
-    def receive(self, delivery: Delivery) -> None:
+    def receive(self, message: PendingMessage) -> None:
         """Take one message of the broker."""
-        topic = BraceletTopic.parse(delivery.topic)
+        topic = BraceletTopic.parse(message.topic)
         if topic is None:
-            delivery.acknowledge()
+            message.acknowledge()
             return
         if topic.channel == "status":
-            self._note_status(topic.device_id, delivery.payload)
-            delivery.acknowledge()
+            self._note_status(topic.device_id, message.payload)
+            message.acknowledge()
             return
-        self.inbox.put(Arrival(self._content(topic.device_id, delivery.payload), delivery.acknowledge))
+        self.inbox.put(InboxItem(self._content(topic.device_id, message.payload), message.acknowledge))
 
     def _content(self, device_id: str, payload: bytes) -> Reading | DeadLetter:
         try:

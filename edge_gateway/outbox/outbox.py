@@ -1,11 +1,10 @@
-"""Readings on disk until the API has them, and what must survive a restart beside them: one SQLite file.
+"""Durable storage of the gateway in one SQLite file: undelivered readings and state that survives a restart.
 
-Callers hand over a piece of work and get a future that is done once the work is durable (WAL with
-`synchronous=FULL`: on disk, not only written).
+Writes return a future that is done once the write is durable (WAL with `synchronous=FULL`).
 
-A full or failing disk is a state (`trouble`), at start as well: the work waits and is tried again. What only
-looks never waits for the writer, so that alarms go on with what was known before. A corrupt file is set aside
-for a person to look at, and a fresh one takes its place.
+A full or failing disk is a state (`trouble`), also at start: writes wait and are retried. Reads do not wait
+for the writer, so alarms continue with what was stored before. A corrupt file is set aside for inspection and
+replaced by an empty one.
 """
 
 from __future__ import annotations
@@ -26,23 +25,23 @@ from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import device_queries, reading_queries, retention
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.outbox.file import OutboxFile, empty_outbox, open_to_read
-from edge_gateway.outbox.reading_queries import Counts, Entry, NewReading
+from edge_gateway.outbox.reading_queries import NewReading, OutboxCounts, OutboxEntry
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.outbox.writer import LARGE_BATCH, Statement, T, Writer
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_S = 5.0
-"""Longest a link to a bracelet waits for something to be noted, before it goes on without."""
+"""Longest time that a link to a bracelet waits for a write before it continues without it."""
 
 
 class Outbox:
-    """The gateway's durable memory.
+    """The gateway's durable storage.
 
     Args:
-        path: the file; its directory is made where missing.
+        path: the file; its directory is created if missing.
         now: the clock, seconds since 1970.
-        on_trouble: told, in the writer's thread, what the disk's trouble is, "" once it is over.
+        on_trouble: called in the writer's thread with the disk's error, and with "" once it is over.
     """
 
     def __init__(
@@ -56,26 +55,26 @@ class Outbox:
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be made durable at the moment; empty when all is well."""
+        """The error that blocks writes at the moment; empty if there is none."""
         return self._writer.trouble
 
     @property
     def set_aside(self) -> Sequence[Path]:
-        """Corrupt files that were put out of the way since the start."""
+        """Corrupt files renamed since the start."""
         return self._file.set_aside
 
     def open(self) -> Self:
-        """Open the file and start writing; a corrupt file is set aside first, a failing disk is waited for.
+        """Open the file and start the writer; a corrupt file is set aside, a failing disk waited for.
 
         Raises:
-            OutboxUnavailable: the directory cannot be made, or is not ours to write to; or the file is none
-                that this version understands.
+            OutboxUnavailable: the directory cannot be created or written to, or this version cannot read the
+                file.
         """
         self._writer.start()
         return self
 
     def close(self) -> None:
-        """Commit what was handed over, then stop; where the disk fails, give up and say so to who waits."""
+        """Commit pending writes and stop; if the disk fails, their futures raise OutboxUnavailable."""
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -87,54 +86,56 @@ class Outbox:
         self.close()
 
     def append(self, readings: Sequence[NewReading]) -> Future[None]:
-        """Make readings durable, in order; one whose identity is known is left out."""
+        """Append readings in order, without those whose identity is already stored."""
         return self._writer.append(readings)
 
-    def bury(self, error_id: UUID, body: str) -> Future[None]:
-        """Make a dead letter durable."""
-        return self._writer.submit(lambda db: reading_queries.bury(db, error_id, body), hurry=False)
+    def append_dead_letter(self, error_id: UUID, body: str) -> Future[None]:
+        """Append a dead letter, unless its identity is already stored."""
+        return self._writer.submit(
+            lambda db: reading_queries.append_dead_letter(db, error_id, body), hurry=False
+        )
 
     async def newest(self) -> int:
-        """The newest row; 0 where there is none."""
+        """Return the highest row number of a reading, 0 if there is none."""
         return await self._ask(reading_queries.newest)
 
-    async def peek_live(self, after: int, limit: int) -> list[Entry]:
-        """The newest pending readings behind a row."""
-        return await self._ask(lambda db: reading_queries.peek_live(db, after, limit))
+    async def peek_live(self, after: int, limit: int, excluded: Sequence[int] = ()) -> list[OutboxEntry]:
+        """Return the newest pending readings after a row, without the excluded rows."""
+        return await self._ask(lambda db: reading_queries.peek_live(db, after, limit, excluded))
 
-    async def peek_backlog(self, up_to: int, limit: int) -> list[Entry]:
-        """The oldest pending readings up to a row, critical ones first."""
-        return await self._ask(lambda db: reading_queries.peek_backlog(db, up_to, limit))
+    async def peek_backlog(self, up_to: int, limit: int, excluded: Sequence[int] = ()) -> list[OutboxEntry]:
+        """Return the oldest pending readings up to a row, critical ones first, without the excluded rows."""
+        return await self._ask(lambda db: reading_queries.peek_backlog(db, up_to, limit, excluded))
 
-    async def recent(self, before: int, since: float, limit: int) -> list[Entry]:
-        """The newest readings before a row that were committed since then, delivered or not, in order."""
+    async def recent(self, before: int, since: float, limit: int) -> list[OutboxEntry]:
+        """Return the newest readings before a row, delivered or not, that were committed since a time."""
         return await self._look(lambda db: reading_queries.recent(db, before, since, limit))
 
-    async def filled(self, bound: int) -> float:
-        """Share of a bound, in bytes, that is in use."""
+    async def fill_ratio(self, bound: int) -> float:
+        """Return the share of a bound, in bytes, that is in use."""
         return await self._ask(retention.used_bytes) / bound
 
-    async def make_room(self, bound: int) -> int:
-        """Take one step towards a bound, in bytes; returns how many rows went, 0 where none needs to."""
-        return await self._ask(lambda db: retention.make_room(db, bound, self._now()))
+    async def enforce_bound(self, bound: int) -> int:
+        """Delete one chunk of rows if the file exceeds a bound, in bytes. Return how many."""
+        return await self._ask(lambda db: retention.enforce_bound(db, bound, self._now()))
 
     async def report_gaps(self, letter: Callable[[Gap], tuple[UUID, str]]) -> int:
-        """Turn gaps into dead letters; returns how many.
+        """Turn gaps into dead letters. Return how many.
 
         Args:
-            letter: identity and body of the dead letter about a gap.
+            letter: returns identity and body of the dead letter for a gap.
         """
 
         def write(db: sqlite3.Connection) -> int:
-            gaps = retention.take_gaps(db)
+            gaps = retention.pop_gaps(db)
             for gap in gaps:
-                reading_queries.bury(db, *letter(gap))
+                reading_queries.append_dead_letter(db, *letter(gap))
             return len(gaps)
 
         return await self._ask(write)
 
     async def settle(self, accepted: Sequence[int], rejected: Sequence[tuple[int, str]]) -> None:
-        """Note what the API made of a batch: rows it has, and rows it refuses with its reason."""
+        """Record the API's answer to a batch: accepted rows, and rejected rows with the reason."""
 
         def write(db: sqlite3.Connection) -> None:
             now = self._now()
@@ -144,83 +145,92 @@ class Outbox:
 
         await self._ask(write, hurry=len(accepted) >= LARGE_BATCH)
 
-    async def peek_dead_letters(self, limit: int) -> list[Entry]:
-        """The oldest dead letters that are still to be sent."""
-        return await self._ask(lambda db: reading_queries.peek_dead_letters(db, limit))
+    async def reject_with_dead_letter(self, row: int, reason: str, error_id: UUID, body: str) -> None:
+        """Mark a reading as refused for good and append a dead letter about it, in one transaction."""
+
+        def write(db: sqlite3.Connection) -> None:
+            if reading_queries.reject(db, row, reason, self._now()):
+                reading_queries.append_dead_letter(db, error_id, body)
+
+        await self._ask(write)
+
+    async def peek_dead_letters(self, limit: int, excluded: Sequence[int] = ()) -> list[OutboxEntry]:
+        """Return the oldest pending dead letters, without the excluded rows."""
+        return await self._ask(lambda db: reading_queries.peek_dead_letters(db, limit, excluded))
 
     async def acknowledge_dead_letters(self, ids: Sequence[int]) -> None:
-        """The API has these dead letters."""
+        """Mark dead letters as delivered."""
         await self._ask(
             lambda db: reading_queries.acknowledge_dead_letters(db, ids, self._now()), hurry=False
         )
 
     async def progress(self, device_id: str) -> Progress | None:
-        """How far a bracelet's records are committed."""
+        """Return how far a bracelet's records are committed; None for an unknown bracelet."""
         return await self._look(lambda db: device_queries.read_progress(db, device_id))
 
-    async def remember(self, device_id: str, progress: Progress) -> None:
-        """Note how far a bracelet's records are committed.
+    async def save_progress(self, device_id: str, progress: Progress) -> None:
+        """Store how far a bracelet's records are committed.
 
         Raises:
-            OutboxUnavailable: not within a few seconds.
+            OutboxUnavailable: not durable within a few seconds.
         """
         await self._ask_soon(lambda db: device_queries.write_progress(db, device_id, progress))
 
-    async def eras(self, device_id: str) -> tuple[ClockEra, ...]:
-        """Times at which a bracelet's clock was set, oldest first."""
+    async def clock_eras(self, device_id: str) -> tuple[ClockEra, ...]:
+        """Return the eras of a bracelet's clock, oldest first."""
         return await self._look(lambda db: device_queries.read_eras(db, device_id))
 
-    async def begin_era(self, device_id: str, era: ClockEra) -> None:
-        """Note that a bracelet's clock is being set.
+    async def add_clock_era(self, device_id: str, era: ClockEra) -> None:
+        """Store that a bracelet's clock is being set.
 
         Raises:
-            OutboxUnavailable: not within a few seconds.
+            OutboxUnavailable: not durable within a few seconds.
         """
         await self._ask_soon(lambda db: device_queries.write_era(db, device_id, era))
 
     async def alarm_states(self) -> dict[str, str]:
-        """What was kept of alarms, by name."""
+        """Return the stored alarm states by name."""
         return await self._look(device_queries.read_alarm_states)
 
     async def keep_alarm_state(self, name: str, state: str) -> None:
-        """Keep the state of a child's alarms, or of the gateway's conditions."""
+        """Store the state of a child's alarms or of the gateway's conditions."""
         await self._ask(lambda db: device_queries.write_alarm_state(db, name, state))
 
     async def audit(self, who: str, action: str, detail: str) -> None:
-        """Keep what somebody did on the page, as soon as the disk takes it; nobody waits for it."""
+        """Store a person's action without waiting until it is durable."""
         now = self._now()
         self._writer.submit(lambda db: device_queries.write_audit(db, who, action, detail, now), hurry=True)
 
     async def addresses(self) -> dict[str, str]:
-        """Bluetooth address of each bracelet that was connected once."""
+        """Return the Bluetooth address of each bracelet that was connected before."""
         return await self._look(device_queries.read_addresses)
 
-    async def know(self, device_id: str, address: str) -> None:
-        """Know a bracelet by this Bluetooth address from now on.
+    async def save_address(self, device_id: str, address: str) -> None:
+        """Store a bracelet's Bluetooth address.
 
         Raises:
-            OutboxUnavailable: not within a few seconds.
+            OutboxUnavailable: not durable within a few seconds.
         """
         await self._ask_soon(lambda db: device_queries.write_address(db, device_id, address, self._now()))
 
-    async def forget(self, device_id: str) -> bool:
-        """Know a bracelet no longer; returns whether it was known.
+    async def delete_address(self, device_id: str) -> bool:
+        """Delete a bracelet's Bluetooth address. Return whether there was one.
 
         Raises:
-            OutboxUnavailable: not within a few seconds.
+            OutboxUnavailable: not durable within a few seconds.
         """
         return await self._ask_soon(lambda db: device_queries.delete_address(db, device_id))
 
     async def purge(self, history_s: float) -> int:
-        """Delete a portion of what is older than the history; returns how many rows."""
+        """Delete a chunk of the rows older than the history. Return how many."""
         return await self._ask(lambda db: reading_queries.purge(db, history_s, self._now()))
 
-    async def counts(self) -> Counts:
-        """What the outbox has held since it was made."""
+    async def counts(self) -> OutboxCounts:
+        """Return the totals since the outbox was created."""
         return await self._look(reading_queries.counts)
 
     async def _look(self, statement: Statement[T]) -> T:
-        """What is committed, without the writer; where nothing can be read, as if nothing had been kept."""
+        """Read what is committed, without the writer; an unreadable file reads as an empty one."""
 
         def look() -> T:
             try:
@@ -238,14 +248,14 @@ class Outbox:
             async with asyncio.timeout(_PATIENCE_S):
                 return await self._ask(statement)
         except TimeoutError:
-            raise OutboxUnavailable(f"the disk takes nothing at the moment: {self.trouble}") from None
+            raise OutboxUnavailable(f"the disk accepts no writes at the moment: {self.trouble}") from None
 
     async def _ask(self, statement: Statement[T], *, hurry: bool = True) -> T:
         return await asyncio.wrap_future(self._writer.submit(statement, hurry=hurry))
 
 
-def read_counts(path: Path) -> Counts:
-    """Counts of an outbox, also while a gateway writes it; nothing where there is no file.
+def read_counts(path: Path) -> OutboxCounts:
+    """Return an outbox's counts, also while a gateway writes it; zeros if there is no file.
 
     Raises:
         sqlite3.Error: the file cannot be read.

@@ -47,19 +47,19 @@ def used_bytes(db: sqlite3.Connection) -> int:
     return int(size) * (int(pages) - int(free))
 
 
-def make_room(db: sqlite3.Connection, bound: int, now: float) -> int:
+def enforce_bound(db: sqlite3.Connection, bound: int, now: float) -> int:
     """Take one step towards the bound; returns how many rows it removed, 0 where none needs to go."""
     if used_bytes(db) <= FULL_FROM * bound:
         return 0
     return (
-        reading_queries.forget_settled(db, _CHUNK)
+        reading_queries.delete_settled(db, _CHUNK)
         or _drop_letters(db, bound)
         or _thin(db, now)
         or _drop_oldest(db)
     )
 
 
-def take_gaps(db: sqlite3.Connection) -> list[Gap]:
+def pop_gaps(db: sqlite3.Connection) -> list[Gap]:
     """All gaps that were not reported yet; they are forgotten here."""
     found = db.execute("DELETE FROM gaps RETURNING device_id, lost, first, last").fetchall()
     return [Gap(*row) for row in found]

@@ -1,1 +1,1 @@
-"""The carers' local web page: works with the internet down, for a phone and for a wall tablet."""
+"""The carers' local web page, for phones and wall tablets; works without an internet connection."""

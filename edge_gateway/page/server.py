@@ -1,4 +1,4 @@
-"""Serving the page inside the gateway, over TLS where there is a certificate."""
+"""Serves the page inside the gateway's event loop, over TLS if a certificate is configured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_gateway.errors import InvalidConfig, PageUnavailable
 from edge_gateway.page.app import Page
 
 
-async def serve(page: Page, config: PageConfig, listening: socket.socket) -> None:
+async def serve(page: Page, config: PageConfig, listener: socket.socket) -> None:
     """Serve until cancelled."""
     settings = uvicorn.Config(
         page.app(),
@@ -29,8 +29,8 @@ async def serve(page: Page, config: PageConfig, listening: socket.socket) -> Non
         ssl_certfile=config.certificate_file,
         ssl_keyfile=config.key_file,
     )
-    server = _Server(settings)
-    serving = asyncio.create_task(server.serve([listening]))
+    server = _PageServer(settings)
+    serving = asyncio.create_task(server.serve([listener]))
     try:
         await asyncio.shield(serving)
     finally:
@@ -40,33 +40,33 @@ async def serve(page: Page, config: PageConfig, listening: socket.socket) -> Non
 
 
 def listen(config: PageConfig) -> socket.socket:
-    """A socket for the page.
+    """Return a bound socket for the page.
 
     Raises:
-        PageUnavailable: the address cannot be had, or there is no certificate to serve it with.
+        PageUnavailable: the address is not available, or the PIN or certificate cannot be used.
     """
     try:
         config.check()
-    except InvalidConfig as error:  # never in the clear instead
+    except InvalidConfig as error:  # never fall back to plain HTTP
         raise PageUnavailable(str(error)) from error
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((config.host, config.port))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((config.host, config.port))
     except OSError as error:
-        made.close()
+        listener.close()
         raise PageUnavailable(
             f"the page cannot listen on {config.host}:{config.port} ({error.strerror});"
-            " choose another host or port in [page]"
+            " set another host or port in [page]"
         ) from error
-    return made
+    return listener
 
 
-class _Server(uvicorn.Server):
-    """Signals are the gateway's affair."""
+class _PageServer(uvicorn.Server):
+    """A server that leaves signal handling to the gateway."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
+        """Install no signal handlers."""
         yield

@@ -1,4 +1,4 @@
-"""What the page shows, as plain values for its templates. Pure."""
+"""The contents of the page as plain values for its templates. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_gateway.alarms import technical_conditions, trend
-from edge_gateway.alarms.monitor import Child
+from edge_gateway.alarms.patient_state import PatientState
 from edge_gateway.state import LinkInfo
 from vitals.absence import Language
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Episode, Phase, longest_silence
-from vitals.limits import BY_FIELD, HEART_RATE, SPO2, SPO2_CRITICAL_BELOW, VITALS, Vital, shown
+from vitals.limits import (
+    BY_FIELD,
+    HEART_RATE,
+    SPO2,
+    SPO2_CRITICAL_BELOW,
+    VALUE_OLD_AFTER,
+    VITALS,
+    Vital,
+    shown,
+)
 from vitals.notices import Group, value_text
 
 _DRAWN = {SPO2.field: (75.0, 100.0, SPO2_CRITICAL_BELOW), HEART_RATE.field: (40.0, 190.0, None)}
-"""Values at the lower and upper edge of a drawing, and where a line tells the threshold."""
+"""Values at the lower and upper edge of a trend, and the value of the threshold line, if any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +33,10 @@ class ShownValue:
     """The value of one vital on a card.
 
     Attributes:
-        number: as shown; empty where there is none.
-        at_ms: when it was measured, milliseconds since 1970.
-        old: not from the last half minute.
-        critical: an alarm about it stands.
+        number: as shown; empty if there is no value.
+        at_ms: time of the measurement, milliseconds since 1970.
+        old: measured longer ago than `VALUE_OLD_AFTER`.
+        critical: an alarm about this vital is open.
     """
 
     field: str
@@ -42,10 +51,10 @@ class ShownValue:
 
 @dataclass(frozen=True, slots=True)
 class ShownTrend:
-    """A drawing of the last hours.
+    """The trend of one vital over the last hours.
 
     Attributes:
-        threshold_y: where the line of the threshold lies; None where there is none.
+        threshold_y: position of the threshold line; None without one.
     """
 
     label: str
@@ -60,9 +69,9 @@ class ShownAlarm:
     """An open alarm, or a technical condition, of a child or of the gateway.
 
     Attributes:
-        group: what an acknowledgement is about; empty for a condition.
-        phase: name of the episode's phase; empty for a condition.
-        minutes: how long an acknowledgement may silence it; none where there is nothing to silence.
+        group: the group that an acknowledgement names; empty for a condition.
+        phase: the episode's phase; empty for a condition.
+        minutes: silence durations to offer; empty if there is nothing to silence.
     """
 
     key: str
@@ -90,28 +99,28 @@ class Card:
 
     @property
     def urgency(self) -> str:
-        """The highest priority that stands and is not silenced; empty where all is quiet."""
+        """The highest priority that is active and not silenced; empty if there is none."""
         return _highest(alarm for alarm in self.alarms if alarm.phase != Phase.LATCHED)
 
 
 def card(
-    child: Child,
+    child: PatientState,
     links: Iterable[LinkInfo],
-    standing: Iterable[tuple[Condition, ShownAlarm]],
+    conditions: Iterable[tuple[Condition, ShownAlarm]],
     language: Language,
     now: datetime,
 ) -> Card:
-    """What there is to see of one child.
+    """Return the card of one child.
 
     Args:
-        links: of the bracelets it wears.
-        standing: its technical conditions.
+        links: links of the child's bracelets.
+        conditions: all active technical conditions.
     """
-    known = list(links)
+    links = list(links)
     open_fields = {field for episode in child.episodes.open for field in episode.group.fields}
     values = tuple(_value(child, vital, open_fields, language, now) for vital in VITALS)
-    reason = technical_conditions.reason(child, known) if all(value.old for value in values) else None
-    charges = [link.battery_pct for link in known if link.battery_pct is not None]
+    reason = technical_conditions.reason(child, links) if all(value.old for value in values) else None
+    charges = [link.battery_pct for link in links if link.battery_pct is not None]
     alarms = [alarm(episode, language, now) for episode in child.episodes.open]
     return Card(
         child.patient_id,
@@ -120,12 +129,12 @@ def card(
         reason.text(language) if reason else "",
         min(charges) if charges else None,
         tuple(_trends(child, language, now)),
-        (*alarms, *(shown for condition, shown in standing if condition.subject == child.patient_id)),
+        (*alarms, *(shown for condition, shown in conditions if condition.subject == child.patient_id)),
     )
 
 
 def alarm(episode: Episode, language: Language, now: datetime) -> ShownAlarm:
-    """What there is to see of an open episode."""
+    """Return an open episode as it is shown."""
     worst = ", ".join(value_text(field, value, language) for field, value in episode.worst_values.items())
     silence = episode.silence if episode.is_silent(now) else None
     longest = int(longest_silence(episode.group).total_seconds() // 60)
@@ -143,12 +152,12 @@ def alarm(episode: Episode, language: Language, now: datetime) -> ShownAlarm:
 
 
 def _highest(alarms: Iterable[ShownAlarm]) -> str:
-    speaking = [Priority[alarm.priority] for alarm in alarms if not alarm.silent_by]
-    return max(speaking).name if speaking else ""
+    audible = [Priority[alarm.priority] for alarm in alarms if not alarm.silent_by]
+    return max(audible).name if audible else ""
 
 
 def parse_group(text: object) -> Group | None:
-    """The group of alarms that somebody named; None for all of them.
+    """Return the group of a request; None, for all groups, if it is empty.
 
     Raises:
         ValueError: there is no such group.
@@ -156,17 +165,19 @@ def parse_group(text: object) -> Group | None:
     return Group(str(text)) if text else None
 
 
-def _value(child: Child, vital: Vital, critical: set[str], language: Language, now: datetime) -> ShownValue:
-    known = child.values.get(vital.field)
-    number = shown(vital.field, known.number, vital.digits) if known else ""
+def _value(
+    child: PatientState, vital: Vital, critical: set[str], language: Language, now: datetime
+) -> ShownValue:
+    latest = child.values.get(vital.field)
+    number = shown(vital.field, latest.number, vital.digits) if latest else ""
     return ShownValue(
         vital.field,
         _label(vital, language),
         vital.name_fr if language == "fr" else vital.name_en,
         vital.unit_shown,
         number.replace(".", ",") if language == "fr" else number,
-        _ms(known.measured) if known else 0,
-        known is None or now - known.measured > technical_conditions.OLD_AFTER,
+        _ms(latest.measured) if latest else 0,
+        latest is None or now - latest.measured > VALUE_OLD_AFTER,
         vital.field in critical,
     )
 
@@ -175,15 +186,15 @@ def _label(vital: Vital, language: Language) -> str:
     return vital.label_fr if language == "fr" else vital.label_en
 
 
-def _trends(child: Child, language: Language, now: datetime) -> Iterator[ShownTrend]:
+def _trends(child: PatientState, language: Language, now: datetime) -> Iterator[ShownTrend]:
     for field, (bottom, top, threshold) in _DRAWN.items():
-        drawn = child.trends[field]
-        seen = drawn.range(now)
-        if seen is None:
+        child_trend = child.trends[field]
+        value_range = child_trend.range(now)
+        if value_range is None:
             continue
-        low, high = (f"{value:.0f}" for value in seen)
+        low, high = (f"{value:.0f}" for value in value_range)
         y = trend.HEIGHT * (1 - (threshold - bottom) / (top - bottom)) if threshold else None
-        paths = tuple(drawn.paths(now, bottom, top))
+        paths = tuple(child_trend.paths(now, bottom, top))
         yield ShownTrend(_label(BY_FIELD[field], language), paths, y, low, high)
 
 

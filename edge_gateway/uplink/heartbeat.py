@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from uuid import uuid4
 
-from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _DONE_WITHIN_S, _COUNTED_WITHIN_S = 20.0, 2.0
 
 
-class Cloud(Protocol):
+class HeartbeatApi(Protocol):
     """Where heartbeats go."""
 
     async def post_heartbeat(self, heartbeat: Heartbeat) -> tuple[Acknowledged, ...]:
@@ -47,7 +47,7 @@ class Cloud(Protocol):
         """
 
 
-class Pulse:
+class HeartbeatSender:
     """Sends heartbeats, and follows acknowledgements made in the cloud.
 
     Args:
@@ -55,9 +55,14 @@ class Pulse:
     """
 
     def __init__(
-        self, cloud: Cloud, ward: Ward, state: GatewayState, outbox: Outbox, reachable: Callable[[], bool]
+        self,
+        api: HeartbeatApi,
+        ward: AlarmMonitor,
+        state: GatewayState,
+        outbox: Outbox,
+        reachable: Callable[[], bool],
     ) -> None:
-        self._cloud, self._ward, self._state, self._outbox = cloud, ward, state, outbox
+        self._api, self._ward, self._state, self._outbox = api, ward, state, outbox
         self._reachable = reachable
 
     async def run(self) -> None:
@@ -72,7 +77,7 @@ class Pulse:
         """Send one heartbeat and take up the answer; a failure is only logged."""
         try:
             async with asyncio.timeout(_DONE_WITHIN_S):
-                made = await self._cloud.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
+                made = await self._api.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
                 for each in made:
                     await self._follow(each, datetime.now(UTC))
         except (DeliveryFailed, TimeoutError) as error:
@@ -87,7 +92,7 @@ class Pulse:
             timestamp=now,
             parts={name: printable(text, LONGEST_TEXT) for name, text in self._state.parts.items()},
             outbox_pending=await self._pending(),
-            contacts_reachable=self._reachable() and self._ward.ticks(),
+            contacts_reachable=self._reachable() and self._ward.is_alive(),
             watches=tuple(child.patient_id for child in watched),
             episodes=tuple(
                 _shown(child.patient_id, episode) for child in watched for episode in child.episodes.open

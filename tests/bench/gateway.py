@@ -212,8 +212,8 @@ async def _night() -> dict[str, float]:
     return {
         "night_missed_critical": passed.missed,
         "night_critical_readings": passed.critical,
-        "night_notifications": len(passed.told),
-        "night_records_per_notification": round(passed.records / max(1, len(passed.told)), 1),
+        "night_notifications": len(passed.notifications),
+        "night_records_per_notification": round(passed.records / max(1, len(passed.notifications)), 1),
         "night_time_to_notify_p95_s": round(_p95(passed.delays_s), 2),
     }
 

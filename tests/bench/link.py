@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from tests.link.rig import LinkRig, Outcome, absence, running
+from tests.link.rig import LinkOutcome, LinkRig, absence, running
 
 BRACELETS = 20
 STEADY_S = 60.0
@@ -49,7 +49,7 @@ async def _measure(scratch: Path) -> dict[str, float]:
     }
 
 
-async def _steady(directory: Path) -> tuple[Outcome, float]:
+async def _steady(directory: Path) -> tuple[LinkOutcome, float]:
     """Run without faults; also return the gateway's resident memory at the end, MB."""
     rig = LinkRig(directory, BRACELETS, directory / "notes")
     async with running(rig):
@@ -58,7 +58,7 @@ async def _steady(directory: Path) -> tuple[Outcome, float]:
     return rig.outcome(), megabytes
 
 
-async def _lossy(directory: Path) -> tuple[Outcome, list[float]]:
+async def _lossy(directory: Path) -> tuple[LinkOutcome, list[float]]:
     """Take each bracelet out of range; also return the seconds from each return to its first live reading."""
     rig = LinkRig(directory, BRACELETS, directory / "notes")
     returns: list[tuple[str, float]] = []
@@ -79,7 +79,7 @@ async def _lossy(directory: Path) -> tuple[Outcome, list[float]]:
     return outcome, _waits(outcome, directory / "notes", returns)
 
 
-async def _stored(directory: Path) -> tuple[Outcome, float]:
+async def _stored(directory: Path) -> tuple[LinkOutcome, float]:
     """Run one bracelet with stored readings; also return how many of them are evaluated per second."""
     rig = LinkRig(directory, 1, directory / "notes")
     async with running(rig, stored=STORED):
@@ -96,14 +96,14 @@ def _evaluated(notes: Path) -> dict[str, tuple[float, bool]]:
     return {identity: (float(at), live == "1") for identity, at, live in rows}
 
 
-def _latencies(outcome: Outcome, notes: Path) -> list[float]:
+def _latencies(outcome: LinkOutcome, notes: Path) -> list[float]:
     """Return the seconds from the notification of each live reading to its evaluation."""
     evaluated = _evaluated(notes)
     times = ((each.at, *evaluated.get(each.message_id, (0.0, False))) for each in outcome.measured)
     return [at - notified for notified, at, live in times if live]
 
 
-def _waits(outcome: Outcome, notes: Path, returns: list[tuple[str, float]]) -> list[float]:
+def _waits(outcome: LinkOutcome, notes: Path, returns: list[tuple[str, float]]) -> list[float]:
     evaluated = _evaluated(notes)
     live: dict[str, list[float]] = defaultdict(list)
     for each in outcome.measured:

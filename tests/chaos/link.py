@@ -7,7 +7,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from tests.link.rig import SEED, LinkRig, Outcome, absence, running
+from tests.link.rig import SEED, LinkOutcome, LinkRig, absence, running
 
 BRACELETS = 20
 EVERY_S = 30.0
@@ -33,7 +33,7 @@ def run() -> dict[str, object]:
     }
 
 
-async def trouble(directory: Path, bracelets: int, every_s: float, seconds: float) -> tuple[Outcome, int]:
+async def trouble(directory: Path, bracelets: int, every_s: float, seconds: float) -> tuple[LinkOutcome, int]:
     """Take the bracelets out of range one after the other, repeatedly.
 
     Returns:

@@ -19,7 +19,8 @@ from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.link.upstream import Upstream, an_upstream
 
 BRACELETS = 20
@@ -83,14 +84,14 @@ async def _pass(outbox: Outbox, clock: _SimulatedClock, hours: float, bound: int
         criticals += [row.message_id for row in rows if row.critical]
         committed += len(rows)
         await asyncio.wrap_future(outbox.append(rows))
-        while await outbox.make_room(bound):
+        while await outbox.enforce_bound(bound):
             pass
     return committed, criticals
 
 
 async def _back_online(outbox: Outbox, clock: _SimulatedClock, upstream: Upstream) -> dict[str, object]:
     """Deliver the backlog while twenty bracelets continue to measure."""
-    api, state = Api(ApiConfig(url=upstream.url)), GatewayState("gw")
+    api, state = ApiClient(ApiConfig(url=upstream.url)), GatewayState("gw")
     uplink = Uplink(api, outbox, state, 1000)
     backlog = (await outbox.counts()).pending
     running = asyncio.create_task(uplink.run())

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from cloud_ingest.access.registry import Registry
-from edge_gateway.commands.doctor import Verdict, examine
+from edge_gateway.commands.doctor import CheckVerdict, run_checks
 from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register
 from tests.edge_gateway.commands.test_doctor import a_config
 from tests.edge_gateway.helpers import a_row, eventually
@@ -76,7 +77,7 @@ async def delivering_gateway(
     directory: Path, url: str, secret_file: Path
 ) -> AsyncIterator[DeliveringGateway]:
     config = ApiConfig(url=url, client_id="gw", client_secret_file=secret_file, ca_file=directory / "ca.pem")
-    api, state = Api(config), GatewayState("gw")
+    api, state = ApiClient(config), GatewayState("gw")
     with Outbox(directory / "outbox.sqlite3") as outbox:
         uplink = Uplink(api, outbox, state, batch_size=50)
         running = asyncio.create_task(uplink.run())
@@ -128,10 +129,10 @@ def test_doctor_checks_the_credentials(tmp_path: Path, variables: dict[str, str]
     with ServedApi(variables, tmp_path) as served:
         config = a_config(tmp_path, api)
         config = config.model_copy(update={"api": config.api.model_copy(update={"url": served.url})})
-        finding = next(each for each in examine(config) if each.what == "ingestion API")
-        assert finding.verdict is Verdict.OK
+        finding = next(each for each in run_checks(config) if each.what == "ingestion API")
+        assert finding.verdict is CheckVerdict.OK
         (tmp_path / "secret").write_text("x" * 43)
-        finding = next(each for each in examine(config) if each.what == "ingestion API")
-        assert finding.verdict is Verdict.BAD
+        finding = next(each for each in run_checks(config) if each.what == "ingestion API")
+        assert finding.verdict is CheckVerdict.BAD
         assert "invalid_client" in finding.text
         assert "client_secret_file" in finding.remedy

@@ -1,4 +1,4 @@
-"""For all tests of the gateway."""
+"""Fixtures for all tests of the gateway."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from edge_gateway.ble import clock_sync, standard_session
 
 @pytest.fixture(autouse=True)
 def _clock_synchronised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the machine that runs the tests knows of its clock."""
+    """Make the clock count as synchronised, whatever the machine that runs the tests reports."""
     for module in (clock_sync, standard_session):
         monkeypatch.setattr(module, "is_synchronised", lambda: True)

@@ -1,4 +1,4 @@
-"""Small things that many tests of the gateway need."""
+"""Helpers that many tests of the gateway share."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from edge_gateway.outbox.reading_queries import NewReading
 from vitals.reading import Measurements, Reading
 
 TIMESTAMP = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
+
+
+class VolatileAlarmStore:
+    """An alarm store that stores nothing."""
+
+    async def alarm_states(self) -> dict[str, str]:
+        return {}
+
+    async def keep_alarm_state(self, name: str, state: str) -> None:
+        pass
 
 
 def a_reading(device_id: str = "bracelet-001", message_id: UUID | None = None, **values: float) -> Reading:
@@ -31,14 +41,14 @@ def a_row(device_id: str = "bracelet-001") -> NewReading:
     return NewReading(reading.message_id, device_id, reading.model_dump_json(exclude_none=True))
 
 
-async def eventually(look: Callable[[], Any], timeout_s: float = 10) -> Any:
-    """Look until there is something true to see."""
+async def eventually(check: Callable[[], Any], timeout_s: float = 10) -> Any:
+    """Call `check`, sync or async, until it returns something true, and return that."""
     deadline = time.monotonic() + timeout_s
     while True:
-        seen = look()
-        if isinstance(seen, Awaitable):
-            seen = await seen
-        if seen or time.monotonic() > deadline:
-            assert seen, "did not happen in time"
-            return seen
+        result = check()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result or time.monotonic() > deadline:
+            assert result, "did not happen in time"
+            return result
         await asyncio.sleep(0.02)

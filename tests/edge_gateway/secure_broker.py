@@ -21,10 +21,10 @@ PASSWORD = "a password of the test"
 
 
 class SecureBroker:
-    """mosquitto as `deploy/mosquitto` configures it, with accounts that share one password.
+    """mosquitto with the configuration in `deploy/mosquitto`; all accounts have the same password.
 
     Attributes:
-        ca: the authority that signed its certificate.
+        ca: certificate of the authority that signed the broker's certificate.
         password_file: for the gateway's configuration.
     """
 
@@ -52,17 +52,17 @@ class SecureBroker:
         self._service = Service("MQTT broker", command, log=directory / "mqtt.log")
 
     def start(self) -> None:
-        """Start, and wait until clients can connect."""
+        """Start the broker and wait until clients can connect."""
         self._service.start()
         self._service.wait_until(lambda: is_listening(self.port), 10)
 
     def stop(self) -> None:
-        """Stop."""
+        """Stop the broker."""
         self._service.stop()
 
 
 def make_certificates(directory: Path) -> None:
-    """An authority (ca.pem) and a certificate for 127.0.0.1 signed by it (broker.pem, broker.key)."""
+    """Write an authority (ca.pem) and a certificate for 127.0.0.1 signed by it (broker.pem, broker.key)."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority of a test")])
     now = datetime.now(UTC)

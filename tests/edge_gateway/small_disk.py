@@ -1,4 +1,4 @@
-"""A real file system of a few MB that can be filled and made read-only; only root may mount one."""
+"""A real file system of a few MiB that can be filled and made read-only. Mounting needs root."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class SmallDisk:
     path: Path
 
     def fill(self) -> None:
-        """Leave not a byte."""
+        """Fill the disk to the last byte."""
         with (self.path / "ballast").open("ab", buffering=0) as ballast:
             for size in (65536, 4096, 1):
                 with suppress(OSError):
@@ -33,15 +33,15 @@ class SmallDisk:
                         ballast.write(bytes(size))
 
     def free(self) -> None:
-        """Undo it."""
+        """Free the space that `fill` used."""
         (self.path / "ballast").unlink()
 
     def remount(self, how: str) -> None:
-        """`ro` or `rw`; nothing may be open for writing."""
+        """Remount with `ro` or `rw`; no file may be open for writing."""
         _run("mount", "-o", f"remount,{how}", str(self.path))
 
     def break_down(self) -> None:
-        """The kernel finds an error and takes no more writes, whatever is open: how a worn SD card ends."""
+        """Make the kernel detect an error and refuse further writes, as with a worn SD card."""
         device = next(
             line.split()[0]
             for line in Path("/proc/mounts").read_text().splitlines()
@@ -49,13 +49,13 @@ class SmallDisk:
         )
         trigger = Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error"
         if not trigger.exists():
-            pytest.skip("this kernel offers no way to break an ext4 file system on purpose")
+            pytest.skip("this kernel cannot trigger an ext4 error")
         trigger.write_text("1")
 
 
 @contextmanager
 def a_small_disk(path: Path, mib: int = 16) -> Iterator[SmallDisk]:
-    """A tmpfs of a few MiB."""
+    """Mount a tmpfs of a few MiB."""
     path.mkdir()
     _mount("-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(path))
     try:
@@ -65,19 +65,19 @@ def a_small_disk(path: Path, mib: int = 16) -> Iterator[SmallDisk]:
 
 
 def an_image(path: Path, mib: int = 8) -> Path:
-    """An ext4 file system in a file, to be mounted with `mounted`."""
+    """Create a file with an ext4 file system, to be mounted with `mounted`."""
     with path.open("wb") as file:
         file.truncate(mib * _MIB)
     try:
         _run("mkfs.ext4", "-q", "-O", "^has_journal", str(path))
     except FileNotFoundError:
-        pytest.skip("there is no mkfs.ext4")
+        pytest.skip("mkfs.ext4 is not installed")
     return path
 
 
 @contextmanager
 def mounted(image: Path, path: Path) -> Iterator[SmallDisk]:
-    """An image, checked and mounted over a loop device."""
+    """Check an image and mount it over a loop device."""
     path.mkdir(exist_ok=True)
     subprocess.run(["e2fsck", "-p", str(image)], check=False, capture_output=True)
     _mount("-o", "loop,errors=remount-ro", str(image), str(path))
@@ -89,10 +89,10 @@ def mounted(image: Path, path: Path) -> Iterator[SmallDisk]:
 
 def _mount(*arguments: str) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
+        pytest.skip("mounting needs root")
     done = subprocess.run(["mount", *arguments], check=False, capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        pytest.skip(f"cannot mount a file system here: {done.stderr.strip()}")
 
 
 def _run(*command: str) -> None:

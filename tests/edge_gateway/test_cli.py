@@ -1,4 +1,4 @@
-"""The command, its exit codes, and a whole gateway as a process: MQTT in, HTTP out."""
+"""The command line, its exit codes, and a complete gateway process: MQTT in, HTTP out."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -37,15 +38,15 @@ port = {mqtt_port}
 """
 
 
-class FakeApi:
-    """The ingestion API's two routes, on loopback."""
+class RecordingApi:
+    """An HTTP server with the ingestion API's two routes; records what it receives."""
 
     def __init__(self, port: int) -> None:
         self.readings: list[dict[str, Any]] = []
         self.errors: list[dict[str, Any]] = []
         api = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class RecordingHandler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
@@ -66,9 +67,9 @@ class FakeApi:
                 self.wfile.write(payload)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), RecordingHandler)
         self.port = self._server.server_port
         Thread(target=self._server.serve_forever, daemon=True).start()
 
@@ -77,8 +78,8 @@ class FakeApi:
         self._server.server_close()
 
 
-class Client:
-    """A publisher and listener on the broker."""
+class MqttTestClient:
+    """Publishes to the broker and records what it receives."""
 
     def __init__(self, broker: MqttBroker, *topics: str) -> None:
         self.received: list[tuple[str, dict[str, Any]]] = []
@@ -113,12 +114,12 @@ def gateway(config: Path) -> Iterator[subprocess.Popen[str]]:
         process.wait()
 
 
-def wait_for(look: Any, timeout_s: float = 15) -> Any:
+def wait_for(check: Any, timeout_s: float = 15) -> Any:
     deadline = time.monotonic() + timeout_s
-    while not (seen := look()):
+    while not (result := check()):
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
-    return seen
+    return result
 
 
 def write_config(directory: Path, broker: MqttBroker, api_port: int) -> tuple[Path, str]:
@@ -145,13 +146,13 @@ def outbox_of(config: Path) -> dict[str, int]:
     return counts
 
 
-def test_gateway_takes_judges_keeps_delivers_and_stops_cleanly(
+def test_gateway_evaluates_stores_and_delivers_readings_and_stops_cleanly(
     tmp_path: Path, mqtt_broker: MqttBroker
 ) -> None:
-    api = FakeApi(0)
+    api = RecordingApi(0)
     config, gateway_id = write_config(tmp_path, mqtt_broker, api.port)
     device = f"demo-{uuid4()}"
-    client = Client(mqtt_broker, "kidjamo/patients/+/alarms", gateway_state(gateway_id))
+    client = MqttTestClient(mqtt_broker, "kidjamo/patients/+/alarms", gateway_state(gateway_id))
     with gateway(config) as process:
         wait_for(lambda: any(each.get("status") == "online" for _, each in client.received))
         identity, payload = a_payload(spo2_pct=85.0, temp_corp=38.5)
@@ -180,13 +181,13 @@ def test_gateway_takes_judges_keeps_delivers_and_stops_cleanly(
     assert "patient-001" not in (tmp_path / "gateway.log").read_text()
 
 
-def test_gateway_killed_with_the_api_away_delivers_everything_later(
+def test_gateway_killed_during_an_api_outage_delivers_everything_later(
     tmp_path: Path, mqtt_broker: MqttBroker
 ) -> None:
     api_port = free_port()
     config, _ = write_config(tmp_path, mqtt_broker, api_port)
     device = f"kill-{uuid4()}"
-    client = Client(mqtt_broker)
+    client = MqttTestClient(mqtt_broker)
     payloads = [a_payload(spo2_pct=97.0) for _ in range(300)]
     with gateway(config) as process:
         wait_for(lambda: "sources: mqtt" in (tmp_path / "gateway.log").read_text())
@@ -197,7 +198,7 @@ def test_gateway_killed_with_the_api_away_delivers_everything_later(
         process.kill()
     for _, payload in payloads[150:]:
         client.publish(measurements_of(device), payload)
-    api = FakeApi(api_port)
+    api = RecordingApi(api_port)
     with gateway(config) as process:
         sent = {identity for identity, _ in payloads}
         wait_for(lambda: sent <= {each["message_id"] for each in api.readings}, 30)
@@ -226,11 +227,11 @@ def test_missing_config_is_usage_with_an_example(tmp_path: Path, capsys: pytest.
     assert '[api]\nurl = "http://127.0.0.1:8001"' in capsys.readouterr().err
 
 
-def test_check_config_says_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_config_prints_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gateway.toml"
     path.write_text(CONFIG.format(gateway_id="gw", api_port=8001, mqtt_port=1883))
     assert cli.main(["check-config", "--config", str(path)]) == 0
-    assert "gateway gw: 0 bracelets over mqtt" in capsys.readouterr().out
+    assert "gateway gw: 0 bracelets over mqtt, delivers to http://127.0.0.1:8001" in capsys.readouterr().out
     path.write_text("x = 1")
     assert cli.main(["check-config", "--config", str(path)]) == 2
 
@@ -257,3 +258,10 @@ def test_help_explains_every_option(command: str, capsys: pytest.CaptureFixture[
         cli.main([command, "--help"])
     assert done.value.code == 0
     assert "--config FILE" in capsys.readouterr().out
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["--version"])
+    assert done.value.code == 0
+    assert capsys.readouterr().out == f"kidjamo-gateway {version('kidjamo')}\n"

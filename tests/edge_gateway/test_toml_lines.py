@@ -1,4 +1,4 @@
-"""Settings are found on the line they begin on, however TOML lets them be written."""
+"""Lines of settings, in every syntax that TOML has for them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class OutboxReading:
     """A reading in the outbox.
 
     Attributes:
@@ -43,7 +43,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredReading:
     """A reading a bracelet took.
 
     Attributes:
@@ -56,7 +56,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LinkOutcome:
     """What the bracelets measured and what the gateway has of it.
 
     Attributes:
@@ -64,8 +64,8 @@ class Outcome:
         kept: the outbox, in the order it was committed.
     """
 
-    measured: tuple[Measured, ...]
-    kept: tuple[Kept, ...]
+    measured: tuple[MeasuredReading, ...]
+    kept: tuple[OutboxReading, ...]
 
     @property
     def lost(self) -> int:
@@ -173,14 +173,16 @@ class LinkRig:
         await _until(each_was_held)
 
     @property
-    def measured(self) -> tuple[Measured, ...]:
+    def measured(self) -> tuple[MeasuredReading, ...]:
         """What the bracelets have measured so far."""
         lines = (json.loads(line) for line in self._ledger.read_text().splitlines())
-        return tuple(Measured(line["message_id"], line["device_id"], line["noted_at"]) for line in lines)
+        return tuple(
+            MeasuredReading(line["message_id"], line["device_id"], line["noted_at"]) for line in lines
+        )
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> LinkOutcome:
         """Compare; for the end, when the gateway has stopped."""
-        return Outcome(self.measured, tuple(_outbox(self._directory / "data" / "outbox.sqlite3")))
+        return LinkOutcome(self.measured, tuple(_outbox(self._directory / "data" / "outbox.sqlite3")))
 
 
 @asynccontextmanager
@@ -231,12 +233,12 @@ async def _until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.05)
 
 
-def _outbox(path: Path) -> Iterator[Kept]:
+def _outbox(path: Path) -> Iterator[OutboxReading]:
     with closing(sqlite3.connect(path)) as database:
         for (body,) in database.execute("SELECT body FROM readings ORDER BY id"):
             reading = json.loads(body)
             live = "battery_pct" in reading.get("signal", {})  # records in flash do not hold the charge
-            yield Kept(reading["message_id"], reading["device_id"], reading["seq"], live)
+            yield OutboxReading(reading["message_id"], reading["device_id"], reading["seq"], live)
 
 
 def _config(radio: str, bracelets: int, mqtt: int, broker: Address, api: str) -> str:

@@ -13,22 +13,22 @@ from collections.abc import Callable
 from typing import TextIO
 
 from edge_gateway import cli
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
 
 
 def note_judgements(notes: TextIO) -> None:
-    """Have every later `Alarms.judge` noted; the rules themselves run as ever."""
-    judge: Callable[[Alarms, Reading], tuple[AlertRecord, ...]] = Alarms.judge
+    """Have every later `AlarmEvaluator.evaluate` recorded; the rules run unchanged."""
+    evaluate: Callable[[AlarmEvaluator, Reading], tuple[AlertRecord, ...]] = AlarmEvaluator.evaluate
 
-    def noted(alarms: Alarms, reading: Reading) -> tuple[AlertRecord, ...]:
-        found = judge(alarms, reading)
+    def noted(alarms: AlarmEvaluator, reading: Reading) -> tuple[AlertRecord, ...]:
+        found = evaluate(alarms, reading)
         live = reading.signal is not None and reading.signal.battery_pct is not None
         notes.write(f"{reading.message_id} {time.time():.6f} {int(live)}\n")
         return found
 
-    setattr(Alarms, "judge", noted)  # noqa: B010 - the point is that the gateway does not know
+    setattr(AlarmEvaluator, "evaluate", noted)  # noqa: B010 - the point is that the gateway does not know
 
 
 if __name__ == "__main__":

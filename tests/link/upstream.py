@@ -1,4 +1,4 @@
-"""An ingestion API that only remembers what it accepted, and can misbehave: for runs about gateways."""
+"""An ingestion API in memory that records what it accepted and can be told to fail, for tests of gateways."""
 
 from __future__ import annotations
 
@@ -20,26 +20,34 @@ from starlette.routing import Route
 
 @dataclass(slots=True)
 class Upstream:
-    """What arrived.
+    """What arrived, and how requests are answered.
 
     Attributes:
         accepted: by `message_id`, when it was accepted first, seconds since 1970, and its timestamp.
         identities: identities under which one measurement of a device arrived; more than one is a duplicate.
         errors: dead letters.
+        requests: number of requests with readings.
         away: answer 503 to everything.
-        frozen: take requests and never answer.
+        broken: answer 500 to all readings.
+        fails_on: answer 500 to every request that contains one of these `message_id`s.
+        fails_on_letters: the same for dead letters, by `error_id`.
+        frozen: accept requests and never answer.
     """
 
     url: str = ""
     accepted: dict[str, tuple[float, str]] = field(default_factory=dict)
     identities: defaultdict[tuple[str, str], set[str]] = field(default_factory=lambda: defaultdict(set))
     errors: list[dict[str, str]] = field(default_factory=list)
+    requests: int = 0
     away: bool = False
+    broken: bool = False
+    fails_on: set[str] = field(default_factory=set)
+    fails_on_letters: set[str] = field(default_factory=set)
     frozen: bool = False
 
     @property
     def duplicated(self) -> int:
-        """Measurements that arrived under more than one identity."""
+        """Number of measurements that arrived under more than one identity."""
         return sum(len(found) > 1 for found in self.identities.values())
 
     async def readings(self, request: Request) -> Response:
@@ -47,6 +55,9 @@ class Upstream:
         documents = await self._documents(request, "readings")
         if documents is None:
             return Response(status_code=503, headers={"Retry-After": "1"})
+        self.requests += 1
+        if self.broken or not self.fails_on.isdisjoint(each["message_id"] for each in documents):
+            return Response(status_code=500)
         now, results = time.time(), []
         for each in documents:
             self.accepted.setdefault(each["message_id"], (now, each["timestamp"]))
@@ -59,12 +70,14 @@ class Upstream:
         documents = await self._documents(request, "errors")
         if documents is None:
             return Response(status_code=503)
+        if not self.fails_on_letters.isdisjoint(each["error_id"] for each in documents):
+            return Response(status_code=500)
         self.errors += documents
         return JSONResponse({})
 
     async def _documents(self, request: Request, name: str) -> list[dict[str, str]] | None:
         body = await request.body()
-        while self.frozen:  # noqa: ASYNC110 - for as long as a test wants
+        while self.frozen:  # noqa: ASYNC110 - until the test ends it
             await asyncio.sleep(0.05)
         if self.away:
             return None
@@ -74,7 +87,7 @@ class Upstream:
 
 @asynccontextmanager
 async def an_upstream() -> AsyncIterator[Upstream]:
-    """Serve one on loopback."""
+    """Serve an `Upstream` on loopback."""
     upstream = Upstream()
     routes = [
         Route("/iot/measurements", upstream.readings, methods=["POST"]),

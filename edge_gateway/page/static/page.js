@@ -1,9 +1,10 @@
-// Keeps the page up to date, counts the ages of values, sounds alarms, and says when the gateway is silent.
+// Updates the page from server-sent events, counts the age of values, sounds alarms, shows a lost connection.
 "use strict";
 
-const LOST_AFTER_MS = 4000, OLD_AFTER_MS = 30000;
+const LOST_AFTER_MS = 4000;
+const OLD_AFTER_MS = Number(document.getElementById("cards").dataset.oldAfterMs);
 const language = document.documentElement.lang;
-let skew = 0, heard = Date.now(), urgency = "", audio = null;
+let skew = 0, receivedAt = Date.now(), urgency = "", audio = null;
 
 // --- events ----------------------------------------------------------------------------------------------------
 const events = new EventSource("/events");
@@ -11,7 +12,7 @@ events.onmessage = ({ data }) => {
   const { now, sound, cards, parts } = JSON.parse(data);
   if (cards !== document.querySelectorAll(".card").length) return location.reload();
   skew = now - Date.now();
-  heard = Date.now();
+  receivedAt = Date.now();
   urgency = sound;
   document.documentElement.dataset.urgency = sound;
   const focused = document.activeElement && document.activeElement.id;
@@ -24,13 +25,13 @@ events.onmessage = ({ data }) => {
 };
 
 function tick() {
-  const lost = Date.now() - heard > LOST_AFTER_MS;
+  const lost = Date.now() - receivedAt > LOST_AFTER_MS;
   document.getElementById("lost").hidden = !lost;
   document.body.classList.toggle("stale", lost);
   const now = Date.now() + skew;
   for (const time of document.querySelectorAll("time[data-at]")) {
     const age = Math.max(0, now - Number(time.dataset.at));
-    time.textContent = worded(age);
+    time.textContent = formatAge(age);
     time.closest(".value").classList.toggle("old", age > OLD_AFTER_MS);
   }
   for (const time of document.querySelectorAll("time[data-clock]")) {
@@ -40,7 +41,7 @@ function tick() {
   }
 }
 
-function worded(age) {
+function formatAge(age) {
   const seconds = Math.floor(age / 1000);
   if (seconds < 120) return `${seconds} s`;
   if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
@@ -91,7 +92,8 @@ document.getElementById("self-test").addEventListener("click", async ({ target }
 });
 
 // --- sound -----------------------------------------------------------------------------------------------------
-// Bursts after IEC 60601-1-8: high priority in fives, medium in threes, low not at all; a browser needs a press first.
+// Bursts as in IEC 60601-1-8: five pulses for high priority, three for medium, none for low. Browsers allow sound
+// only after a click.
 const BURSTS = { HIGH: [5, 4], MEDIUM: [3, 15] };
 const button = document.getElementById("sound");
 button.addEventListener("click", () => {

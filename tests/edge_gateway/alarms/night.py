@@ -1,6 +1,6 @@
-"""A simulated night: three children, a reading a second, and a carer who answers a minute after being told.
+"""Simulates a night: three children, one reading per second, a carer who acknowledges after one minute.
 
-Time is simulated, so that eight hours take seconds; ward, alarms and conditions are the gateway's own.
+Only time is simulated, so that eight hours take seconds. Monitor, evaluator and conditions are the gateway's.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from edge_gateway.alarms import technical_conditions
-from edge_gateway.alarms.evaluator import Alarms
-from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.evaluator import AlarmEvaluator
+from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.state import Counters
 from firmware_sim.physiology.body import THREE_PATIENTS
 from firmware_sim.physiology.scenarios import simulate
+from tests.edge_gateway.helpers import VolatileAlarmStore
 from vitals.conditions import Condition
 from vitals.message import Message
 from vitals.notices import Group
@@ -24,45 +25,41 @@ from vitals.reading import Measurements, Reading, Signal, Source
 BEDTIME = datetime(2025, 8, 24, 21, 0, tzinfo=UTC)
 _SEED = 7
 _SECOND = timedelta(seconds=1)
-_ANSWERS_AFTER = timedelta(minutes=1)
+_ACKNOWLEDGED_AFTER = timedelta(minutes=1)
 _GROUPS = frozenset(group.value for group in Group)
 
 
 @dataclass(slots=True)
-class Night:
-    """What came of it.
+class NightResult:
+    """Counts and notifications of one simulated night.
 
     Attributes:
-        critical: readings that meet a rule, judged here by the numbers of the contract.
-        missed: of those, readings without a record.
+        critical: readings that meet a rule, decided here from the limits in the contract.
+        missed: critical readings without an alert record.
         records: critical alert records.
-        told: messages about alarms, to the first contact.
-        delays_s: from the first critical reading of an alarm to the first message about it.
+        notifications: notifications about alarms.
+        delays_s: from the reading that opened an alarm to its first notification.
     """
 
     readings: int = 0
     critical: int = 0
     missed: int = 0
     records: int = 0
-    told: list[Message] = field(default_factory=list)
+    notifications: list[Message] = field(default_factory=list)
     delays_s: list[float] = field(default_factory=list)
 
-
-class _Nobody:
-    async def alarm_states(self) -> dict[str, str]:
-        return {}
-
-    async def keep_alarm_state(self, *_: str) -> None:
-        pass
+    def add(self, notification: Message) -> None:
+        if notification.kind in _GROUPS:
+            self.notifications.append(notification)
 
 
-async def night(hours: float) -> Night:
-    """Let it pass."""
-    outcome, now = Night(), BEDTIME
-    ward = Ward("gw", {}, {}, _Nobody(), _conditions, lambda: now)
-    await ward.recall()
-    ward.callers.append(lambda said: outcome.told.append(said) if said.kind in _GROUPS else None)
-    alarms = Alarms([], Counters(), ward.observe)
+async def night(hours: float) -> NightResult:
+    """Simulate the first hours of a night."""
+    result, now = NightResult(), BEDTIME
+    monitor = AlarmMonitor("gw", {}, {}, VolatileAlarmStore(), _conditions, lambda: now)
+    await monitor.load()
+    monitor.listeners.append(result.add)
+    evaluator = AlarmEvaluator([], Counters(), monitor.observe)
     children = [(patient, simulate(patient, _SEED)) for patient in THREE_PATIENTS]
     for _ in range(int(timedelta(hours=hours) / _SECOND)):
         now += _SECOND
@@ -77,30 +74,33 @@ async def night(hours: float) -> Night:
                 source=Source.BLE,
                 signal=Signal(contact=True, motion=sample.motion),
             )
-            before = len(outcome.told)
-            found = [alert for alert in alarms.judge(reading) if alert.type.name.startswith("CRITICAL")]
-            outcome.readings += 1
-            outcome.records += len(found)
+            before = len(result.notifications)
+            alerts = evaluator.evaluate(reading)
+            critical = [alert for alert in alerts if alert.type.name.startswith("CRITICAL")]
+            result.readings += 1
+            result.records += len(critical)
             if _is_critical(sample.measurements):
-                outcome.critical += 1
-                outcome.missed += not found
-            outcome.delays_s += [
-                (said.at - now).total_seconds() for said in outcome.told[before:] if said.why == "raised"
+                result.critical += 1
+                result.missed += not critical
+            result.delays_s += [
+                (notification.at - now).total_seconds()
+                for notification in result.notifications[before:]
+                if notification.why == "raised"
             ]
-        ward.tick()
-        for said in outcome.told[-12:]:
-            if said.patient_id and now - said.at == _ANSWERS_AFTER:
-                ward.acknowledge(said.patient_id, "carer", Group(said.kind))
-    return outcome
+        monitor.tick()
+        for notification in result.notifications[-12:]:
+            if notification.patient_id and now - notification.at == _ACKNOWLEDGED_AFTER:
+                monitor.acknowledge(notification.patient_id, "carer", Group(notification.kind))
+    return result
 
 
-def _conditions(ward: Ward, now: datetime) -> Iterator[Condition]:
-    for child in ward.children.values():
-        yield from technical_conditions.of_child(child, [], ward.started, now)
+def _conditions(monitor: AlarmMonitor, now: datetime) -> Iterator[Condition]:
+    for child in monitor.children.values():
+        yield from technical_conditions.of_child(child, [], monitor.started, now)
 
 
 def _is_critical(values: Measurements) -> bool:
-    """By the numbers of the contract, apart from the code that is tested."""
+    """Apply the limits in the contract, independently of the code under test."""
     spo2, heart, temperature = values.spo2_pct, values.freq_card, values.temp_corp
     assert spo2 is not None
     assert heart is not None

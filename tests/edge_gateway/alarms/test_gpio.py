@@ -1,4 +1,4 @@
-"""Sounder and light follow the urgency, on gpiozero's own mock pins; without pins the gateway goes on."""
+"""Sounder and light follow the urgency, on gpiozero's mock pins."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ async def test_low_priority_is_silent(pins: MockFactory) -> None:
     task.cancel()
 
 
-async def test_machine_without_pins_is_told_of_once(
+async def test_machine_without_pins_logs_an_error_and_returns(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "native")
     Device.pin_factory = None
     await asyncio.wait_for(sound(CONFIG, lambda: None), 5)
-    assert "neither sounder nor light" in caplog.text
+    assert "sounder and light are disabled" in caplog.text

@@ -1,4 +1,4 @@
-"""The page after a restart: values and curves of the last hours are there, and no alarm is raised by them."""
+"""After a restart the last hours are restored, and restored readings raise no alarm."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from edge_gateway.alarms import history_restore
-from edge_gateway.alarms.history_restore import recollect
-from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.history_restore import restore_history
+from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from tests.edge_gateway.commands.test_bracelets import a_gateway
@@ -37,42 +37,42 @@ def keep(outbox: Outbox, *readings: Reading) -> None:
     outbox.append(rows).result()
 
 
-def a_ward(outbox: Outbox) -> Ward:
-    return Ward("gw", {PATIENT: "Awa"}, {"mqtt-001": PATIENT}, outbox, lambda _ward, _now: ())
+def a_monitor(outbox: Outbox) -> AlarmMonitor:
+    return AlarmMonitor("gw", {PATIENT: "Awa"}, {"mqtt-001": PATIENT}, outbox, lambda _monitor, _now: ())
 
 
-async def test_last_hours_are_shown_again_and_raise_no_alarm(
+async def test_last_hours_are_restored_and_raise_no_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_restore, "_PORTION", 7)
+    monkeypatch.setattr(history_restore, "_PAGE_SIZE", 7)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         keep(outbox, *(measured(timedelta(minutes=180 - number), spo2_pct=97.0) for number in range(30)))
         keep(outbox, measured(timedelta(minutes=20), spo2_pct=80.0, freq_card=90.0))
         keep(outbox, measured(timedelta(minutes=10), spo2_pct=95.0))
         pending = await outbox.peek_live(0, 100)
-        await outbox.settle([entry.id for entry in pending[:15]], [])  # delivered ones count as well
-        ward = a_ward(outbox)
-        await ward.recall()
-        said: list[object] = []
-        ward.callers.append(said.append)
-        await recollect(ward, outbox)
-    child = ward.children[PATIENT]
+        await outbox.settle([entry.id for entry in pending[:15]], [])  # delivered readings are restored, too
+        monitor = a_monitor(outbox)
+        await monitor.load()
+        notifications: list[object] = []
+        monitor.listeners.append(notifications.append)
+        await restore_history(monitor, outbox)
+    child = monitor.children[PATIENT]
     assert len(child.trends["spo2_pct"].minutes) == 32
     assert child.trends["spo2_pct"].range(datetime.now(UTC)) == (80.0, 97.0)
     assert (child.values["spo2_pct"].number, child.values["freq_card"].number) == (95.0, 90.0)
     age = datetime.now(UTC) - child.values["spo2_pct"].measured
     assert timedelta(minutes=10) <= age < timedelta(minutes=11)
-    ward.tick()
-    assert (said, child.episodes.open) == ([], ())
+    monitor.tick()
+    assert (notifications, child.episodes.open) == ([], ())
 
 
-async def test_value_that_came_since_the_start_is_not_replaced(tmp_path: Path) -> None:
+async def test_newer_value_is_not_replaced(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         keep(outbox, measured(timedelta(minutes=1), spo2_pct=97.0))
-        ward = a_ward(outbox)
-        ward.observe(measured(timedelta(), spo2_pct=91.0), ())
-        await recollect(ward, outbox)
-    assert ward.children[PATIENT].values["spo2_pct"].number == 91.0
+        monitor = a_monitor(outbox)
+        monitor.observe(measured(timedelta(), spo2_pct=91.0), ())
+        await restore_history(monitor, outbox)
+    assert monitor.children[PATIENT].values["spo2_pct"].number == 91.0
 
 
 async def test_only_the_last_hours_are_read(tmp_path: Path) -> None:
@@ -81,12 +81,12 @@ async def test_only_the_last_hours_are_read(tmp_path: Path) -> None:
         keep(outbox, *(measured(timedelta(hours=5), freq_card=70.0) for _ in range(300)))
         clock[0] += 5 * 3600
         keep(outbox, measured(timedelta(), spo2_pct=97.0))
-        ward = a_ward(outbox)
-        await recollect(ward, outbox)
-    assert list(ward.children[PATIENT].values) == ["spo2_pct"]
+        monitor = a_monitor(outbox)
+        await restore_history(monitor, outbox)
+    assert list(monitor.children[PATIENT].values) == ["spo2_pct"]
 
 
-async def test_restarted_gateway_draws_what_it_kept(tmp_path: Path) -> None:
+async def test_restarted_gateway_draws_stored_trends(tmp_path: Path) -> None:
     config, url = a_config(tmp_path)
     with Outbox(tmp_path / "data" / "outbox.sqlite3") as outbox:
         keep(outbox, *(measured(timedelta(minutes=40 - number), spo2_pct=93.0) for number in range(30)))

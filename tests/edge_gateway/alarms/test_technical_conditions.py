@@ -1,4 +1,4 @@
-"""Which technical conditions hold, from what the gateway knows of itself."""
+"""Technical conditions derived from the gateway's state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 
 from edge_gateway import system_clock
 from edge_gateway.alarms import technical_conditions
-from edge_gateway.alarms.monitor import Child, Watched
+from edge_gateway.alarms.patient_state import PatientState, PersistedPatient
+from edge_gateway.alarms.technical_conditions import GatewayHealth
 from edge_gateway.state import LinkInfo
 from vitals.absence import Absence
 from vitals.episodes import Episodes
@@ -19,58 +20,64 @@ NOW = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
 DAY_AGO = NOW - timedelta(days=1)
 
 
-def a_child(silent: timedelta) -> Child:
-    watched = Watched(episodes=Episodes(patient_id="p"), since=DAY_AGO, latest=NOW - silent)
-    return Child("p", "Awa", {"bracelet-001"}, watched, listed=True)
+def a_child(value_age: timedelta) -> PatientState:
+    persisted = PersistedPatient(episodes=Episodes(patient_id="p"), since=DAY_AGO, latest=NOW - value_age)
+    return PatientState("p", "Awa", {"bracelet-001"}, persisted, listed=True)
 
 
 @pytest.mark.parametrize(
-    ("parts", "found"),
+    ("health", "expected"),
     [
-        (technical_conditions.Parts(), []),
-        (technical_conditions.Parts(uplink_down_since=NOW - timedelta(seconds=119)), []),
-        (technical_conditions.Parts(uplink_down_since=NOW - timedelta(seconds=120)), ["UPLINK_DOWN LOW"]),
-        (technical_conditions.Parts(uplink_down_since=NOW - timedelta(minutes=30)), ["UPLINK_DOWN MEDIUM"]),
-        (technical_conditions.Parts(outbox_filled=0.69), []),
-        (technical_conditions.Parts(outbox_filled=0.7), ["OUTBOX_FILLING LOW"]),
-        (technical_conditions.Parts(outbox_filled=0.9), ["OUTBOX_FILLING MEDIUM"]),
-        (technical_conditions.Parts(outbox_trouble="disk full"), ["OUTBOX_FAILING HIGH"]),
-        (technical_conditions.Parts(clock_synchronised=True), []),
-        (technical_conditions.Parts(clock_synchronised=False), ["CLOCK_UNSYNCHRONISED LOW"]),
-        (technical_conditions.Parts(failing=("mother",)), ["NOTIFIER_FAILING HIGH"]),
+        (GatewayHealth(), []),
+        (GatewayHealth(uplink_down_since=NOW - timedelta(seconds=119)), []),
+        (
+            GatewayHealth(uplink_down_since=NOW - timedelta(seconds=120)),
+            ["UPLINK_DOWN LOW"],
+        ),
+        (
+            GatewayHealth(uplink_down_since=NOW - timedelta(minutes=30)),
+            ["UPLINK_DOWN MEDIUM"],
+        ),
+        (GatewayHealth(outbox_filled=0.69), []),
+        (GatewayHealth(outbox_filled=0.7), ["OUTBOX_FILLING LOW"]),
+        (GatewayHealth(outbox_filled=0.9), ["OUTBOX_FILLING MEDIUM"]),
+        (GatewayHealth(outbox_trouble="disk full"), ["OUTBOX_FAILING HIGH"]),
+        (GatewayHealth(clock_synchronised=True), []),
+        (GatewayHealth(clock_synchronised=False), ["CLOCK_UNSYNCHRONISED LOW"]),
+        (GatewayHealth(failing_contacts=("mother",)), ["NOTIFIER_FAILING HIGH"]),
     ],
 )
-def test_part_of_the_gateway_that_fails_is_told(parts: technical_conditions.Parts, found: list[str]) -> None:
-    conditions = technical_conditions.of_gateway(parts, NOW)
-    assert [f"{each.kind} {each.priority.name}" for each in conditions] == found
+def test_failing_component_raises_a_condition(health: GatewayHealth, expected: list[str]) -> None:
+    conditions = technical_conditions.of_gateway(health, NOW)
+    assert [f"{each.kind} {each.priority.name}" for each in conditions] == expected
 
 
 @pytest.mark.parametrize(
-    ("battery_pct", "found"),
+    ("battery_pct", "expected"),
     [(16, []), (15, ["LOW_BATTERY LOW"]), (6, ["LOW_BATTERY LOW"]), (5, ["LOW_BATTERY MEDIUM"])],
 )
-def test_battery_that_runs_low_is_told(battery_pct: int, found: list[str]) -> None:
+def test_low_battery_raises_a_condition(battery_pct: int, expected: list[str]) -> None:
     link = LinkInfo("ble", "live", DAY_AGO, battery_pct=battery_pct)
     conditions = technical_conditions.of_child(a_child(timedelta()), [link], DAY_AGO, NOW)
-    assert [f"{each.kind} {each.priority.name}" for each in conditions] == found
+    assert [f"{each.kind} {each.priority.name}" for each in conditions] == expected
 
 
-def test_reason_for_missing_values_is_that_of_the_link() -> None:
+def test_reason_for_missing_values_comes_from_the_link() -> None:
     link = LinkInfo("ble", "backing off", DAY_AGO, absence=Absence.SLOT_WAIT)
     (condition,) = technical_conditions.of_child(a_child(timedelta(minutes=3)), [link], DAY_AGO, NOW)
     assert condition.reason is Absence.SLOT_WAIT
 
 
-@pytest.mark.parametrize(("kernel_says", "synchronised"), [(0, True), (5, False), (-1, None)])
-def test_kernel_says_whether_the_clock_is_synchronised(
-    monkeypatch: pytest.MonkeyPatch, kernel_says: int, synchronised: bool | None
+@pytest.mark.parametrize(("kernel_state", "synchronised"), [(0, True), (5, False), (-1, None)])
+def test_clock_synchronisation_comes_from_the_kernel(
+    monkeypatch: pytest.MonkeyPatch, kernel_state: int, synchronised: bool | None
 ) -> None:
     """0 is TIME_OK, 5 is TIME_ERROR (adjtimex(2))."""
-    libc = SimpleNamespace(adjtimex=lambda _timex: kernel_says)
+    libc = SimpleNamespace(adjtimex=lambda _timex: kernel_state)
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: libc)
     assert system_clock.is_synchronised() is synchronised
 
 
-def test_kernel_without_that_call_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_synchronisation_is_unknown_without_adjtimex(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ctypes, "CDLL", lambda _name: SimpleNamespace())
     assert system_clock.is_synchronised() is None

@@ -15,9 +15,9 @@ import pytest
 from edge_gateway.ble import clock_sync
 from edge_gateway.ble import session as module
 from edge_gateway.ble.peripheral import OnData
-from edge_gateway.ble.session import BraceletSession, Wearer
+from edge_gateway.ble.session import BraceletSession, DeviceAssignment
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
-from edge_gateway.inbox import Arrival, DeadLetter, Inbox
+from edge_gateway.inbox import DeadLetter, Inbox, InboxItem
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.state import GatewayState
 from tests.edge_gateway.helpers import eventually
@@ -117,38 +117,40 @@ class FakeBracelet:
             self.listeners[LIVE_RECORD](self.flash[seq])
 
 
-class Book:
+class FakeProgressStore:
     """Remembers progress in memory."""
 
     def __init__(self, known: Progress | None = None) -> None:
         self.known = known
-        self.noted_eras: list[ClockEra] = []
+        self.saved_eras: list[ClockEra] = []
 
-    async def eras(self, _device_id: str) -> tuple[ClockEra, ...]:
-        return tuple(self.noted_eras)
+    async def clock_eras(self, _device_id: str) -> tuple[ClockEra, ...]:
+        return tuple(self.saved_eras)
 
-    async def begin_era(self, _device_id: str, era: ClockEra) -> None:
-        self.noted_eras.append(era)
+    async def add_clock_era(self, _device_id: str, era: ClockEra) -> None:
+        self.saved_eras.append(era)
 
     async def progress(self, _device_id: str) -> Progress | None:
         return self.known
 
-    async def remember(self, _device_id: str, progress: Progress) -> None:
+    async def save_progress(self, _device_id: str, progress: Progress) -> None:
         self.known = progress
 
 
-class Bench:
+class SessionHarness:
     """A session at work, and what it handed over."""
 
-    def __init__(self, bracelet: FakeBracelet, book: Book | None = None, *, confirm: bool = True) -> None:
-        self.bracelet, self.book, self.confirm = bracelet, book or Book(), confirm
+    def __init__(
+        self, bracelet: FakeBracelet, store: FakeProgressStore | None = None, *, confirm: bool = True
+    ) -> None:
+        self.bracelet, self.store, self.confirm = bracelet, store or FakeProgressStore(), confirm
         self.inbox, self.state = Inbox(), GatewayState("gw")
-        self.arrivals: list[Arrival] = []
+        self.arrivals: list[InboxItem] = []
         self.completed = self.heard = 0
         self.session = BraceletSession(
-            Wearer("ble-001", "patient-1"),
+            DeviceAssignment("ble-001", "patient-1"),
             bracelet,
-            self.book,
+            self.store,
             self.inbox,
             self.state,
             on_heard=self._hear,
@@ -183,7 +185,9 @@ class Bench:
     @property
     def seqs(self) -> list[int | None]:
         return [
-            each.content.seq for each in self.arrivals if isinstance(each.content, Reading) and not each.again
+            each.content.seq
+            for each in self.arrivals
+            if isinstance(each.content, Reading) and not each.duplicate
         ]
 
 
@@ -191,28 +195,28 @@ async def test_session_fetches_what_flash_holds_then_listens_and_releases() -> N
     bracelet = FakeBracelet()
     for seq in range(5):
         bracelet.measure(seq)
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: bench.completed)
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: harness.completed)
         bracelet.measure(5, spo2=80.0)
         await eventually(lambda: not bracelet.flash)
-    assert bench.seqs == [0, 1, 2, 3, 4, 5]
+    assert harness.seqs == [0, 1, 2, 3, 4, 5]
     assert bracelet.requests[0] == Request.report_from(0)
-    assert bench.book.known is not None
-    assert (bench.book.known.boot, bench.book.known.seq) == (BOOT, 5)
-    first = bench.arrivals[0].content
+    assert harness.store.known is not None
+    assert (harness.store.known.boot, harness.store.known.seq) == (BOOT, 5)
+    first = harness.arrivals[0].content
     assert isinstance(first, Reading)
     assert (first.patient_id, first.device_id, first.late) == ("patient-1", "ble-001", True)
 
 
 async def test_session_releases_nothing_that_is_not_durable() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(3)})
-    bench = Bench(bracelet, confirm=False)
-    async with bench.at_work():
-        await eventually(lambda: len(bench.arrivals) == 3)
+    harness = SessionHarness(bracelet, confirm=False)
+    async with harness.at_work():
+        await eventually(lambda: len(harness.arrivals) == 3)
         await asyncio.sleep(0.1)
         assert len(bracelet.flash) == 3
-        for arrival in bench.arrivals:
+        for arrival in harness.arrivals:
             arrival.confirm()
         await eventually(lambda: not bracelet.flash)
     assert bracelet.requests == [Request.report_from(0), Request.release_up_to(2)]
@@ -220,13 +224,13 @@ async def test_session_releases_nothing_that_is_not_durable() -> None:
 
 async def test_session_fetches_a_lost_live_record_when_the_next_one_comes() -> None:
     bracelet = FakeBracelet()
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: RECORD_ACCESS in bracelet.listeners)
         bracelet.measure(0, heard=False)
         bracelet.measure(1)
         await eventually(lambda: not bracelet.flash)
-    assert sorted(bench.seqs) == [0, 1]  # type: ignore[type-var]
+    assert sorted(harness.seqs) == [0, 1]  # type: ignore[type-var]
 
 
 async def test_session_asks_a_quiet_bracelet_and_fetches_what_was_lost_last(
@@ -234,109 +238,111 @@ async def test_session_asks_a_quiet_bracelet_and_fetches_what_was_lost_last(
 ) -> None:
     monkeypatch.setattr(module, "_QUIET_S", 0.05)
     bracelet = FakeBracelet()
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: bench.completed)
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: harness.completed)
         bracelet.measure(0)
         bracelet.measure(1, heard=False)  # and nothing after it
-        await eventually(lambda: bench.seqs == [0, 1])
+        await eventually(lambda: harness.seqs == [0, 1])
         await eventually(lambda: not bracelet.flash)
 
 
 async def test_status_tells_of_a_record_whose_notification_was_lost() -> None:
     bracelet = FakeBracelet()
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: bench.completed)
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: harness.completed)
         bracelet.measure(0, heard=False)
         bracelet.listeners[STATUS](bracelet.status())
-        await eventually(lambda: bench.seqs == [0])
+        await eventually(lambda: harness.seqs == [0])
 
 
 async def test_session_asks_again_for_stored_records_lost_on_the_air() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(20)}, drops={3, 4, 11, 19})
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
-    assert sorted(bench.seqs) == list(range(20))  # type: ignore[type-var]
-    assert bench.state.counters.records_missing == 0
+    assert sorted(harness.seqs) == list(range(20))  # type: ignore[type-var]
+    assert harness.state.counters.records_missing == 0
     assert [request.seq for request in bracelet.requests if request.op_code is OpCode.REPORT] == [0, 3]
 
 
 async def test_session_hands_a_record_over_again_without_having_it_judged_again() -> None:
     bracelet = FakeBracelet({0: a_record(0), 1: a_record(1)}, drops={0})
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
-    assert sorted(bench.seqs) == [0, 1]  # type: ignore[type-var]
-    assert [each.again for each in bench.arrivals] == [False, False, True]
+    assert sorted(harness.seqs) == [0, 1]  # type: ignore[type-var]
+    assert [each.duplicate for each in harness.arrivals] == [False, False, True]
 
 
 async def test_record_without_values_is_counted_and_released() -> None:
     bracelet = FakeBracelet({0: a_record(0, None), 1: a_record(1)})
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
-    assert bench.seqs == [1]
-    assert bench.state.counters.no_value == {"not_given": 1}
+    assert harness.seqs == [1]
+    assert harness.state.counters.no_value == {"not_given": 1}
 
 
 async def test_malformed_record_is_a_dead_letter_and_stops_nothing() -> None:
     bad = bytearray(a_record(1))
     bad[10] = 0xF0  # flags nobody knows
     bracelet = FakeBracelet({0: a_record(0), 1: bytes(bad), 2: a_record(2)})
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
     letters = {
-        each.content.error_id: each.content for each in bench.arrivals if isinstance(each.content, DeadLetter)
+        each.content.error_id: each.content
+        for each in harness.arrivals
+        if isinstance(each.content, DeadLetter)
     }
     (letter,) = letters.values()
     assert letter.original == bytes(bad)
     assert "unknown flags" in letter.reason
-    assert bench.seqs == [0, 2]
-    assert bench.state.counters.records_missing == 1
+    assert harness.seqs == [0, 2]
+    assert harness.state.counters.records_missing == 1
 
 
 async def test_records_of_an_earlier_restart_are_fetched_and_released() -> None:
     bracelet = FakeBracelet({0: a_record(0, boot=2), 1: a_record(1, boot=2), 2: a_record(2)})
-    bench = Bench(bracelet, Book(Progress(2, 0, uuid4())))
-    async with bench.at_work():
+    harness = SessionHarness(bracelet, FakeProgressStore(Progress(2, 0, uuid4())))
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
-    assert bench.seqs == [0, 1, 2]
-    assert bench.state.counters.records_missing == 0
+    assert harness.seqs == [0, 1, 2]
+    assert harness.state.counters.records_missing == 0
 
 
 async def test_status_that_cannot_be_understood_ends_the_link_and_is_kept() -> None:
-    bench = Bench(FakeBracelet(status_bytes=b"\x00\x01"))
-    async with bench.at_work():
+    harness = SessionHarness(FakeBracelet(status_bytes=b"\x00\x01"))
+    async with harness.at_work():
         with pytest.raises(LinkLost, match="status"):
-            await bench.task
-        await eventually(lambda: bench.arrivals)
-    assert isinstance(bench.arrivals[0].content, DeadLetter)
+            await harness.task
+        await eventually(lambda: harness.arrivals)
+    assert isinstance(harness.arrivals[0].content, DeadLetter)
 
 
 async def test_bracelet_that_owes_an_answer_too_long_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_ANSWER_S", 0.2)
-    bench = Bench(FakeBracelet({0: a_record(0)}, answers=False))
-    async with bench.at_work():
+    harness = SessionHarness(FakeBracelet({0: a_record(0)}, answers=False))
+    async with harness.at_work():
         with pytest.raises(LinkLost, match="no answer to REPORT"):
-            await bench.task
+            await harness.task
 
 
 async def test_bracelet_that_cannot_report_is_lost() -> None:
-    bench = Bench(FakeBracelet({0: a_record(0)}, outcome=ResponseCode.NOT_COMPLETED))
-    async with bench.at_work():
+    harness = SessionHarness(FakeBracelet({0: a_record(0)}, outcome=ResponseCode.NOT_COMPLETED))
+    async with harness.at_work():
         with pytest.raises(LinkLost, match="NOT_COMPLETED"):
-            await bench.task
+            await harness.task
 
 
 async def test_session_subscribes_to_everything_each_time() -> None:
     bracelet = FakeBracelet()
     for _ in range(2):
         bracelet.listeners.clear()
-        bench = Bench(bracelet)
-        async with bench.at_work():
+        harness = SessionHarness(bracelet)
+        async with harness.at_work():
             await eventually(lambda: len(bracelet.listeners) == 4)
 
 
@@ -349,10 +355,10 @@ def stamped(seq: int, device_ms: int, *, is_set: bool = True) -> bytes:
     return bytes(BraceletRecord(seq, BOOT, device_ms, flags, Measurements(spo2_pct=97.0)))
 
 
-def ages_s(bench: Bench) -> dict[int | None, float]:
+def ages_s(harness: SessionHarness) -> dict[int | None, float]:
     """How long ago each reading was measured, by its sequence number."""
     now = datetime.now(UTC)
-    readings = [each.content for each in bench.arrivals if isinstance(each.content, Reading)]
+    readings = [each.content for each in harness.arrivals if isinstance(each.content, Reading)]
     return {reading.seq: (now - reading.timestamp).total_seconds() for reading in readings}
 
 
@@ -360,16 +366,18 @@ def ages_s(bench: Bench) -> dict[int | None, float]:
 async def test_clock_a_year_off_is_set_and_its_records_are_dated(ahead_ms: int, words: str) -> None:
     bracelet = FakeBracelet(ahead_ms=ahead_ms)
     bracelet.flash = {seq: stamped(seq, bracelet.clock_ms() - 1000 * (60 - seq)) for seq in (29, 30)}
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: len(bench.arrivals) == 2)
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: len(harness.arrivals) == 2)
         assert bracelet.ahead_ms is not None
         assert abs(bracelet.ahead_ms) < 100
         bracelet.listeners[LIVE_RECORD](stamped(31, bracelet.clock_ms()))
-        await eventually(lambda: len(bench.arrivals) == 3)
-    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {29: 31, 30: 30, 31: 0}
-    assert bench.state.links["ble-001"].notice == f"its clock was {words}: it is set now"
-    device_times = [each.content.device_time for each in bench.arrivals if isinstance(each.content, Reading)]
+        await eventually(lambda: len(harness.arrivals) == 3)
+    assert {seq: round(age) for seq, age in ages_s(harness).items()} == {29: 31, 30: 30, 31: 0}
+    assert harness.state.links["ble-001"].notice == f"its clock was {words}: it is set now"
+    device_times = [
+        each.content.device_time for each in harness.arrivals if isinstance(each.content, Reading)
+    ]
     assert device_times[0] is not None
     assert round((datetime.now(UTC) - device_times[0]).total_seconds() - 31) == -ahead_ms // 1000
 
@@ -377,24 +385,24 @@ async def test_clock_a_year_off_is_set_and_its_records_are_dated(ahead_ms: int, 
 async def test_clock_never_set_dates_by_the_restart_and_is_set() -> None:
     started = time.time_ns() // 1_000_000 - 100_000
     bracelet = FakeBracelet({0: stamped(0, 40_000, is_set=False)}, ahead_ms=None, started_ms=started)
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: bench.arrivals)
-    assert round(ages_s(bench)[0]) == 60
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: harness.arrivals)
+    assert round(ages_s(harness)[0]) == 60
     assert bracelet.ahead_ms is not None
-    assert bench.state.links["ble-001"].notice == "its clock was not set: it is set now"
+    assert harness.state.links["ble-001"].notice == "its clock was not set: it is set now"
 
 
 async def test_era_outlives_the_link_that_set_the_clock() -> None:
     """The clock is set, then the link is lost before anything was fetched."""
     bracelet = FakeBracelet(ahead_ms=-YEAR_MS, answers=False)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
-    book = Book()
-    first = Bench(bracelet, book)
+    store = FakeProgressStore()
+    first = SessionHarness(bracelet, store)
     async with first.at_work():
         await eventually(lambda: bracelet.requests)
     bracelet.answers = True
-    second = Bench(bracelet, book)
+    second = SessionHarness(bracelet, store)
     async with second.at_work():
         await eventually(lambda: second.arrivals)
     assert round(ages_s(second)[0]) == 60
@@ -403,15 +411,15 @@ async def test_era_outlives_the_link_that_set_the_clock() -> None:
 async def test_clock_that_cannot_be_set_is_corrected_and_tried_once() -> None:
     bracelet = FakeBracelet(ahead_ms=-YEAR_MS, settable=False)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: bench.arrivals)
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: harness.arrivals)
         bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
-        await eventually(lambda: len(bench.arrivals) == 2)
-    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 60, 1: 0}
-    notice = bench.state.links["ble-001"].notice
+        await eventually(lambda: len(harness.arrivals) == 2)
+    assert {seq: round(age) for seq, age in ages_s(harness).items()} == {0: 60, 1: 0}
+    notice = harness.state.links["ble-001"].notice
     assert notice == "its clock was 365 days behind: it cannot be set, times are corrected"
-    assert len(bench.book.noted_eras) == 1
+    assert len(harness.store.saved_eras) == 1
 
 
 async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
@@ -420,13 +428,13 @@ async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
     monkeypatch.setattr(clock_sync, "is_synchronised", lambda: False)
     bracelet = FakeBracelet(ahead_ms=YEAR_MS)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
-    bench = Bench(bracelet)
-    async with bench.at_work():
-        await eventually(lambda: bench.arrivals)
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
+        await eventually(lambda: harness.arrivals)
     assert bracelet.ahead_ms == YEAR_MS
-    assert bench.book.noted_eras == []
-    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 60}
-    assert bench.state.links["ble-001"].notice == (
+    assert harness.store.saved_eras == []
+    assert {seq: round(age) for seq, age in ages_s(harness).items()} == {0: 60}
+    assert harness.state.links["ble-001"].notice == (
         "its clock is 365 days ahead of the gateway's and is left so, times are corrected:"
         " this gateway's own clock is not synchronised"
     )
@@ -438,8 +446,8 @@ async def test_clock_is_set_where_it_was_not_or_nobody_knows_of_ours(
 ) -> None:
     monkeypatch.setattr(clock_sync, "is_synchronised", lambda: synchronised)
     bracelet = FakeBracelet(ahead_ms=ahead_ms, started_ms=time.time_ns() // 1_000_000 - 60_000)
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: bracelet.ahead_ms is not None and abs(bracelet.ahead_ms) < 100)
 
 
@@ -451,91 +459,91 @@ async def test_disk_that_takes_nothing_leaves_the_clock_and_keeps_the_link(
 
     bracelet = FakeBracelet(ahead_ms=YEAR_MS)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
-    bench = Bench(bracelet)
-    monkeypatch.setattr(bench.book, "begin_era", refuse)
-    monkeypatch.setattr(bench.book, "remember", refuse)
-    async with bench.at_work():
-        await eventually(lambda: bench.arrivals)
-        bench.arrivals[0].confirm()
+    harness = SessionHarness(bracelet)
+    monkeypatch.setattr(harness.store, "add_clock_era", refuse)
+    monkeypatch.setattr(harness.store, "save_progress", refuse)
+    async with harness.at_work():
+        await eventually(lambda: harness.arrivals)
+        harness.arrivals[0].confirm()
         bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
-        await eventually(lambda: len(bench.arrivals) == 2)
+        await eventually(lambda: len(harness.arrivals) == 2)
     assert bracelet.ahead_ms == YEAR_MS
-    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 60, 1: 0}
-    assert bench.state.links["ble-001"].notice.endswith("this cannot be noted on the disk now")
+    assert {seq: round(age) for seq, age in ages_s(harness).items()} == {0: 60, 1: 0}
+    assert harness.state.links["ble-001"].notice.endswith("this cannot be noted on the disk now")
 
 
 async def test_clock_that_jumps_in_a_live_stream_is_set_again() -> None:
     bracelet = FakeBracelet()
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         bracelet.ahead_ms = YEAR_MS
         bracelet.listeners[LIVE_RECORD](stamped(0, bracelet.clock_ms()))
         await eventually(lambda: bracelet.ahead_ms is not None and abs(bracelet.ahead_ms) < 100)
         bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
-        await eventually(lambda: len(bench.arrivals) == 2)
-    assert {seq: round(age) for seq, age in ages_s(bench).items()} == {0: 0, 1: 0}
-    assert bench.state.links["ble-001"].notice == "its clock was 365 days ahead: it is set now"
+        await eventually(lambda: len(harness.arrivals) == 2)
+    assert {seq: round(age) for seq, age in ages_s(harness).items()} == {0: 0, 1: 0}
+    assert harness.state.links["ble-001"].notice == "its clock was 365 days ahead: it is set now"
 
 
 async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
         bracelet.boot, bracelet.flash = BOOT + 1, {}
         for seq in range(3):
             bracelet.flash[seq] = a_record(seq, 95.0 - seq, boot=BOOT + 1)
             bracelet.listeners[LIVE_RECORD](bracelet.flash[seq])
         await eventually(lambda: not bracelet.flash)
-    fresh = {each.content.message_id for each in bench.arrivals if not each.again}  # type: ignore[union-attr]
+    fresh = {each.content.message_id for each in harness.arrivals if not each.duplicate}  # type: ignore[union-attr]
     assert len(fresh) == 8
-    assert bench.state.counters.records_missing == 0
-    assert bench.state.links["ble-001"].notice == "it restarted"
-    assert bench.book.known is not None
-    assert (bench.book.known.boot, bench.book.known.seq) == (BOOT + 1, 2)
+    assert harness.state.counters.records_missing == 0
+    assert harness.state.links["ble-001"].notice == "it restarted"
+    assert harness.store.known is not None
+    assert (harness.store.known.boot, harness.store.known.seq) == (BOOT + 1, 2)
 
 
 async def test_restart_that_only_the_status_tells_begins_anew() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: not bracelet.flash)
         bracelet.boot = BOOT + 1
         bracelet.flash = {seq: a_record(seq, boot=BOOT + 1) for seq in range(3)}
         bracelet.listeners[STATUS](bracelet.status())
         await eventually(lambda: not bracelet.flash)
-    assert len(bench.seqs) == 8
-    assert bench.state.counters.records_missing == 0
+    assert len(harness.seqs) == 8
+    assert harness.state.counters.records_missing == 0
 
 
 async def test_late_confirmation_from_before_a_restart_releases_nothing() -> None:
     """Its numbers are in use for other records by now, and those are not durable."""
     bracelet = FakeBracelet()
-    bench = Bench(bracelet, confirm=False)
-    async with bench.at_work():
-        await eventually(lambda: bench.completed == 1)
+    harness = SessionHarness(bracelet, confirm=False)
+    async with harness.at_work():
+        await eventually(lambda: harness.completed == 1)
         for seq in range(3):
             bracelet.measure(seq)
-        await eventually(lambda: len(bench.arrivals) == 3)
+        await eventually(lambda: len(harness.arrivals) == 3)
         bracelet.boot, bracelet.flash = BOOT + 1, {}
         for seq in range(3):
             bracelet.flash[seq] = a_record(seq, boot=BOOT + 1)
             bracelet.listeners[LIVE_RECORD](bracelet.flash[seq])
-        await eventually(lambda: bench.completed >= 2 and len(bench.seqs) == 6)
-        for arrival in bench.arrivals[:3]:
+        await eventually(lambda: harness.completed >= 2 and len(harness.seqs) == 6)
+        for arrival in harness.arrivals[:3]:
             arrival.confirm()
         await asyncio.sleep(0.1)
         assert sorted(bracelet.flash) == [0, 1, 2]
-        for arrival in bench.arrivals[3:]:
+        for arrival in harness.arrivals[3:]:
             arrival.confirm()
         await eventually(lambda: not bracelet.flash)
 
 
 async def test_restart_while_its_records_are_fetched_is_no_loss() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)}, answers=False)
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: bracelet.requests)
         bracelet.boot = BOOT + 1
         bracelet.measure(5)
@@ -544,22 +552,22 @@ async def test_restart_while_its_records_are_fetched_is_no_loss() -> None:
         bracelet.answers = True
         bracelet.listeners[RECORD_ACCESS](bytes(Response(OpCode.REPORT, ResponseCode.NO_RECORDS)))
         await eventually(lambda: not bracelet.flash)
-    assert bench.state.counters.records_missing == 0
+    assert harness.state.counters.records_missing == 0
 
 
 async def test_bracelet_that_sends_only_garbage_is_not_heard() -> None:
     bracelet = FakeBracelet()
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         for _ in range(3):
             bracelet.listeners[LIVE_RECORD](b"\x01\x02")
-        assert bench.session.garbled == 3
-        assert bench.heard == 0
+        assert harness.session.garbled == 3
+        assert harness.heard == 0
         bracelet.listeners[LIVE_RECORD](a_record(0))
-        assert bench.session.garbled == 0
-        assert bench.heard == 1
-    notice = bench.state.links["ble-001"].notice
+        assert harness.session.garbled == 0
+        assert harness.heard == 1
+    notice = harness.state.links["ble-001"].notice
     assert notice == "what it sent could not be understood, 3 times: 20 bytes expected, 2 found"
 
 
@@ -576,12 +584,12 @@ async def test_reason_for_a_missing_value_is_shown_until_there_is_one(
     flags: RecordFlag, reason: Absence
 ) -> None:
     bracelet = FakeBracelet()
-    bench = Bench(bracelet)
-    async with bench.at_work():
+    harness = SessionHarness(bracelet)
+    async with harness.at_work():
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         nothing = BraceletRecord(0, BOOT, NOW_MS, flags | RecordFlag.CLOCK_SET, None)
         bracelet.listeners[LIVE_RECORD](bytes(nothing))
-        assert bench.state.links["ble-001"].absence is reason
-        assert bench.state.counters.no_value == {reason.value: 1}
+        assert harness.state.links["ble-001"].absence is reason
+        assert harness.state.counters.no_value == {reason.value: 1}
         bracelet.listeners[LIVE_RECORD](a_record(1))
-        assert bench.state.links["ble-001"].absence is None
+        assert harness.state.links["ble-001"].absence is None

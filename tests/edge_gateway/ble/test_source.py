@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.ble import session
 from edge_gateway.ble.adapter import Adapter, open_radio
-from edge_gateway.ble.advertisements import Sighting
+from edge_gateway.ble.advertisements import Advertisement
 from edge_gateway.ble.source import BleSource
 from edge_gateway.config import ApiConfig, BleConfig
 from edge_gateway.errors import RadioUnavailable
 from edge_gateway.intake import Intake
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from firmware_sim.radio.peripheral import BraceletPeripheral
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air, calm, now_ms
@@ -36,15 +37,15 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_RELEASE_EVERY_S", 0.1)
 
 
-class Rig:
+class BleSourceRig:
     """A Bluetooth source, its intake and a real outbox."""
 
     def __init__(self, outbox: Outbox, devices: int, **ble: Any) -> None:
         self.outbox, self.state = outbox, GatewayState("gw")
         patients = {f"ble-{n:03d}": f"patient-{n:03d}" for n in range(1, devices + 1)}
         self.source = BleSource(BleConfig(**ble), patients, {}, outbox, self.state)
-        api = Api(ApiConfig(url="http://127.0.0.1:1"))
-        alarms = Alarms([], self.state.counters)
+        api = ApiClient(ApiConfig(url="http://127.0.0.1:1"))
+        alarms = AlarmEvaluator([], self.state.counters)
         self.intake = Intake("gw", alarms, outbox, Uplink(api, outbox, self.state, 100), self.state)
 
     def state_of(self, device_id: str = "ble-001") -> str:
@@ -56,9 +57,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def a_rig(path: Path, devices: int = 1, **ble: Any) -> AsyncIterator[Rig]:
+async def a_rig(path: Path, devices: int = 1, **ble: Any) -> AsyncIterator[BleSourceRig]:
     with Outbox(path / "outbox.sqlite3") as outbox:
-        rig = Rig(outbox, devices, **ble)
+        rig = BleSourceRig(outbox, devices, **ble)
         tasks = [asyncio.create_task(rig.source.run()), asyncio.create_task(rig.intake.serve(rig.source))]
         try:
             yield rig
@@ -69,7 +70,7 @@ async def a_rig(path: Path, devices: int = 1, **ble: Any) -> AsyncIterator[Rig]:
             await rig.intake.drained()
 
 
-class Ledger:
+class MeasuredRecords:
     """Measures, and notes the identity of each record."""
 
     def __init__(self) -> None:
@@ -87,14 +88,14 @@ class Ledger:
 
 async def test_bracelet_is_found_fetched_and_followed(air: Air, tmp_path: Path) -> None:
     bracelet = await air.add(stored=30)
-    ledger = Ledger()
+    measured = MeasuredRecords()
     async with a_rig(tmp_path) as rig:
         await eventually(lambda: rig.state_of() == "live")
-        await ledger.measure(bracelet, 5)
+        await measured.measure(bracelet, 5)
         await eventually(lambda: bracelet.bracelet.unreleased == 0)
         kept = await rig.kept()
         assert len(kept) == 35
-        assert kept[-5:] == ledger.identities
+        assert kept[-5:] == measured.identities
         assert rig.state.links["ble-001"].battery_pct == 100
 
 
@@ -107,16 +108,16 @@ async def test_smallest_mtu_is_enough(air: Air, tmp_path: Path) -> None:
 
 async def test_link_lost_and_found_again_loses_no_record(air: Air, tmp_path: Path) -> None:
     bracelet = await air.add()
-    ledger = Ledger()
+    measured = MeasuredRecords()
     async with a_rig(tmp_path) as rig:
         for _ in range(3):
             await eventually(lambda: rig.state_of() == "live", 15)
-            await ledger.measure(bracelet, 5)
+            await measured.measure(bracelet, 5)
             await bracelet.disconnect()
             await eventually(lambda: rig.state_of() != "live")
-            await ledger.measure(bracelet, 5)
+            await measured.measure(bracelet, 5)
         await eventually(lambda: bracelet.bracelet.unreleased == 0, 15)
-        assert sorted(await rig.kept()) == sorted(ledger.identities)
+        assert sorted(await rig.kept()) == sorted(measured.identities)
 
 
 async def test_three_bracelets_are_held_at_once(air: Air, tmp_path: Path) -> None:
@@ -154,11 +155,11 @@ async def test_restarted_gateway_fetches_only_what_is_new(air: Air, tmp_path: Pa
     bracelet = await air.add(stored=10)
     async with a_rig(tmp_path):
         await eventually(lambda: bracelet.bracelet.unreleased == 0)
-    ledger = Ledger()
-    await ledger.measure(bracelet, 4)
+    measured = MeasuredRecords()
+    await measured.measure(bracelet, 4)
     async with a_rig(tmp_path) as rig:
         await eventually(lambda: bracelet.bracelet.unreleased == 0)
-        assert (await rig.kept())[10:] == ledger.identities
+        assert (await rig.kept())[10:] == measured.identities
         assert rig.state.counters.received["ble"] == 4
         assert rig.state.counters.records_missing == 0
 
@@ -198,7 +199,7 @@ async def test_radio_that_is_being_opened_can_be_stopped(air: Air, steps: int) -
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_attempt_that_is_called_off_leaves_the_scanner_running(air: Air, steps: int) -> None:
-    seen: list[Sighting] = []
+    seen: list[Advertisement] = []
     adapter = Adapter("system", seen.append, lambda: False, lambda _: None)
     running = asyncio.create_task(adapter.run())
     await air.add()

@@ -12,12 +12,12 @@ import pytest
 from bumble.core import UUID
 from bumble.gatt import Characteristic, Service
 
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.ble import standard_session
 from edge_gateway.ble.source import BleSource
 from edge_gateway.ble.standard_records import of_heart_rate, of_spot_check, of_temperature
 from edge_gateway.config import BleConfig
-from edge_gateway.inbox import Arrival, DeadLetter
+from edge_gateway.inbox import DeadLetter, InboxItem
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import Counters, GatewayState
 from firmware_sim.radio.device import Permission, Property, RadioDevice, indicated
@@ -36,20 +36,20 @@ __all__ = ["air"]
 NOW = datetime(2025, 8, 24, 10, 30, 5, tzinfo=UTC)
 
 
-class Desk:
+class StandardDeviceRig:
     """The Bluetooth source with one standard device on its list, and what came from it."""
 
     def __init__(self, source: BleSource, state: GatewayState) -> None:
         self._source, self.state = source, state
         self.counters = Counters()
-        self._alarms = Alarms([], self.counters)
+        self._alarms = AlarmEvaluator([], self.counters)
 
-    async def next(self) -> Arrival:
+    async def next(self) -> InboxItem:
         """The next arrival; the rules judge it as the gateway would."""
         async with asyncio.timeout(5):
             (arrival,) = await self._source.inbox.take(1)
         if isinstance(arrival.content, Reading):
-            self._alarms.judge(arrival.content)
+            self._alarms.evaluate(arrival.content)
         return arrival
 
     async def reading(self) -> Reading:
@@ -60,7 +60,7 @@ class Desk:
 
 
 @asynccontextmanager
-async def a_desk(air: Air, path: Path, device: RadioDevice) -> AsyncIterator[Desk]:
+async def a_device_rig(air: Air, path: Path, device: RadioDevice) -> AsyncIterator[StandardDeviceRig]:
     await device.start()
     state = GatewayState("gw")
     with Outbox(path / "outbox.sqlite3") as outbox:
@@ -68,7 +68,7 @@ async def a_desk(air: Air, path: Path, device: RadioDevice) -> AsyncIterator[Des
         running = asyncio.create_task(source.run())
         try:
             await eventually(lambda: state.links.get("dev-1") and state.links["dev-1"].state == "live")
-            yield Desk(source, state)
+            yield StandardDeviceRig(source, state)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -78,34 +78,34 @@ async def a_desk(air: Air, path: Path, device: RadioDevice) -> AsyncIterator[Des
 @pytest.mark.parametrize(("spo2", "fires"), [(87.6, True), (88.0, False)])
 async def test_oximeter_is_read_and_judged(air: Air, tmp_path: Path, spo2: float, fires: bool) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
-    async with a_desk(air, tmp_path, oximeter) as desk:
+    async with a_device_rig(air, tmp_path, oximeter) as rig:
         await oximeter.measure(Measurements(spo2_pct=spo2, freq_card=72))
-        reading = await desk.reading()
+        reading = await rig.reading()
         assert reading.measurements == Measurements(spo2_pct=spo2, freq_card=72)
         assert reading.signal is not None
         assert reading.signal.battery_pct == 80
-        assert desk.counters.alerts == ({"CRITICAL_SPO2": 1} if fires else {})
-        assert desk.state.links["dev-1"].battery_pct == 80
+        assert rig.counters.alerts == ({"CRITICAL_SPO2": 1} if fires else {})
+        assert rig.state.links["dev-1"].battery_pct == 80
 
 
 async def test_oximeter_off_the_finger_is_no_value_with_its_reason(air: Air, tmp_path: Path) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
-    async with a_desk(air, tmp_path, oximeter) as desk:
+    async with a_device_rig(air, tmp_path, oximeter) as rig:
         await oximeter.measure(None)
-        await eventually(lambda: desk.state.links["dev-1"].absence is Absence.NOT_WORN)
-        assert desk.state.counters.no_value == {"not_worn": 1}
+        await eventually(lambda: rig.state.links["dev-1"].absence is Absence.NOT_WORN)
+        assert rig.state.counters.no_value == {"not_worn": 1}
         await oximeter.measure(Measurements(spo2_pct=97))
-        await desk.reading()
-        assert desk.state.links["dev-1"].absence is None
+        await rig.reading()
+        assert rig.state.links["dev-1"].absence is None
 
 
 async def test_spot_check_sent_twice_is_one_reading_with_its_own_time(air: Air, tmp_path: Path) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
     taken = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
-    async with a_desk(air, tmp_path, oximeter) as desk:
+    async with a_device_rig(air, tmp_path, oximeter) as rig:
         for _ in range(2):
             await oximeter.spot_check(Measurements(spo2_pct=93, freq_card=101), taken)
-        first, second = await desk.reading(), await desk.reading()
+        first, second = await rig.reading(), await rig.reading()
     assert first.message_id == second.message_id
     assert first.timestamp == first.device_time == taken
     assert first.late is True
@@ -113,39 +113,39 @@ async def test_spot_check_sent_twice_is_one_reading_with_its_own_time(air: Air, 
 
 async def test_garbage_is_a_dead_letter_and_the_link_goes_on(air: Air, tmp_path: Path) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
-    async with a_desk(air, tmp_path, oximeter) as desk:
+    async with a_device_rig(air, tmp_path, oximeter) as rig:
         await oximeter.send(b"\x03\x62")
-        letter = (await desk.next()).content
+        letter = (await rig.next()).content
         assert isinstance(letter, DeadLetter)
         assert letter.original == b"\x03\x62"
         await oximeter.measure(Measurements(spo2_pct=97))
-        await desk.reading()
-        assert desk.state.links["dev-1"].notice.startswith("what it sent could not be understood, 1 times")
+        await rig.reading()
+        assert rig.state.links["dev-1"].notice.startswith("what it sent could not be understood, 1 times")
 
 
 async def test_strap_is_read(air: Air, tmp_path: Path) -> None:
     strap = Strap(air.link, 32, "HR-1")
-    async with a_desk(air, tmp_path, strap) as desk:
+    async with a_device_rig(air, tmp_path, strap) as rig:
         await strap.measure(Measurements(freq_card=181))
-        reading = await desk.reading()
+        reading = await rig.reading()
         assert reading.measurements == Measurements(freq_card=181)
         assert reading.signal is not None
         assert reading.signal.contact is True
-        assert desk.counters.alerts == {"CRITICAL_HEART_RATE": 1}
+        assert rig.counters.alerts == {"CRITICAL_HEART_RATE": 1}
         await strap.measure(None)
-        await eventually(lambda: desk.state.links["dev-1"].absence is Absence.NOT_WORN)
+        await eventually(lambda: rig.state.links["dev-1"].absence is Absence.NOT_WORN)
 
 
 @pytest.mark.parametrize("fahrenheit", [False, True])
 async def test_thermometer_is_read_in_either_unit(air: Air, tmp_path: Path, fahrenheit: bool) -> None:
     thermometer = Thermometer(air.link, 33, "TH-1", fahrenheit=fahrenheit)
-    async with a_desk(air, tmp_path, thermometer) as desk:
+    async with a_device_rig(air, tmp_path, thermometer) as rig:
         await thermometer.measure(Measurements(temp_corp=38.0))
-        reading = await desk.reading()
+        reading = await rig.reading()
         assert reading.measurements == Measurements(temp_corp=38.0)
         assert reading.signal is not None
         assert reading.signal.site == "ear"
-        assert desk.counters.alerts == {"CRITICAL_TEMPERATURE": 1}
+        assert rig.counters.alerts == {"CRITICAL_TEMPERATURE": 1}
 
 
 async def test_device_with_little_to_say_is_not_taken_for_silent(
@@ -153,19 +153,19 @@ async def test_device_with_little_to_say_is_not_taken_for_silent(
 ) -> None:
     monkeypatch.setattr(standard_session, "_PROBE_S", 0.1)
     thermometer = Thermometer(air.link, 33, "TH-1")
-    async with a_desk(air, tmp_path, thermometer) as desk:
-        before = desk.state.links["dev-1"].heard
-        await eventually(lambda: desk.state.links["dev-1"].heard != before)
-        assert desk.state.links["dev-1"].state == "live"
+    async with a_device_rig(air, tmp_path, thermometer) as rig:
+        before = rig.state.links["dev-1"].heard
+        await eventually(lambda: rig.state.links["dev-1"].heard != before)
+        assert rig.state.links["dev-1"].state == "live"
 
 
 async def test_fevers_dated_alike_by_a_clock_that_stands_still_are_two(air: Air, tmp_path: Path) -> None:
     thermometer = Thermometer(air.link, 33, "TH-1", now=lambda: datetime(2000, 1, 1, tzinfo=UTC))
-    async with a_desk(air, tmp_path, thermometer) as desk:
+    async with a_device_rig(air, tmp_path, thermometer) as rig:
         await thermometer.measure(Measurements(temp_corp=38.5))
-        first = await desk.reading()
+        first = await rig.reading()
         await thermometer.measure(Measurements(temp_corp=38.5))
-        second = await desk.reading()
+        second = await rig.reading()
     assert first.message_id != second.message_id
     assert first.device_time == second.device_time == datetime(2000, 1, 1, tzinfo=UTC)
     assert datetime.now(UTC) - first.timestamp < timedelta(minutes=1)
@@ -181,10 +181,10 @@ async def test_device_without_battery_service_is_not_taken_for_silent(
             self.add_services([Service(UUID.from_16_bits(0x1809), [indicated("2A1C"), location])])
 
     monkeypatch.setattr(standard_session, "_PROBE_S", 0.1)
-    async with a_desk(air, tmp_path, Plain()) as desk:
-        before = desk.state.links["dev-1"].heard
-        await eventually(lambda: desk.state.links["dev-1"].heard != before)
-        assert desk.state.links["dev-1"].battery_pct is None
+    async with a_device_rig(air, tmp_path, Plain()) as rig:
+        before = rig.state.links["dev-1"].heard
+        await eventually(lambda: rig.state.links["dev-1"].heard != before)
+        assert rig.state.links["dev-1"].battery_pct is None
 
 
 async def test_listed_device_without_vitals_says_so(air: Air, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""links, scan, pair and forget as a person runs them, with and without a running gateway."""
+"""The commands links, scan, pair and forget, with and without a running gateway."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from edge_gateway.ble import session
 from edge_gateway.cli import main
 from edge_gateway.commands.bracelets import ago, table
-from edge_gateway.config import load_config
+from edge_gateway.config_file import load_config
 from edge_gateway.gateway import run_gateway
 from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.radio.hci_port import gateway_radio
@@ -47,25 +47,25 @@ def a_config(directory: Path, *devices: str, radio: str = "system", **ble: float
 
 
 class Shell:
-    """Runs commands as a person would, and reads what they print."""
+    """Runs commands and returns what they print."""
 
     def __init__(self, config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self._config, self._capsys = config, capsys
 
     async def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Exit code, standard output and standard error."""
+        """Run a command; returns exit code, standard output and standard error."""
         self._capsys.readouterr()
         code = await asyncio.to_thread(main, [*arguments, "--config", str(self._config)])
         printed = self._capsys.readouterr()
         return code, printed.out, printed.err
 
     async def link(self, device_id: str = "ble-001") -> dict[str, Any]:
-        """One link of `links --json`; empty while no gateway runs."""
+        """Return one link of `links --json`; empty while no gateway is running."""
         code, out, _ = await self.run("links", "--json")
         return json.loads(out)["links"][device_id] or {} if code == 0 else {}
 
     async def row(self, device_id: str = "ble-001") -> str:
-        """One line of `links`."""
+        """Return one line of `links`."""
         _, out, _ = await self.run("links")
         return next(line for line in out.splitlines() if line.startswith(device_id))
 
@@ -82,7 +82,7 @@ async def a_gateway(config: Path) -> AsyncIterator[None]:
 
 
 async def until_link(shell: Shell, **wanted: Any) -> dict[str, Any]:
-    """Wait until a link has these values, and give it."""
+    """Wait until a link has these values; returns the link."""
 
     async def has() -> dict[str, Any] | None:
         link = await shell.link()
@@ -92,7 +92,7 @@ async def until_link(shell: Shell, **wanted: Any) -> dict[str, Any]:
     return found
 
 
-async def test_links_shows_who_is_live_and_who_was_never_heard(
+async def test_links_shows_live_and_never_seen_bracelets(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await air.add(stored=1)
@@ -107,7 +107,7 @@ async def test_links_shows_who_is_live_and_who_was_never_heard(
     assert "never" in row
 
 
-async def test_links_without_a_gateway_says_how_to_start_one(
+async def test_links_without_a_gateway_prints_how_to_start_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = await Shell(a_config(tmp_path), capsys).run("links")
@@ -146,7 +146,7 @@ async def test_links_bracelet_whose_clock_is_a_year_off(
         assert abs(bracelet.bracelet.clock_ms(now_ms()) - now_ms()) < 1000
 
 
-async def test_links_bracelet_that_dies_silently(
+async def test_links_bracelet_that_stops_without_disconnecting(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bracelet = await air.add(stored=1)
@@ -168,21 +168,21 @@ async def test_links_bracelet_that_sends_garbage(
     config = a_config(tmp_path, silence_s=1.0)
     shell = Shell(config, capsys)
 
-    async def babble() -> None:
+    async def send_garbage() -> None:
         while True:
             await bracelet.send_live(b"\x00\x01\x02")
             await asyncio.sleep(0.05)
 
     async with a_gateway(config):
         await until_link(shell, state="live")
-        babbling = asyncio.create_task(babble())
+        sending = asyncio.create_task(send_garbage())
         await until_link(shell, reason="it sent only what cannot be understood for 1 s")
-        babbling.cancel()
+        sending.cancel()
         link = await until_link(shell, state="live", reason="")
     assert link["notice"] == "it sent only what cannot be understood for 1 s"
 
 
-async def test_links_says_why_there_is_no_number(
+async def test_links_shows_why_there_is_no_value(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bracelet = await air.add(stored=1)
@@ -217,7 +217,7 @@ async def test_links_device_with_a_cloned_name_is_refused(
         assert not clone.connected
 
 
-async def test_bracelet_with_another_serial_number_is_not_taken(
+async def test_bracelet_with_another_serial_number_is_rejected(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     impostor = await air.add(stored=1)
@@ -237,7 +237,7 @@ async def test_bracelet_with_another_serial_number_is_not_taken(
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_scan_lists_addresses_vitals_and_whether_listed(
+async def test_scan_lists_addresses_vitals_and_configured_devices(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str], running: bool
 ) -> None:
     await air.add()
@@ -257,7 +257,7 @@ async def test_scan_lists_addresses_vitals_and_whether_listed(
 async def a_shell(
     air: Air, directory: Path, capsys: pytest.CaptureFixture[str], running: bool, device: str
 ) -> AsyncIterator[Shell]:
-    """Beside a running gateway; or without one, and then commands have a Bluetooth stack of their own."""
+    """Yield a shell; without a running gateway, its commands use a Bluetooth stack of their own."""
     if running:
         config = a_config(directory, device)
         shell = Shell(config, capsys)
@@ -277,7 +277,7 @@ def shell_answers(shell: Shell) -> Any:
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_pair_knows_the_bracelet_by_its_address_and_forget_undoes_it(
+async def test_pair_stores_the_address_and_forget_deletes_it(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str], running: bool
 ) -> None:
     await air.add(stored=1)
@@ -286,15 +286,15 @@ async def test_pair_knows_the_bracelet_by_its_address_and_forget_undoes_it(
             await until_link(shell, state="live")
         code, out, err = await shell.run("pair", "ble-001")
         assert (code, err) == (0, "")
-        assert out == "ble-001 is paired and known as F0:1B:DC:4B:00:01\n"
+        assert out == "ble-001 is paired; its address is F0:1B:DC:4B:00:01\n"
         code, out, err = await shell.run("forget", "ble-001")
         assert (code, err) == (0, "")
-        assert out.startswith("ble-001: its bond and address are forgotten")
+        assert out.startswith("ble-001: bond and address deleted")
         if running:
             await until_link(shell, state="live")
 
 
-async def test_bond_the_bracelet_has_lost_names_the_remedy_which_heals(
+async def test_bond_lost_by_the_bracelet_is_repaired_by_forget_and_pair(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bracelet = await air.add(stored=1, secure=True)
@@ -312,7 +312,7 @@ async def test_bond_the_bracelet_has_lost_names_the_remedy_which_heals(
         await until_link(shell, state="live")
 
 
-async def test_pair_device_that_is_not_listed_names_the_remedy(
+async def test_pair_of_an_unlisted_device_names_the_remedy(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, _, err = await Shell(a_config(tmp_path), capsys).run("pair", "ble-404")
@@ -320,7 +320,7 @@ async def test_pair_device_that_is_not_listed_names_the_remedy(
     assert "add a [[bracelet]] for it" in err
 
 
-async def test_data_directory_of_any_depth_has_a_socket(
+async def test_control_socket_works_in_a_deep_directory(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     deep = tmp_path / ("d" * 100) / ("e" * 100)

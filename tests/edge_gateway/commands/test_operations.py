@@ -1,4 +1,4 @@
-"""status and self-test of a running gateway, as a person runs them; its page is there as well."""
+"""The commands status and self-test with a running gateway, and the page's port."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def a_config(directory: Path, more: str = "") -> tuple[Path, str]:
     return path, f"http://127.0.0.1:{page}"
 
 
-async def test_status_tells_of_parts_children_and_conditions(
+async def test_status_prints_components_children_and_conditions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, url = a_config(tmp_path)
@@ -53,12 +53,12 @@ async def test_status_tells_of_parts_children_and_conditions(
         await eventually(answers)
         _, printed, _ = await shell.run("status")
         assert printed.startswith("gateway gw, running for")
-        assert "outbox: 0 readings wait, 0.0% full, deliveries work" in printed
+        assert "outbox: 0 readings pending, 0.0% full, deliveries work" in printed
         assert [line.split() for line in printed.splitlines() if line.startswith("patient")] == [
             ["patient-001-ss", "never", "none"]
         ]
-        told = json.loads((await shell.run("status", "--json"))[1])
-        assert told["children"] == [{"patient_id": "patient-001-ss", "last_value": None, "alarms": {}}]
+        answer = json.loads((await shell.run("status", "--json"))[1])
+        assert answer["children"] == [{"patient_id": "patient-001-ss", "last_value": None, "alarms": {}}]
         async with httpx.AsyncClient() as client:
             page = await client.get(url)
         assert "Awa" in page.text
@@ -67,33 +67,33 @@ async def test_status_tells_of_parts_children_and_conditions(
             await client.get(url)
 
 
-async def test_page_whose_port_is_taken_is_a_state_and_comes_when_it_is_free(
+async def test_page_starts_once_its_port_is_free(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "_AGAIN_LATER_S", 0.1)
+    monkeypatch.setattr(gateway, "_PAGE_RETRY_S", 0.1)
     config, url = a_config(tmp_path)
     shell = Shell(config, capsys)
 
-    async def says(text: str) -> bool:
-        return f"page: {text}" in (await shell.run("status"))[1]
+    async def page_is(state: str) -> bool:
+        return f"page: {state}" in (await shell.run("status"))[1]
 
     with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))) as taken:
         async with a_gateway(config):
-            await eventually(lambda: says("away: the page cannot listen on 127.0.0.1"))
+            await eventually(lambda: page_is("away: the page cannot listen on 127.0.0.1"))
             taken.close()
-            await eventually(lambda: says("up"))
+            await eventually(lambda: page_is("up"))
 
 
-async def test_status_without_a_gateway_says_how_to_start_one(
+async def test_status_without_a_gateway_prints_how_to_start_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config, _ = a_config(tmp_path)
     (tmp_path / "data").mkdir()
-    code, _, complaint = await Shell(config, capsys).run("status")
-    assert (code, "kidjamo-gateway run" in complaint) == (1, True)
+    code, _, error = await Shell(config, capsys).run("status")
+    assert (code, "kidjamo-gateway run" in error) == (1, True)
 
 
-async def test_self_test_fails_where_a_contact_cannot_be_reached(
+async def test_self_test_fails_if_a_contact_cannot_be_reached(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mother.url").write_text(f"json://127.0.0.1:{free_port()}")

@@ -1,4 +1,4 @@
-"""What `kidjamo-gateway outbox` tells an operator."""
+"""The command `kidjamo-gateway outbox`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def test_outbox_that_was_never_made_is_empty(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_outbox_is_empty(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["outbox", "--config", str(config)]) == 0
     printed = capsys.readouterr().out
     assert [line.split() for line in printed.splitlines() if line.startswith(("pending", "oldest"))] == [
@@ -38,11 +38,11 @@ def test_outbox_that_was_never_made_is_empty(config: Path, capsys: pytest.Captur
         ["oldest", "pending", "none"],
     ]
     assert main(["outbox", "rejected", "--config", str(config)]) == 0
-    assert capsys.readouterr().out == "no reading was refused\n"
+    assert capsys.readouterr().out == "no reading was rejected\n"
     assert not (config.parent / "data").exists()
 
 
-async def test_size_age_refusals_and_files_set_aside_are_told(
+async def test_outbox_prints_size_age_rejections_and_files_set_aside(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, started = config.parent / "data", datetime.now(UTC) - timedelta(hours=3)
@@ -56,21 +56,21 @@ async def test_size_age_refusals_and_files_set_aside_are_told(
         assert main(["outbox", "--config", str(config)]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert main(["outbox", "--json", "--config", str(config)]) == 0
-        told = json.loads(capsys.readouterr().out)
+        counts = json.loads(capsys.readouterr().out)
         assert main(["outbox", "rejected", "--config", str(config)]) == 0
-        refused = capsys.readouterr().out
+        rejected = capsys.readouterr().out
     assert "pending                        498" in lines
     assert "oldest pending             3 h old" in lines
     assert lines[-1] == "set aside as corrupt  outbox.sqlite3.corrupt-20250824T103000.000000Z"
-    assert (told["pending"], told["rejected"], told["set_aside"]) == (
+    assert (counts["pending"], counts["rejected"], counts["set_aside"]) == (
         498,
         1,
         ["outbox.sqlite3.corrupt-20250824T103000.000000Z"],
     )
-    assert 0.1 < told["filled"] < 0.9
-    assert told["filled"] == round(told["bytes"] / 2**20, 4)
-    assert told["oldest_pending"] == started.isoformat(timespec="seconds")
-    assert str(rows[1].message_id) in refused
-    assert "timestamp: more than 5 minutes ahead" in refused
-    assert "patient-001-ss" not in refused
-    assert "bracelet-001" not in refused
+    assert 0.1 < counts["filled"] < 0.9
+    assert counts["filled"] == round(counts["bytes"] / 2**20, 4)
+    assert counts["oldest_pending"] == started.isoformat(timespec="seconds")
+    assert str(rows[1].message_id) in rejected
+    assert "timestamp: more than 5 minutes ahead" in rejected
+    assert "patient-001-ss" not in rejected
+    assert "bracelet-001" not in rejected

@@ -29,15 +29,15 @@ NOT_AUTHORIZED = 0x87
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
-    made = SecureBroker(tmp_path_factory.mktemp("broker"), "gateway", "mqtt-001", "mqtt-002")
-    made.start()
+    secure_broker = SecureBroker(tmp_path_factory.mktemp("broker"), "gateway", "mqtt-001", "mqtt-002")
+    secure_broker.start()
     try:
-        yield made
+        yield secure_broker
     finally:
-        made.stop()
+        secure_broker.stop()
 
 
-class Gateway:
+class SecureMqttRig:
     """The gateway's own MQTT code, and the states its connection went through."""
 
     def __init__(self, config: MqttConfig) -> None:
@@ -48,17 +48,17 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(broker: SecureBroker, **changes: object) -> AsyncIterator[Gateway]:
+async def secure_rig(broker: SecureBroker, **changes: object) -> AsyncIterator[SecureMqttRig]:
     settings = {
         "port": broker.port,
         "username": "gateway",
         "password_file": broker.password_file,
         "ca_file": broker.ca,
     }
-    made = Gateway(MqttConfig.model_validate(settings | changes))
-    task = asyncio.create_task(made.session.run())
+    rig = SecureMqttRig(MqttConfig.model_validate(settings | changes))
+    task = asyncio.create_task(rig.session.run())
     try:
-        yield made
+        yield rig
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -82,37 +82,37 @@ def publish(broker: SecureBroker, account: str, topic: str) -> int:
 
 
 async def test_bracelet_speaks_for_itself_and_for_nobody_else(broker: SecureBroker) -> None:
-    async with gateway(broker) as made:
-        await eventually(lambda: made.session.connected)
+    async with secure_rig(broker) as rig:
+        await eventually(lambda: rig.session.connected)
         foreign = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-002"))
         own = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-001"))
         async with asyncio.timeout(5):
-            (arrival,) = await made.source.inbox.take(1)
+            (arrival,) = await rig.source.inbox.take(1)
     assert (foreign, own) == (NOT_AUTHORIZED, 0)
     assert isinstance(arrival.content, Reading)
     assert arrival.content.device_id == "mqtt-001"
 
 
 async def test_gateway_may_publish_its_state_and_alarms(broker: SecureBroker) -> None:
-    async with gateway(broker) as made:
-        await eventually(lambda: made.session.connected)
-        assert await made.session.publish("kidjamo/gateways/gw/state", b"{}", retain=True)
-        assert await made.session.publish("kidjamo/patients/patient-001-ss/alarms", b"{}")
+    async with secure_rig(broker) as rig:
+        await eventually(lambda: rig.session.connected)
+        assert await rig.session.publish("kidjamo/gateways/gw/state", b"{}", retain=True)
+        assert await rig.session.publish("kidjamo/patients/patient-001-ss/alarms", b"{}")
 
 
 async def test_wrong_password_is_a_state_with_its_reason(broker: SecureBroker, tmp_path: Path) -> None:
     wrong = tmp_path / "password"
     wrong.write_text("another one")
-    async with gateway(broker, password_file=wrong) as made:
-        await eventually(lambda: made.states)
-        assert made.states[0] == "away: refused: Not authorized"
+    async with secure_rig(broker, password_file=wrong) as rig:
+        await eventually(lambda: rig.states)
+        assert rig.states[0] == "away: refused: Not authorized"
 
 
 async def test_certificate_of_a_stranger_is_refused(broker: SecureBroker, tmp_path: Path) -> None:
     make_certificates(tmp_path)
-    async with gateway(broker, ca_file=tmp_path / "ca.pem") as made:
-        await eventually(lambda: made.states)
-        assert "certificate verify failed" in made.states[0]
+    async with secure_rig(broker, ca_file=tmp_path / "ca.pem") as rig:
+        await eventually(lambda: rig.states)
+        assert "certificate verify failed" in rig.states[0]
 
 
 async def test_broker_without_tls_never_sees_a_password(broker: SecureBroker) -> None:
@@ -124,9 +124,9 @@ async def test_broker_without_tls_never_sees_a_password(broker: SecureBroker) ->
         writer.close()
 
     server = await asyncio.start_server(take, "127.0.0.1", 0)
-    async with server, gateway(broker, port=server.sockets[0].getsockname()[1]) as made:
+    async with server, secure_rig(broker, port=server.sockets[0].getsockname()[1]) as rig:
         await eventually(lambda: len(first_bytes) >= 2, 15)
-        assert not made.session.connected
-        assert all(state.startswith("away: ") for state in made.states)
+        assert not rig.session.connected
+        assert all(state.startswith("away: ") for state in rig.states)
     assert {first[0] for first in first_bytes} == {0x16}  # TLS handshake records, on each attempt
     assert not any(PASSWORD.encode() in first for first in first_bytes)

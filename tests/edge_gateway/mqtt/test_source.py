@@ -17,10 +17,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
-from edge_gateway.alarms.evaluator import Alarms
+from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.config import MqttConfig
-from edge_gateway.inbox import Arrival, DeadLetter
+from edge_gateway.inbox import DeadLetter, InboxItem
 from edge_gateway.mqtt import session as session_module
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
@@ -82,7 +82,7 @@ async def publish_many(
     await asyncio.to_thread(send)
 
 
-async def next_arrival(source: MqttSource, timeout_s: float = 5) -> Arrival:
+async def next_arrival(source: MqttSource, timeout_s: float = 5) -> InboxItem:
     async with asyncio.timeout(timeout_s):
         (arrival,) = await source.inbox.take(1)
     return arrival
@@ -286,12 +286,12 @@ async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -
     session = a_session(mqtt_broker.port)
     counters = Counters()
     notifier = MqttNotifier(session, "gw-test")
-    alarms = Alarms([NotificationQueue("mqtt", notifier.publish_alert, counters)], counters)
+    alarms = AlarmEvaluator([NotificationQueue("mqtt", notifier.publish_alert, counters)], counters)
     async with running(session):
         await eventually(lambda: session.connected)
         task = asyncio.create_task(alarms.run())
         reading = a_reading(spo2_pct=87.9)
-        alarms.judge(reading)
+        alarms.evaluate(reading)
         await eventually(lambda: any(each["message_id"] == str(reading.message_id) for _, each in received))
         task.cancel()
     listener.loop_stop()
@@ -301,7 +301,7 @@ async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -
 
 
 async def test_notifier_without_broker_says_so() -> None:
-    alert = Alarms([], Counters()).judge(a_reading(spo2_pct=80.0))[0]
+    alert = AlarmEvaluator([], Counters()).evaluate(a_reading(spo2_pct=80.0))[0]
     with pytest.raises(NotNotified):
         await MqttNotifier(a_session(1), "gw-test").publish_alert(alert)
 

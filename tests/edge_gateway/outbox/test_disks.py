@@ -25,7 +25,7 @@ from deploy.local.ports import free_port
 from deploy.local.process import Service
 from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from tests.edge_gateway.commands.test_bracelets import Shell
 from tests.edge_gateway.helpers import a_row, eventually
 from tests.edge_gateway.small_disk import a_small_disk, an_image, mounted
@@ -48,7 +48,7 @@ _SLOW_S = 30.0
 
 
 @dataclass
-class Rig:
+class DiskRig:
     """A gateway in a process of its own, its broker and its API."""
 
     gateway: Service
@@ -119,7 +119,9 @@ class Rig:
 
 
 @asynccontextmanager
-async def a_rig(directory: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Rig]:
+async def a_disk_rig(
+    directory: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> AsyncIterator[DiskRig]:
     page, config = free_port(), directory / "gateway.toml"
     broker = MqttBroker(directory / "broker")
     await asyncio.to_thread(broker.start)
@@ -127,7 +129,7 @@ async def a_rig(directory: Path, data: Path, capsys: pytest.CaptureFixture[str])
         config.write_text(_CONFIG.format(data=data, api=upstream.url, mqtt=broker.port, page=page))
         command = [sys.executable, "-m", "edge_gateway.cli", "run", "--config", str(config)]
         gateway = Service("gateway", command, log=directory / "gateway.log")
-        rig = Rig(gateway, Shell(config, capsys), broker, upstream, f"http://127.0.0.1:{page}")
+        rig = DiskRig(gateway, Shell(config, capsys), broker, upstream, f"http://127.0.0.1:{page}")
         try:
             yield rig
         finally:
@@ -135,11 +137,11 @@ async def a_rig(directory: Path, data: Path, capsys: pytest.CaptureFixture[str])
             await asyncio.to_thread(broker.stop)
 
 
-async def failing(rig: Rig) -> bool:
+async def failing(rig: DiskRig) -> bool:
     return (await rig.conditions()).get("OUTBOX_FAILING") == "HIGH"
 
 
-async def alarmed(rig: Rig) -> bool:
+async def alarmed(rig: DiskRig) -> bool:
     children = (await rig.status()).get("children", [])
     return any(child["alarms"] == {"SPO2": "ACTIVE"} for child in children)
 
@@ -148,7 +150,7 @@ async def test_full_disk_under_a_running_gateway_costs_no_reading_and_no_alarm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
-        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+        async with a_disk_rig(tmp_path, disk.path / "data", capsys) as rig:
             await rig.start()
             await rig.measure(20)
             await rig.all_arrives()
@@ -174,7 +176,7 @@ async def test_gateway_killed_on_a_full_disk_gets_from_the_broker_what_it_had_no
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
-        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+        async with a_disk_rig(tmp_path, disk.path / "data", capsys) as rig:
             await rig.start()
             disk.fill()
             await rig.measure(1500)
@@ -191,7 +193,7 @@ async def test_gateway_started_on_a_full_disk_judges_and_writes_once_there_is_ro
     with a_small_disk(tmp_path / "disk") as disk:
         (disk.path / "data").mkdir()
         disk.fill()
-        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+        async with a_disk_rig(tmp_path, disk.path / "data", capsys) as rig:
             await rig.start()
             await eventually(lambda: failing(rig), _SLOW_S)
             await rig.measure(3, spo2_pct=80.0)
@@ -202,12 +204,12 @@ async def test_gateway_started_on_a_full_disk_judges_and_writes_once_there_is_ro
             await eventually(lambda: _is_over(rig), _SLOW_S)
 
 
-async def _page_tells_of_the_outbox(rig: Rig) -> bool:
+async def _page_tells_of_the_outbox(rig: DiskRig) -> bool:
     wanted = 'kidjamo_gateway_conditions{kind="OUTBOX_FAILING",priority="HIGH"} 1'
     return wanted in await rig.metrics()
 
 
-async def _is_over(rig: Rig) -> bool:
+async def _is_over(rig: DiskRig) -> bool:
     return bool(await rig.status()) and not await failing(rig)
 
 
@@ -215,7 +217,7 @@ async def test_gateway_started_on_a_read_only_disk_knows_its_alarms_and_writes_o
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
-        async with a_rig(tmp_path, disk.path / "data", capsys) as rig:
+        async with a_disk_rig(tmp_path, disk.path / "data", capsys) as rig:
             await rig.start()
             await rig.measure(3, spo2_pct=80.0)
             await eventually(lambda: alarmed(rig), _SLOW_S)
@@ -225,7 +227,7 @@ async def test_gateway_started_on_a_read_only_disk_knows_its_alarms_and_writes_o
             # there is no place for the socket that commands go through: the page tells
             await eventually(lambda: _page_tells_of_the_outbox(rig), _SLOW_S)
             _, _, complaint = await rig.shell.run("status")
-            assert "takes no commands" in complaint
+            assert "does not accept commands" in complaint
             await rig.measure(1)
             disk.remount("rw")
             await rig.all_arrives()
@@ -237,7 +239,7 @@ async def test_disk_that_turns_read_only_under_a_running_gateway_costs_no_readin
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = an_image(tmp_path / "image")
-    async with a_rig(tmp_path, tmp_path / "disk" / "data", capsys) as rig:
+    async with a_disk_rig(tmp_path, tmp_path / "disk" / "data", capsys) as rig:
         with mounted(image, tmp_path / "disk") as disk:
             await rig.start()
             await rig.measure(20)
@@ -258,7 +260,7 @@ async def test_corrupt_pages_under_a_running_gateway_are_set_aside_and_the_cloud
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
-    async with a_rig(tmp_path, data, capsys) as rig:
+    async with a_disk_rig(tmp_path, data, capsys) as rig:
         await rig.start()
         await rig.measure(500)
         await rig.all_arrives()
@@ -284,14 +286,14 @@ async def test_outbox_on_a_full_disk_opens_reads_and_waits(tmp_path: Path) -> No
         disk.fill()
         with Outbox(path) as outbox:
             assert outbox.trouble
-            assert await outbox.counts() == Counts()
+            assert await outbox.counts() == OutboxCounts()
             assert await outbox.alarm_states() == {}
             waiting = outbox.append([a_row() for _ in range(50)])
             with pytest.raises(TimeoutError):
                 waiting.result(1.5)
             disk.free()
             await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
-            assert await outbox.counts() == Counts(committed=50, pending=50)
+            assert await outbox.counts() == OutboxCounts(committed=50, pending=50)
             assert outbox.trouble == ""
 
 
@@ -300,7 +302,7 @@ async def test_outbox_on_a_read_only_disk_gives_what_was_kept(tmp_path: Path) ->
         path = disk.path / "outbox.sqlite3"
         with Outbox(path) as outbox:
             await outbox.keep_alarm_state("child:a", "{}")
-            await outbox.know("ble-001", "F0:1B:DC:4B:00:01")
+            await outbox.save_address("ble-001", "F0:1B:DC:4B:00:01")
         disk.remount("ro")
         with Outbox(path) as outbox:
             assert await outbox.alarm_states() == {"child:a": "{}"}

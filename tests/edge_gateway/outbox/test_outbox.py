@@ -19,7 +19,7 @@ from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox import reading_queries
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.outbox.outbox import Outbox, read_counts
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from tests.edge_gateway.helpers import a_row, eventually
 
 _WRITER = """
@@ -53,7 +53,7 @@ async def test_append_keeps_order_and_counts_each_identity_once(tmp_path: Path) 
         outbox.append(rows[:10]).result()
         pending = await outbox.peek_live(0, 100)
         assert [entry.identity for entry in pending] == [str(row.message_id) for row in rows]
-        assert await outbox.counts() == Counts(committed=50, pending=50)
+        assert await outbox.counts() == OutboxCounts(committed=50, pending=50)
 
 
 async def test_settle_removes_only_what_it_names(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_settle_removes_only_what_it_names(tmp_path: Path) -> None:
         await outbox.settle([first.id], [(second.id, "timestamp: quarantined")])
         await outbox.settle([second.id, first.id], [(first.id, "too late")])
         assert [entry.id for entry in await outbox.peek_live(0, 10)] == [third.id]
-        assert await outbox.counts() == Counts(committed=3, pending=1, delivered=1, rejected=1)
+        assert await outbox.counts() == OutboxCounts(committed=3, pending=1, delivered=1, rejected=1)
     with closing(sqlite3.connect(tmp_path / "outbox.sqlite3")) as db:
         assert db.execute("SELECT rejected_reason FROM readings WHERE id = ?", (second.id,)).fetchone() == (
             "timestamp: quarantined",
@@ -81,41 +81,41 @@ async def test_history_purged_after_its_time_counters_stay(tmp_path: Path) -> No
         assert await outbox.purge(3600) == 0
         clock[0] += 2
         assert await outbox.purge(3600) == 1
-        assert await outbox.counts() == Counts(committed=3, pending=2, delivered=1)
-    assert read_counts(tmp_path / "outbox.sqlite3") == Counts(committed=3, pending=2, delivered=1)
+        assert await outbox.counts() == OutboxCounts(committed=3, pending=2, delivered=1)
+    assert read_counts(tmp_path / "outbox.sqlite3") == OutboxCounts(committed=3, pending=2, delivered=1)
 
 
 async def test_dead_letter_is_kept_once_and_leaves_when_acknowledged(tmp_path: Path) -> None:
     identity = uuid4()
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        outbox.bury(identity, "{}").result()
-        outbox.bury(identity, "{}").result()
+        outbox.append_dead_letter(identity, "{}").result()
+        outbox.append_dead_letter(identity, "{}").result()
         (entry,) = await outbox.peek_dead_letters(10)
         await outbox.acknowledge_dead_letters([entry.id])
         assert await outbox.peek_dead_letters(10) == []
-        assert await outbox.counts() == Counts(dead_letters=1, dead_letters_pending=0)
+        assert await outbox.counts() == OutboxCounts(dead_letters=1, dead_letters_pending=0)
 
 
 async def test_progress_survives_a_restart(tmp_path: Path) -> None:
     progress = Progress(boot=3, seq=41, message_id=uuid4())
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         assert await outbox.progress("b") is None
-        await outbox.remember("b", progress)
+        await outbox.save_progress("b", progress)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         assert await outbox.progress("b") == progress
 
 
 async def test_clock_eras_last_until_their_records_are_committed(tmp_path: Path) -> None:
-    eras = [ClockEra(1, 100, 5000, 1_756_031_400_000), ClockEra(1, 300, -7000, 1_756_031_600_000)]
+    clock_eras = [ClockEra(1, 100, 5000, 1_756_031_400_000), ClockEra(1, 300, -7000, 1_756_031_600_000)]
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        for era in eras:
-            await outbox.begin_era("ble-001", era)
-        await outbox.begin_era("ble-002", eras[0])
+        for era in clock_eras:
+            await outbox.add_clock_era("ble-001", era)
+        await outbox.add_clock_era("ble-002", clock_eras[0])
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        assert await outbox.eras("ble-001") == tuple(eras)
-        await outbox.remember("ble-001", Progress(1, 120, uuid4()))
-        assert await outbox.eras("ble-001") == (eras[1],)
-        assert await outbox.eras("ble-002") == (eras[0],)
+        assert await outbox.clock_eras("ble-001") == tuple(clock_eras)
+        await outbox.save_progress("ble-001", Progress(1, 120, uuid4()))
+        assert await outbox.clock_eras("ble-001") == (clock_eras[1],)
+        assert await outbox.clock_eras("ble-002") == (clock_eras[0],)
 
 
 async def test_clock_that_counts_from_a_restart_ends_the_eras_from_before_it(tmp_path: Path) -> None:
@@ -124,9 +124,9 @@ async def test_clock_that_counts_from_a_restart_ends_the_eras_from_before_it(tmp
     started_ms, now_ms = 1_756_031_000_000, 1_756_031_400_000
     fresh = ClockEra(1, 400, started_ms, now_ms, was_set=False)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        await outbox.begin_era("ble-001", of_before)
-        await outbox.begin_era("ble-001", fresh)
-        assert await outbox.eras("ble-001") == (fresh,)
+        await outbox.add_clock_era("ble-001", of_before)
+        await outbox.add_clock_era("ble-001", fresh)
+        assert await outbox.clock_eras("ble-001") == (fresh,)
 
 
 async def test_outbox_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_outbox_of_an_earlier_version_is_taken_over(tmp_path: Path) -> Non
         db.execute("INSERT INTO clock_eras VALUES (1, 'ble-001', 1, 100, 5000, 1756031400000)")
         db.commit()
     with Outbox(path) as outbox:
-        assert await outbox.eras("ble-001") == (ClockEra(1, 100, 5000, 1_756_031_400_000),)
+        assert await outbox.clock_eras("ble-001") == (ClockEra(1, 100, 5000, 1_756_031_400_000),)
 
 
 def test_outbox_killed_at_a_random_moment_holds_all_it_acknowledged(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ async def test_corrupt_file_is_set_aside_and_a_fresh_one_started(tmp_path: Path,
         (aside,) = outbox.set_aside
         assert aside.read_bytes() == damaged
         outbox.append([a_row()]).result()
-        assert await outbox.counts() == Counts(committed=1, pending=1)
+        assert await outbox.counts() == OutboxCounts(committed=1, pending=1)
 
 
 async def test_file_that_turns_corrupt_while_in_use_is_set_aside(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ START = datetime(2025, 8, 24, tzinfo=UTC)
 _FAR_AHEAD = 10**12
 
 
-class Clock:
+class OutboxClock:
     def __init__(self) -> None:
         self.now = START
 
@@ -30,12 +30,12 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> OutboxClock:
+    return OutboxClock()
 
 
 @pytest.fixture
-def outbox(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
+def outbox(tmp_path: Path, clock: OutboxClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outbox]:
     monkeypatch.setattr(retention, "_CHUNK", 100)
     with Outbox(tmp_path / "outbox.sqlite3", clock) as opened:
         yield opened
@@ -46,7 +46,9 @@ def a_row(at: datetime, device_id: str = "b-1", *, critical: bool = False) -> Ne
     return NewReading(uuid4(), device_id, json.dumps(body), critical)
 
 
-def measure(outbox: Outbox, clock: Clock, seconds: int, *, critical_every: int = 10**9) -> list[NewReading]:
+def measure(
+    outbox: Outbox, clock: OutboxClock, seconds: int, *, critical_every: int = 10**9
+) -> list[NewReading]:
     rows = []
     for second in range(seconds):
         for device_id in ("b-1", "b-2"):
@@ -70,9 +72,9 @@ async def used(outbox: Outbox) -> int:
     return int(await outbox._ask(retention.used_bytes))
 
 
-async def make_room(outbox: Outbox, bound: int) -> int:
+async def enforce_bound(outbox: Outbox, bound: int) -> int:
     steps = 0
-    while await outbox.make_room(bound):
+    while await outbox.enforce_bound(bound):
         steps += 1
     return steps
 
@@ -88,28 +90,28 @@ async def gaps(outbox: Outbox) -> list[Gap]:
     return found
 
 
-async def test_nothing_goes_below_the_bound(outbox: Outbox, clock: Clock) -> None:
+async def test_nothing_goes_below_the_bound(outbox: Outbox, clock: OutboxClock) -> None:
     measure(outbox, clock, 200)
-    assert await make_room(outbox, 2 * await used(outbox)) == 0
+    assert await enforce_bound(outbox, 2 * await used(outbox)) == 0
     assert len(await kept(outbox)) == 400
 
 
-async def test_delivered_readings_go_before_any_pending_one(outbox: Outbox, clock: Clock) -> None:
+async def test_delivered_readings_go_before_any_pending_one(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 300)
     delivered = [entry.id for entry in await outbox.peek_live(0, 600)][:400]
     await outbox.settle(delivered, [])
-    await make_room(outbox, int(await used(outbox) * 0.6))
+    await enforce_bound(outbox, int(await used(outbox) * 0.6))
     assert [each for each, _, _ in await kept(outbox)][-200:] == [row.message_id for row in rows[400:]]
     assert (await outbox.counts()).thinned == 0
 
 
 async def test_readings_are_thinned_from_the_oldest_on_for_each_bracelet_alike(
-    outbox: Outbox, clock: Clock
+    outbox: Outbox, clock: OutboxClock
 ) -> None:
     measure(outbox, clock, 600)
     clock.now += timedelta(hours=2)
     for _ in range(3):
-        assert await outbox.make_room(1) > 0
+        assert await outbox.enforce_bound(1) > 0
     left = await kept(outbox)
     assert 100 < (await outbox.counts()).thinned < 200
     for device_id in ("b-1", "b-2"):
@@ -121,11 +123,11 @@ async def test_readings_are_thinned_from_the_oldest_on_for_each_bracelet_alike(
         assert set(steps[thinned_up_to + 1 :]) == {1}
 
 
-async def test_thinned_again_and_again_no_critical_reading_goes(outbox: Outbox, clock: Clock) -> None:
+async def test_thinned_again_and_again_no_critical_reading_goes(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 1500, critical_every=50)
     clock.now += timedelta(hours=2)
     bound = await used(outbox) // 5
-    await make_room(outbox, bound)
+    await enforce_bound(outbox, bound)
     assert await used(outbox) <= retention.FULL_FROM * bound
     left = {each for each, _, _ in await kept(outbox)}
     assert {row.message_id for row in rows if row.critical} <= left
@@ -135,36 +137,38 @@ async def test_thinned_again_and_again_no_critical_reading_goes(outbox: Outbox, 
     assert hours == {0, 1, 2, 3, 4}, "every part of the time is still there"
 
 
-async def test_last_hour_stays_whole_while_there_is_anything_older(outbox: Outbox, clock: Clock) -> None:
+async def test_last_hour_stays_whole_while_there_is_anything_older(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
     measure(outbox, clock, 600)
     clock.now += timedelta(hours=2)
     fresh = measure(outbox, clock, 300)
-    await make_room(outbox, int(await used(outbox) * 0.8))
+    await enforce_bound(outbox, int(await used(outbox) * 0.8))
     left = {each for each, _, _ in await kept(outbox)}
     assert {row.message_id for row in fresh} <= left
 
 
-async def test_oldest_go_when_nothing_is_left_to_thin(outbox: Outbox, clock: Clock) -> None:
+async def test_oldest_go_when_nothing_is_left_to_thin(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 600, critical_every=100)
     bound = int(await used(outbox) * 0.5)
-    await make_room(outbox, bound)  # all of it is younger than an hour
+    await enforce_bound(outbox, bound)  # all of it is younger than an hour
     left = {each for each, _, _ in await kept(outbox)}
     assert {row.message_id for row in rows if row.critical} <= left
     assert {row.message_id for row in rows[-200:]} <= left
     assert await used(outbox) <= retention.FULL_FROM * bound
 
 
-async def test_critical_readings_alone_may_pass_the_bound(outbox: Outbox, clock: Clock) -> None:
+async def test_critical_readings_alone_may_pass_the_bound(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 100, critical_every=1)
-    assert await make_room(outbox, 50_000) == 0
+    assert await enforce_bound(outbox, 50_000) == 0
     assert len(await kept(outbox)) == len(rows)
 
 
-async def test_what_is_lost_is_told_by_bracelet_and_hour_once(outbox: Outbox, clock: Clock) -> None:
+async def test_what_is_lost_is_told_by_bracelet_and_hour_once(outbox: Outbox, clock: OutboxClock) -> None:
     clock.now = START + timedelta(minutes=55)
     rows = measure(outbox, clock, 600)
     clock.now += timedelta(hours=2)
-    await make_room(outbox, int(await used(outbox) * 0.6))
+    await enforce_bound(outbox, int(await used(outbox) * 0.6))
     told = await gaps(outbox)
     assert (
         sum(gap.lost for gap in told)
@@ -182,13 +186,13 @@ async def test_what_is_lost_is_told_by_bracelet_and_hour_once(outbox: Outbox, cl
     assert (await outbox.counts()).dead_letters == 4
 
 
-async def test_flood_of_garbage_costs_no_reading(outbox: Outbox, clock: Clock) -> None:
+async def test_flood_of_garbage_costs_no_reading(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 200)
     for number in range(300):
-        outbox.bury(uuid4(), json.dumps({"number": number, "original": "x" * 5000}))
+        outbox.append_dead_letter(uuid4(), json.dumps({"number": number, "original": "x" * 5000}))
     bound = await used(outbox)
     clock.now += timedelta(hours=2)
-    await make_room(outbox, bound)
+    await enforce_bound(outbox, bound)
     counts = await outbox.counts()
     assert (counts.pending, counts.thinned) == (len(rows), 0)
     assert counts.dead_letters == 300
@@ -197,7 +201,9 @@ async def test_flood_of_garbage_costs_no_reading(outbox: Outbox, clock: Clock) -
     assert newest["number"] == 299
 
 
-async def test_backlog_leaves_critical_readings_first_then_the_oldest(outbox: Outbox, clock: Clock) -> None:
+async def test_backlog_leaves_critical_readings_first_then_the_oldest(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
     rows = measure(outbox, clock, 5, critical_every=3)
     order: list[Any] = []
     while batch := await outbox.peek_backlog(_FAR_AHEAD, 4):
@@ -205,3 +211,28 @@ async def test_backlog_leaves_critical_readings_first_then_the_oldest(outbox: Ou
         await outbox.settle([entry.id for entry in batch], [])
     criticals = [row.message_id for row in rows if row.critical]
     assert order == criticals + [row.message_id for row in rows if not row.critical]
+
+
+async def test_rejected_critical_reading_is_never_deleted_for_space(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
+    rows = measure(outbox, clock, 2, critical_every=2)
+    entries = await outbox.peek_live(0, 10)
+    await outbox.settle([], [(entry.id, "not accepted") for entry in entries])
+    while await outbox.enforce_bound(1):
+        pass
+    assert [each for each, _, _ in await kept(outbox)] == [row.message_id for row in rows if row.critical]
+
+
+async def test_reading_rejected_with_a_dead_letter_is_rejected_and_reported_once(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
+    measure(outbox, clock, 1)
+    first, _ = await outbox.peek_live(0, 10)
+    error_id = uuid4()
+    for _ in range(2):
+        await outbox.reject_with_dead_letter(first.id, "not accepted", error_id, "{}")
+    counts = await outbox.counts()
+    assert (counts.pending, counts.rejected, counts.dead_letters) == (1, 1, 1)
+    await outbox.reject_with_dead_letter(first.id + 99, "no such row", uuid4(), "{}")
+    assert (await outbox.counts()).dead_letters == 1

@@ -1,4 +1,4 @@
-"""The machine's own Chromium, for Playwright; told to leave the network alone."""
+"""The installed Chromium for Playwright, without background network access."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _QUIET = [
 
 
 def program() -> str | None:
-    """Where it is; None where it is not installed."""
+    """Return its path; None if it is not installed."""
     return which("chromium") or which("chromium-browser") or which("google-chrome")
 
 
 @asynccontextmanager
 async def launched(playwright: Playwright) -> AsyncIterator[Browser]:
-    """A browser inside the block."""
+    """Yield a browser."""
     browser = await playwright.chromium.launch(executable_path=program(), args=_QUIET)
     try:
         yield browser

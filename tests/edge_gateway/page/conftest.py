@@ -1,4 +1,4 @@
-"""The page on loopback, served by its real server, above a real outbox and a ward."""
+"""Serves the page on loopback with its real server, outbox and monitor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from edge_gateway.alarms import technical_conditions
-from edge_gateway.alarms.monitor import Ward
+from edge_gateway.alarms.monitor import AlarmMonitor
 from edge_gateway.config import PageConfig
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.page.access import Access
@@ -28,21 +28,30 @@ DEVICES = {"bracelet-1": "patient-001-ss", "bracelet-2": "patient-002-as", "brac
 PIN = "4711"
 
 
-class Served:
-    """A page that is being served.
+class ServedPage:
+    """A served page.
 
     Attributes:
-        failures: what the self-test finds, by contact.
-        outbox_trouble: why the disk takes nothing; empty while it does.
+        failures: errors that the self-test returns, by contact.
+        outbox_trouble: why the outbox cannot write; empty while it can.
     """
 
     def __init__(self, outbox: Outbox, pin: str | None) -> None:
         self.outbox, self.state = outbox, GatewayState("gw-test")
         self.failures: dict[str, str] = {}
         self.outbox_trouble = ""
-        self.ward = Ward("gw-test", NAMES, DEVICES, outbox, self._conditions)
+        self.monitor = AlarmMonitor("gw-test", NAMES, DEVICES, outbox, self._conditions)
         self.access = Access(b"k" * 32, pin)
-        self.page = Page(self.ward, self.state, outbox, self.access, "fr", self._self_test, asyncio.Event())
+        self.page = Page(
+            self.monitor,
+            self.state,
+            audit_log=outbox,
+            outbox_counts=outbox.counts,
+            access=self.access,
+            language="fr",
+            self_test=self._self_test,
+            stopping=asyncio.Event(),
+        )
         self.url = ""
 
     def measure(
@@ -66,13 +75,13 @@ class Served:
             signal=signal,
         )
         assert reading.message_id
-        self.ward.observe(reading, records(reading, reading.message_id))
+        self.monitor.observe(reading, records(reading, reading.message_id))
 
-    def _conditions(self, _ward: Ward, now: datetime) -> Iterator[Condition]:
-        parts = technical_conditions.Parts(
+    def _conditions(self, _monitor: AlarmMonitor, now: datetime) -> Iterator[Condition]:
+        health = technical_conditions.GatewayHealth(
             uplink_down_since=self.state.undelivered_since, outbox_trouble=self.outbox_trouble
         )
-        yield from technical_conditions.of_gateway(parts, now)
+        yield from technical_conditions.of_gateway(health, now)
 
     async def _self_test(self) -> dict[str, str]:
         return self.failures
@@ -83,26 +92,28 @@ class Served:
         )
 
 
-Serving = Callable[..., AbstractAsyncContextManager[Served]]
+Serving = Callable[..., AbstractAsyncContextManager[ServedPage]]
 
 
 @pytest.fixture
 def serving(tmp_path: Path) -> Serving:
-    """Serve the page inside; `pin=None` needs none, `tls` is a certificate and its key."""
+    """Return a context manager that serves the page, optionally with a PIN and TLS (certificate, key)."""
 
     @asynccontextmanager
-    async def start(pin: str | None = None, tls: tuple[Path, Path] | None = None) -> AsyncIterator[Served]:
+    async def start(
+        pin: str | None = None, tls: tuple[Path, Path] | None = None
+    ) -> AsyncIterator[ServedPage]:
         certificate_file, key_file = tls or (None, None)
         config = PageConfig.model_construct(
             host="127.0.0.1", port=0, pin_file=None, certificate_file=certificate_file, key_file=key_file
         )
         with Outbox(tmp_path / "outbox.sqlite3") as outbox, listen(config) as listening:
-            served = Served(outbox, pin)
-            await served.ward.recall()
+            served = ServedPage(outbox, pin)
+            await served.monitor.load()
             served.url = f"{config.scheme}://127.0.0.1:{listening.getsockname()[1]}"
             tasks = [
                 asyncio.create_task(serve(served.page, config, listening)),
-                asyncio.create_task(served.ward.run()),
+                asyncio.create_task(served.monitor.run()),
             ]
             try:
                 yield served

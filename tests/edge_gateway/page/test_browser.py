@@ -1,4 +1,4 @@
-"""The page in a real browser: what a carer sees, hears of and can do, on a phone and on a tablet."""
+"""The page in a real browser, on a phone and on a tablet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.edge_gateway.page.chromium import launched, program
-from tests.edge_gateway.page.conftest import PIN, Served, Serving
+from tests.edge_gateway.page.conftest import PIN, ServedPage, Serving
 
 PHONE, TABLET = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
@@ -29,13 +29,13 @@ async def browser() -> AsyncIterator[Browser]:
         yield opened
 
 
-async def a_page(browser: Browser, served: Served, language: str = "en", **options: Any) -> Page:
+async def a_page(browser: Browser, served: ServedPage, language: str = "en", **options: Any) -> Page:
     page = await browser.new_page(**options)  # in a context of its own
     await page.goto(f"{served.url}/?lang={language}")
     return page
 
 
-async def test_values_come_with_their_age_and_go_grey_when_old(serving: Serving, browser: Browser) -> None:
+async def test_values_show_their_age_and_are_marked_when_old(serving: Serving, browser: Browser) -> None:
     async with serving() as served:
         served.measure(1, spo2=96.0)
         served.measure(2, spo2=95.0, age=timedelta(minutes=3))
@@ -50,7 +50,7 @@ async def test_values_come_with_their_age_and_go_grey_when_old(serving: Serving,
         await expect(fresh).to_contain_text("93", timeout=2000)
 
 
-async def test_alarm_appears_is_acknowledged_by_keyboard_and_falls_silent(
+async def test_alarm_appears_and_is_silenced_by_an_acknowledgement_with_the_keyboard(
     serving: Serving, browser: Browser
 ) -> None:
     async with serving(PIN) as served:
@@ -64,21 +64,21 @@ async def test_alarm_appears_is_acknowledged_by_keyboard_and_falls_silent(
         await expect(alarm).to_contain_text("Manque d'oxygène · SpO2 87,6 %", timeout=2000)
         await expect(page.locator("#values-0 .number").first).to_have_text("87,6")
         await expect(page.locator("html")).to_have_attribute("data-urgency", "HIGH")
-        await page.get_by_role("button", name="Acquitter 10 min").focus()
+        await page.get_by_role("button", name="J'ai vu · silence 10 min").focus()
         await page.keyboard.press("Enter")
         await expect(alarm).to_contain_text("par Fatou", timeout=2000)
-        await expect(alarm).to_contain_text("acquittée")
+        await expect(alarm).to_contain_text("vue · depuis")
         await expect(page.locator("html")).to_have_attribute("data-urgency", "")
         served.measure(1, spo2=85.6)
         await expect(alarm).to_contain_text("sans réponse", timeout=2000)
         await expect(page.locator("html")).to_have_attribute("data-urgency", "HIGH")
 
 
-async def test_focus_stays_where_it_is_while_values_change(serving: Serving, browser: Browser) -> None:
+async def test_focus_is_kept_while_values_change(serving: Serving, browser: Browser) -> None:
     async with serving() as served:
         served.measure(1, spo2=85.0)
         page = await a_page(browser, served)
-        button = page.get_by_role("button", name="Acknowledge 2 min")
+        button = page.get_by_role("button", name="Seen · silence 2 min")
         await button.focus()
         for spo2 in (84.0, 83.0):
             served.measure(1, spo2=spo2)
@@ -86,7 +86,7 @@ async def test_focus_stays_where_it_is_while_values_change(serving: Serving, bro
             await expect(button).to_be_focused()
 
 
-async def test_lost_connection_is_shown_at_once_and_found_again(serving: Serving, browser: Browser) -> None:
+async def test_lost_connection_is_shown_until_it_is_restored(serving: Serving, browser: Browser) -> None:
     async with serving() as served:
         served.measure(1)
         page = await a_page(browser, served)
@@ -100,11 +100,11 @@ async def test_lost_connection_is_shown_at_once_and_found_again(serving: Serving
         await expect(page.locator("#lost")).to_be_hidden(timeout=15_000)
 
 
-async def test_child_that_is_heard_for_the_first_time_gets_a_card(serving: Serving, browser: Browser) -> None:
+async def test_new_child_gets_a_card(serving: Serving, browser: Browser) -> None:
     async with serving() as served:
         page = await a_page(browser, served)
         await expect(page.locator(".card")).to_have_count(3)
-        served.ward._child("patient-new")
+        served.monitor._find_or_add("patient-new")
         await expect(page.locator(".card")).to_have_count(4, timeout=3000)
 
 
@@ -113,7 +113,7 @@ async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Brow
         served.failures = {"mother": ""}
         page = await a_page(browser, served)
         await expect(page.locator("#gateway")).to_contain_text("nobody has taken over yet")
-        await page.get_by_label("Note for the hand-over").fill("Awa drinks every hour")
+        await page.get_by_label("Hand-over note").fill("Awa drinks every hour")
         await page.get_by_role("button", name="I take over").click()
         await expect(page.locator("#gateway")).to_contain_text("Awa drinks every hour", timeout=2000)
         await page.get_by_role("button", name="Test the alarms").click()
@@ -121,7 +121,7 @@ async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Brow
 
 
 @pytest.mark.parametrize("size", [PHONE, TABLET])
-async def test_urgent_trouble_of_the_gateway_itself_is_seen_without_scrolling(
+async def test_urgent_condition_of_the_gateway_is_visible_without_scrolling(
     serving: Serving, browser: Browser, size: dict[str, int]
 ) -> None:
     async with serving() as served:
@@ -133,11 +133,11 @@ async def test_urgent_trouble_of_the_gateway_itself_is_seen_without_scrolling(
         await expect(alarm).to_have_count(0, timeout=3000)
 
 
-async def test_sound_needs_a_press_and_says_so(serving: Serving, browser: Browser) -> None:
+async def test_sound_is_turned_on_with_a_click(serving: Serving, browser: Browser) -> None:
     async with serving() as served:
         page = await a_page(browser, served)
         button = page.locator("#sound")
-        await expect(button).to_have_text("Sound is off: press to switch it on")
+        await expect(button).to_have_text("Sound is off: press to turn it on")
         await button.click()
         await expect(button).to_have_text("Sound is on")
         await expect(button).to_have_attribute("aria-pressed", "true")
@@ -153,7 +153,7 @@ async def test_page_is_accessible_and_fits(
         served.measure(1, spo2=85.2, heart_rate=131, temperature=38.4)
         served.measure(2)
         served.state.undelivered_since = datetime.now(UTC) - timedelta(minutes=40)
-        served.ward.tick()
+        served.monitor.tick()
         page = await a_page(browser, served, language, viewport=size, color_scheme=scheme)
         await expect(page.locator("#gateway .alarm")).to_have_count(1)
         found = await Axe().run(page)

@@ -1,4 +1,4 @@
-"""The page over TLS: nothing in the clear, and a certificate that cannot be used is named."""
+"""The page over TLS, and errors in its certificate or key."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from edge_gateway.cli import main
-from edge_gateway.commands.doctor import Verdict, examine
-from edge_gateway.config import PageConfig, parse_config
+from edge_gateway.commands.doctor import CheckVerdict, run_checks
+from edge_gateway.config import PageConfig
+from edge_gateway.config_file import parse_config
 from edge_gateway.errors import InvalidConfig, PageUnavailable
 from edge_gateway.page.server import listen
 from tests.edge_gateway.page.conftest import PIN, Serving
@@ -55,16 +56,16 @@ async def test_page_over_tls_logs_in_with_a_secure_cookie_and_streams(
         assert json.loads(line.removeprefix("data: "))["cards"] == 3
 
 
-async def test_plain_http_is_not_answered_where_there_is_a_certificate(
-    serving: Serving, certificates: Path
-) -> None:
+async def test_plain_http_is_rejected_with_a_certificate(serving: Serving, certificates: Path) -> None:
     tls = (certificates / "broker.pem", certificates / "broker.key")
     async with serving(PIN, tls) as served, httpx.AsyncClient() as client:
         with pytest.raises(httpx.RemoteProtocolError):
             await client.get(served.url.replace("https:", "http:"))
 
 
-async def test_certificate_nobody_signed_for_is_not_trusted(serving: Serving, certificates: Path) -> None:
+async def test_certificate_of_an_unknown_authority_is_rejected_by_the_client(
+    serving: Serving, certificates: Path
+) -> None:
     tls = (certificates / "broker.pem", certificates / "broker.key")
     async with serving(PIN, tls) as served, httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
@@ -72,30 +73,30 @@ async def test_certificate_nobody_signed_for_is_not_trusted(serving: Serving, ce
 
 
 @pytest.mark.parametrize(
-    ("certificate", "field", "says"),
+    ("certificate", "field", "message"),
     [
         ("missing.pem", "page.certificate_file", "No such file"),
         ("ca.pem", "page.certificate_file", "belong together"),
         ("gateway.toml", "page.certificate_file", "must be PEM"),
     ],
 )
-def test_certificate_that_cannot_be_used_is_named_with_its_remedy(
-    certificates: Path, capsys: pytest.CaptureFixture[str], certificate: str, field: str, says: str
+def test_unusable_certificate_is_reported_with_its_remedy(
+    certificates: Path, capsys: pytest.CaptureFixture[str], certificate: str, field: str, message: str
 ) -> None:
     path = certificates / "gateway.toml"
     path.write_text(CONFIG.format(certificate=certificate))
     assert main(["check-config", "--config", str(path)]) == 2
-    complaint = capsys.readouterr().err
-    assert field in complaint
-    assert says in complaint
+    error = capsys.readouterr().err
+    assert field in error
+    assert message in error
     config = parse_config(path.read_text(), certificates)
-    (finding,) = [each for each in examine(config) if each.what == "page"]
-    assert (finding.verdict, finding.text.startswith(field)) == (Verdict.BAD, True)
+    (finding,) = [each for each in run_checks(config) if each.what == "page"]
+    assert (finding.verdict, finding.text.startswith(field)) == (CheckVerdict.BAD, True)
     with pytest.raises(PageUnavailable, match="certificate_file"):  # a state of a running gateway
         listen(config.page or PageConfig())
 
 
-def test_key_that_is_missing_is_named(certificates: Path) -> None:
+def test_missing_key_is_reported(certificates: Path) -> None:
     (certificates / "broker.key").unlink()
     config = parse_config(CONFIG.format(certificate="broker.pem"), certificates)
     assert config.page

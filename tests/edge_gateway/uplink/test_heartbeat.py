@@ -13,14 +13,15 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from edge_gateway.alarms.monitor import Ward
-from edge_gateway.alarms.notification import people
-from edge_gateway.config import MINIMAL, ApiConfig, parse_config
+from edge_gateway.alarms.monitor import AlarmMonitor
+from edge_gateway.alarms.notification import notification_service
+from edge_gateway.config import ApiConfig
+from edge_gateway.config_file import MINIMAL, parse_config
 from edge_gateway.errors import DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
-from edge_gateway.uplink.heartbeat import Pulse
-from edge_gateway.uplink.uplink import Api
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.heartbeat import HeartbeatSender
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.edge_gateway.helpers import a_row
 from vitals.episodes import Phase
@@ -34,7 +35,7 @@ MINUTE = timedelta(minutes=1)
 AWA = "patient-001-ss"
 
 
-class Cloud:
+class FakeHeartbeatApi:
     """The API, as far as heartbeats go."""
 
     def __init__(self) -> None:
@@ -49,14 +50,14 @@ class Cloud:
         return self.answer
 
 
-class Place:
+class HeartbeatRig:
     """A gateway that watches Awa."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.reachable = True
-        self.cloud, self.state, self.outbox = Cloud(), GatewayState("gw-test"), outbox
-        self.ward = Ward("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
-        self.pulse = Pulse(self.cloud, self.ward, self.state, outbox, lambda: self.reachable)
+        self.cloud, self.state, self.outbox = FakeHeartbeatApi(), GatewayState("gw-test"), outbox
+        self.ward = AlarmMonitor("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
+        self.pulse = HeartbeatSender(self.cloud, self.ward, self.state, outbox, lambda: self.reachable)
 
     def measure(self, spo2: float) -> None:
         reading = Reading(
@@ -74,54 +75,54 @@ class Place:
 
 
 @pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Place]:
+async def rig(tmp_path: Path) -> AsyncIterator[HeartbeatRig]:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        made = Place(outbox)
-        await made.ward.recall()
-        yield made
+        rig = HeartbeatRig(outbox)
+        await rig.ward.load()
+        yield rig
 
 
-async def test_heartbeat_says_whom_it_watches_and_what_waits(place: Place) -> None:
-    place.state.part("api", "away: no\nroute")
-    await asyncio.wrap_future(place.outbox.append([a_row()]))
-    await place.pulse.beat()
-    (heard,) = place.cloud.heard
+async def test_heartbeat_says_whom_it_watches_and_what_waits(rig: HeartbeatRig) -> None:
+    rig.state.part("api", "away: no\nroute")
+    await asyncio.wrap_future(rig.outbox.append([a_row()]))
+    await rig.pulse.beat()
+    (heard,) = rig.cloud.heard
     assert (heard.gateway_id, heard.watches, heard.contacts_reachable) == ("gw-test", (AWA,), True)
     assert heard.parts == {"api": "away: no route"}
     assert (heard.outbox_pending, heard.episodes) == (1, ())
 
 
-async def test_heartbeat_says_when_nobody_can_be_told(place: Place) -> None:
-    place.reachable = False
-    await place.pulse.beat()
-    assert place.cloud.heard[0].contacts_reachable is False
+async def test_heartbeat_says_when_nobody_can_be_told(rig: HeartbeatRig) -> None:
+    rig.reachable = False
+    await rig.pulse.beat()
+    assert rig.cloud.heard[0].contacts_reachable is False
 
 
-async def test_heartbeat_shows_open_alarms_and_who_silenced_them(place: Place) -> None:
-    place.measure(85.0)
-    await place.pulse.beat()
-    place.ward.acknowledge(AWA, "Fa\ttou")
-    await place.pulse.beat()
-    first, second = (heard.episodes for heard in place.cloud.heard)
+async def test_heartbeat_shows_open_alarms_and_who_silenced_them(rig: HeartbeatRig) -> None:
+    rig.measure(85.0)
+    await rig.pulse.beat()
+    rig.ward.acknowledge(AWA, "Fa\ttou")
+    await rig.pulse.beat()
+    first, second = (heard.episodes for heard in rig.cloud.heard)
     assert first == (OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE),)
     (silenced,) = second
     assert (silenced.phase, silenced.by) == (Phase.ACKNOWLEDGED, "Fa tou")
     assert silenced.until is not None
 
 
-async def test_cloud_that_is_away_is_not_waited_for(place: Place) -> None:
-    place.cloud.away = True
-    await place.pulse.beat()
-    assert place.cloud.heard == []
+async def test_cloud_that_is_away_is_not_waited_for(rig: HeartbeatRig) -> None:
+    rig.cloud.away = True
+    await rig.pulse.beat()
+    assert rig.cloud.heard == []
 
 
-async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(place: Place) -> None:
-    place.measure(85.0)
+async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(rig: HeartbeatRig) -> None:
+    rig.measure(85.0)
     now = datetime.now(UTC)
-    place.cloud.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
-    await place.pulse.beat()
-    assert place.phase() is Phase.ACKNOWLEDGED
-    silence = place.ward.children[AWA].episodes.episodes[Group.SPO2].silence
+    rig.cloud.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
+    await rig.pulse.beat()
+    assert rig.phase() is Phase.ACKNOWLEDGED
+    silence = rig.ward.children[AWA].episodes.episodes[Group.SPO2].silence
     assert silence is not None
     assert (silence.by, round((silence.until - now) / MINUTE)) == ("Fatou", 5)
 
@@ -135,17 +136,17 @@ async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(place: 
     ],
 )
 async def test_acknowledgement_of_something_else_is_not_followed(
-    place: Place, at: timedelta, until: timedelta, group: Group | None
+    rig: HeartbeatRig, at: timedelta, until: timedelta, group: Group | None
 ) -> None:
-    place.measure(85.0)
+    rig.measure(85.0)
     now = datetime.now(UTC)
-    made = Acknowledged(patient_id=AWA, group=group, by="Fatou", at=now + at, until=now + until)
-    place.cloud.answer = (made,)
-    await place.pulse.beat()
-    assert place.phase() is Phase.ACTIVE
+    acknowledged = Acknowledged(patient_id=AWA, group=group, by="Fatou", at=now + at, until=now + until)
+    rig.cloud.answer = (acknowledged,)
+    await rig.pulse.beat()
+    assert rig.phase() is Phase.ACTIVE
 
 
-async def test_api_posts_a_heartbeat_and_reads_acknowledgements(place: Place) -> None:
+async def test_api_posts_a_heartbeat_and_reads_acknowledgements(rig: HeartbeatRig) -> None:
     requests: list[httpx.Request] = []
     answer = {
         "status": "accepted",
@@ -158,20 +159,20 @@ async def test_api_posts_a_heartbeat_and_reads_acknowledgements(place: Place) ->
         requests.append(request)
         return httpx.Response(200, json=answer)
 
-    api = Api(ApiConfig(url="http://127.0.0.1:1"), httpx.MockTransport(serve))
-    made = await api.post_heartbeat(await place.pulse.heartbeat(NIGHT))
+    api = ApiClient(ApiConfig(url="http://127.0.0.1:1"), httpx.MockTransport(serve))
+    received = await api.post_heartbeat(await rig.pulse.heartbeat(NIGHT))
     await api.close()
-    assert made == (Acknowledged(patient_id=AWA, by="F", at=NIGHT, until=NIGHT),)
+    assert received == (Acknowledged(patient_id=AWA, by="F", at=NIGHT, until=NIGHT),)
     assert requests[0].url.path == "/iot/heartbeat"
     sent = json.loads(gzip.decompress(requests[0].content))
     assert (sent["gateway_id"], sent["watches"]) == ("gw-test", [AWA])
 
 
-async def test_the_real_api_takes_a_heartbeat(place: Place, tmp_path: Path) -> None:
-    place.measure(85.0)
+async def test_the_real_api_takes_a_heartbeat(rig: HeartbeatRig, tmp_path: Path) -> None:
+    rig.measure(85.0)
     with RunningApi(environment(tmp_path, NOWHERE)) as running:
-        api = Api(ApiConfig(url=str(running.http.base_url)))
-        assert await api.post_heartbeat(await place.pulse.heartbeat(NIGHT)) == ()
+        api = ApiClient(ApiConfig(url=str(running.http.base_url)))
+        assert await api.post_heartbeat(await rig.pulse.heartbeat(NIGHT)) == ()
         await api.close()
         assert running.component("spool")["pending"] == 1
 
@@ -189,7 +190,7 @@ async def test_somebody_who_is_told_at_once_has_to_be_reachable(
     )
     config = parse_config(MINIMAL + contacts)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        told = people(config, GatewayState("gw-home"), outbox, None)
+        told = notification_service(config, GatewayState("gw-home"), outbox, None)
         for queue in told.contacts:
             queue.failing = "away" if queue.name in failing else ""
         assert told.reachable() is reachable
@@ -197,4 +198,7 @@ async def test_somebody_who_is_told_at_once_has_to_be_reachable(
 
 async def test_without_contacts_nobody_is_reachable(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        assert people(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable() is False
+        assert (
+            notification_service(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable()
+            is False
+        )

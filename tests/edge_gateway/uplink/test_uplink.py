@@ -16,10 +16,11 @@ import pytest
 
 from edge_gateway.config import ApiConfig
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.outbox.reading_queries import Counts
+from edge_gateway.outbox.reading_queries import OutboxCounts
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import uplink as module
-from edge_gateway.uplink.uplink import Api, Uplink
+from edge_gateway.uplink.client import ApiClient
+from edge_gateway.uplink.uplink import Uplink
 from tests.edge_gateway.helpers import a_row, eventually
 
 Handler = (
@@ -56,7 +57,7 @@ async def uplink_to(
 ) -> AsyncIterator[tuple[Uplink, GatewayState]]:
     url = handler if isinstance(handler, str) else "http://127.0.0.1:1"
     transport = None if isinstance(handler, str) else httpx.MockTransport(handler)
-    client = Api(ApiConfig(url=url, timeout_s=timeout_s, batch_size=batch_size, **api), transport)
+    client = ApiClient(ApiConfig(url=url, timeout_s=timeout_s, batch_size=batch_size, **api), transport)
     state = GatewayState("gw")
     uplink = Uplink(client, outbox, state, batch_size)
     tasks = [asyncio.create_task(uplink.run()), asyncio.create_task(uplink.run_dead_letters())]
@@ -171,7 +172,7 @@ async def test_batch_refused_whole_is_split_until_only_the_culprit_is_rejected(o
 async def test_dead_letters_go_to_their_own_route_once(outbox: Outbox) -> None:
     letters = [{"error_id": str(uuid4()), "reason": "not JSON"} for _ in range(3)]
     for letter in letters:
-        outbox.bury(uuid4(), json.dumps(letter)).result()
+        outbox.append_dead_letter(uuid4(), json.dumps(letter)).result()
     received: list[dict[str, Any]] = []
     failing = [httpx.Response(503)]
 
@@ -204,7 +205,7 @@ async def test_too_many_requests_wait_as_long_as_asked_and_lose_nothing(
     assert times[1] - times[0] >= 2
 
 
-class Misbehaving:
+class MisbehavingApi:
     """A real server on loopback that refuses, hangs, cuts off and answers 503 before it behaves."""
 
     def __init__(self, *moods: str) -> None:
@@ -250,13 +251,13 @@ class Misbehaving:
 
 
 async def test_real_server_that_misbehaves_loses_nothing(outbox: Outbox) -> None:
-    server = Misbehaving("503", "hang", "cut", "good", "503", "cut")
+    server = MisbehavingApi("503", "hang", "cut", "good", "503", "cut")
     outbox.append([a_row() for _ in range(40)]).result()
     async with server.serve() as port:
         pass  # now the port refuses connections
     async with uplink_to(f"http://127.0.0.1:{port}", outbox, batch_size=10, timeout_s=0.3) as (_, state):
         await eventually(lambda: state.counters.delivery_failures >= 2)
-        assert await outbox.counts() == Counts(committed=40, pending=40)
+        assert await outbox.counts() == OutboxCounts(committed=40, pending=40)
         async with server.serve(port):
             await eventually(counted(outbox, delivered=40, pending=0), 20)
     assert server.lived[:6] == ["503", "hang", "cut", "good", "503", "cut"]

@@ -1,4 +1,4 @@
-"""Runs every query of a dashboard on a real PostgreSQL, like Grafana."""
+"""Execution of a dashboard's queries on PostgreSQL, as Grafana does it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expands Grafana's variables and macros in a panel's SQL, in the order in which Grafana does.
+"""Expansion of Grafana's variables and macros in a panel's SQL, in Grafana's order.
 
 Supports the PostgreSQL macros that the panels use, so that every query can be run without Grafana.
 """
@@ -73,18 +73,18 @@ def substitute(sql: str, view: View) -> str:
         NotExpandable: a variable is unknown; the message names it.
     """
 
-    def value(found: re.Match[str]) -> str:
-        name = found["braced"] or found["plain"]
+    def value(match: re.Match[str]) -> str:
+        name = match["braced"] or match["plain"]
         if name == "__interval":
             return view.interval
         if name == "__interval_ms":
             return _number(1000 * _seconds(view.interval))
         if name.startswith("__"):
-            return found[0]
+            return match[0]
         if name not in view.variables:
             raise NotExpandable(f"${name}: no such variable")
-        if found["format"] not in (None, "sqlstring"):
-            raise NotExpandable(f"{found[0]}: unknown format {found['format']}")
+        if match["format"] not in (None, "sqlstring"):
+            raise NotExpandable(f"{match[0]}: unknown format {match['format']}")
         return view.variables[name]
 
     return _VARIABLE.sub(value, sql)
@@ -117,10 +117,10 @@ def _moment(moment: datetime) -> str:
 
 
 def _seconds(interval: str) -> float:
-    found = _INTERVAL.fullmatch(interval)
-    if not found:
+    match = _INTERVAL.fullmatch(interval)
+    if not match:
         raise NotExpandable(f"{interval}: not an interval")
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _number(number: float) -> str:

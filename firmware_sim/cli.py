@@ -33,7 +33,7 @@ _PROGRESS_S = 5.0
 
 
 class _StopSignals:
-    """Sets `stop` at the first signal and `abort` at the second."""
+    """Signal handler: the first signal sets `stop`, the second sets `abort`."""
 
     def __init__(self) -> None:
         self.stop, self.abort = asyncio.Event(), asyncio.Event()

@@ -48,7 +48,7 @@ def readings(children: int, seed: int, boot: int, start_ms: int, period_s: float
 
 
 class ReadingFeed:
-    """Sends readings when they are due; readings due at the same time go out as one batch.
+    """Sender of readings when they are due; readings due at the same time are sent as one batch.
 
     Attributes:
         sent: number of readings delivered.
@@ -66,7 +66,7 @@ class ReadingFeed:
         self.sent = 0
 
     def summary(self) -> str:
-        """One line of progress."""
+        """Return one line of progress."""
         return f"{self._sent_readings.count} readings measured, {self.sent} delivered"
 
     async def run(self, stop: asyncio.Event) -> None:

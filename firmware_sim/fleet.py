@@ -1,4 +1,4 @@
-"""Runs bracelets side by side until stopped, then drains them. Wiring only."""
+"""Bracelets that run side by side until stopped and are then drained. Wiring only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Fleet:
         return sum(device.pending for device in self.devices)
 
     def summary(self) -> str:
-        """One line of progress."""
+        """Return one line of progress."""
         connected = sum(device.connected for device in self.devices)
         summary = (
             f"{len(self.devices)} bracelets, {connected} connected, {self.measured} readings measured, "

@@ -31,7 +31,7 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 
 
 class PatientPseudonyms(Protocol):
-    """Replaces patient identifiers by pseudonyms."""
+    """Replacement of patient identifiers by pseudonyms."""
 
     def pseudonym(self, patient_id: str) -> str:
         """Return the pseudonym of one patient."""
@@ -178,7 +178,7 @@ class KafkaTarget:
 
 
 class RetryingTarget:
-    """Retries a target with back-off while it is unavailable."""
+    """A target that is retried with back-off while it is unavailable."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -201,7 +201,7 @@ class RetryingTarget:
 
 
 class CombinedTarget:
-    """Sends the same readings to several targets at once."""
+    """Several targets that get the same readings at the same time."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets

@@ -1,4 +1,4 @@
-"""Checks whether Kafka can be reached, without a client: Spark's own takes half a minute to report it."""
+"""A fast check whether Kafka can be reached: Spark's own client takes half a minute to report it."""
 
 from __future__ import annotations
 

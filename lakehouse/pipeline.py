@@ -1,4 +1,4 @@
-"""Connects the queries to their sources and tables. Wiring only."""
+"""The queries, their sources and their tables. Wiring only."""
 
 from __future__ import annotations
 

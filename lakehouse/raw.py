@@ -117,7 +117,7 @@ def _fault(topic: str) -> Column:
         fault = fault.when(value[name].isNull(), f"{name} is missing")
     if topic == topics.MEASUREMENTS:
         absent = (value["measurements"][field].isNull() for field in schemas.VITAL_FIELDS)
-        fault = fault.when(reduce(lambda a, b: a & b, absent), "measurements holds no value")
+        fault = fault.when(reduce(lambda a, b: a & b, absent), "measurements has no value")
     for name in sorted(_TIMES & set(_VALUES[topic].fieldNames())):
         malformed = value[name].isNotNull() & _moment(value[name]).isNull()
         fault = fault.when(malformed, f"{name} is not an ISO 8601 date and time of the years 1 to 9999")

@@ -1,4 +1,4 @@
-"""Recomputes bronze windows and gold days whose input has changed."""
+"""Recomputation of bronze windows and gold days whose input has changed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Recomputed:
 
 
 class WindowRecomputer:
-    """Keeps bronze/iot_aggregations consistent with raw.
+    """Updater of bronze/iot_aggregations, which keeps it consistent with raw.
 
     The watermark is kept in memory and recovered from the final windows after a restart.
     """

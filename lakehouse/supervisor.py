@@ -1,4 +1,4 @@
-"""Runs streaming queries: starts, monitors and restarts them, and stops them between micro-batches."""
+"""Supervision of streaming queries: start, monitoring, restart, and stop between micro-batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LakeStopping(Exception):
 
 
 class BatchGate:
-    """Lets one query write micro-batches until `stop` is set, and waits for the running one."""
+    """Gate for the micro-batches of one query: closed once `stop` is set."""
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
@@ -77,7 +77,7 @@ class ManagedQuery:
 
 
 class QuerySupervisor:
-    """Runs one query until stopped; after a failure it is recorded and restarted with back-off."""
+    """Supervisor of one query: records failures and restarts the query with back-off until stopped."""
 
     def __init__(self, query: ManagedQuery, board: StatusBoard, stop: threading.Event) -> None:
         self._query, self._board, self._stop = query, board, stop

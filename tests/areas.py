@@ -1,4 +1,4 @@
-"""Runs the areas of `make chaos` and `make bench`, one or all, and writes the figures of each."""
+"""Runner for the areas of `make chaos` and `make bench`, which writes the figures of each."""
 
 from __future__ import annotations
 

@@ -9,7 +9,9 @@ from vitals import limits
 from vitals.limits import VITALS, Vital
 
 OLD_AFTER_S = int(limits.VALUE_OLD_AFTER.total_seconds())
+"""A number older than this is shown as old, with its age."""
 NO_DATA_AFTER_S = int(limits.NO_DATA_AFTER[0].total_seconds())
+"""A child without a reading for longer than this has no data."""
 HEARD_WITHIN_DAYS = 7
 MEASURED_WITHIN = "10 minutes"
 """How long before a child's newest reading a vital is searched: a reading need not have all of them."""

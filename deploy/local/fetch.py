@@ -1,4 +1,4 @@
-"""Fetches the jars of Kafka and Spark before the first start, with progress messages."""
+"""Download of the jars of Kafka and Spark before the first start, with progress messages."""
 
 from __future__ import annotations
 

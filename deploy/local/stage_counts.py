@@ -1,4 +1,4 @@
-"""Counts the readings of each stage by identity, to check that none was lost or duplicated."""
+"""Readings of each stage, counted by identity to check that none was lost or duplicated."""
 
 from __future__ import annotations
 

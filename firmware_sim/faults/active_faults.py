@@ -10,7 +10,7 @@ Step = Callable[[], Awaitable[None]]
 
 
 class ActiveFaults:
-    """Counts the active faults of each device, by effect."""
+    """Number of active faults of each device, by effect."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, str]] = Counter()

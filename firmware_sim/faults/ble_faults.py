@@ -20,7 +20,7 @@ _GARBAGE_BYTES = 24
 
 
 class BleFaults:
-    """Injects events into Bluetooth bracelets.
+    """Injector of events into Bluetooth bracelets.
 
     Args:
         link: the radio link.

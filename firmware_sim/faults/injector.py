@@ -1,4 +1,4 @@
-"""Applies a scenario's faults to a fleet: each event at its time, to its bracelet."""
+"""Injection of a scenario's faults into a fleet: each event at its time, into its bracelet."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESTARTS = (EventKind.REBOOT, EventKind.RESET)
 
 
 class Injector:
-    """Injects faults into one fleet.
+    """Injector of faults into one fleet.
 
     Args:
         occurrences: the events, in order of time.

@@ -15,7 +15,7 @@ _GARBAGE_BYTES = 24
 
 
 class MqttFaults:
-    """Injects events into MQTT bracelets.
+    """Injector of events into MQTT bracelets.
 
     Args:
         timeline: the simulated clock.

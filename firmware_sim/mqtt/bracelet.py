@@ -26,7 +26,7 @@ _UNSUPPORTED_PROTOCOL_VERSION = 0x84
 
 
 class MqttBracelet:
-    """Publishes readings and keeps each until the broker acknowledges it for at least one subscriber.
+    """MQTT client that keeps each reading until the broker acknowledges it for at least one subscriber.
 
     Readings are queued here until fewer than `in_flight` are unacknowledged; paho keeps those in flight when
     the connection breaks and sends them again on the next one. MQTT 5 brokers report that there is no

@@ -236,19 +236,19 @@ class BumbleClient(BaseBleakClient):
 
     async def _discover(self, peer: Peer) -> BleakGATTServiceCollection:
         collection = BleakGATTServiceCollection()
-        for found in await peer.discover_services():
-            uuid = uuid_text(found.uuid)
+        for service_proxy in await peer.discover_services():
+            uuid = uuid_text(service_proxy.uuid)
             if uuid in _HIDDEN_SERVICES or (self._wanted_services and uuid not in self._wanted_services):
                 continue
-            service = BleakGATTService(found, found.handle, uuid)
+            service = BleakGATTService(service_proxy, service_proxy.handle, uuid)
             collection.add_service(service)
-            await self._discover_characteristics(found, service, collection)
+            await self._discover_characteristics(service_proxy, service, collection)
         return collection
 
     async def _discover_characteristics(
-        self, found: ServiceProxy, service: BleakGATTService, collection: BleakGATTServiceCollection
+        self, service_proxy: ServiceProxy, service: BleakGATTService, collection: BleakGATTServiceCollection
     ) -> None:
-        for proxy in await found.discover_characteristics():
+        for proxy in await service_proxy.discover_characteristics():
             characteristic = BleakGATTCharacteristic(
                 proxy,
                 proxy.handle - 1,  # BlueZ uses the handle of the declaration, which precedes the value

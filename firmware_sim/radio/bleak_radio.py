@@ -67,8 +67,8 @@ class Radio:
 
     def address_of(self, address: str) -> hci.Address | None:
         """Return the full address of a device seen recently; None if it was dropped."""
-        known, at = self._last_seen.get(address.upper(), (None, 0.0))
-        return known if time.monotonic() - at < FORGET_AFTER_S else None
+        full_address, seen_at = self._last_seen.get(address.upper(), (None, 0.0))
+        return full_address if time.monotonic() - seen_at < FORGET_AFTER_S else None
 
     def mark_seen(self, address: hci.Address) -> None:
         """Record that a device was seen."""

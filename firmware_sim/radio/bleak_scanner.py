@@ -56,7 +56,7 @@ class _AdvertisedData:
 
 
 class BumbleScanner(BaseBleakScanner):
-    """Scans with the radio set on the subclass."""
+    """Scanner that uses the radio set on the subclass."""
 
     radio: ClassVar[Radio]
 
@@ -84,20 +84,20 @@ class BumbleScanner(BaseBleakScanner):
     def on_advertisement(self, advertisement: Advertisement) -> None:
         """Report one advertisement, merged with what the device advertised before."""
         address = address_text(advertisement.address)
-        heard = self._devices.setdefault(address, _AdvertisedData())
+        advertised = self._devices.setdefault(address, _AdvertisedData())
         for kind, value in advertisement.data.ad_structures:
-            heard.add(kind, bytes(value))
+            advertised.add(kind, bytes(value))
         data = AdvertisementData(
-            local_name=heard.name,
-            manufacturer_data=dict(heard.manufacturer_data),
-            service_data=dict(heard.service_data),
-            service_uuids=list(heard.service_uuids),
-            tx_power=heard.tx_power,
+            local_name=advertised.name,
+            manufacturer_data=dict(advertised.manufacturer_data),
+            service_data=dict(advertised.service_data),
+            service_uuids=list(advertised.service_uuids),
+            tx_power=advertised.tx_power,
             rssi=advertisement.rssi,
             platform_data=(advertisement,),
         )
         if self.is_allowed_uuid(data.service_uuids):
-            name = heard.name or address.replace(":", "-")
+            name = advertised.name or address.replace(":", "-")
             details = {"address": advertisement.address}
             device = self.create_or_update_device(address, address, name, details, data)
             self.call_detection_callbacks(device, data)

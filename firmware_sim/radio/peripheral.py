@@ -153,12 +153,12 @@ class BraceletPeripheral(RadioDevice):
     def _set_clock(self, _connection: Connection, value: bytes) -> None:
         """Set the clock; reject an invalid time (Current Time Service 1.1, section 3.1.2.1)."""
         try:
-            wanted = CurrentTime.from_bytes(value).moment()
+            time = CurrentTime.from_bytes(value).moment()
         except MalformedRecord:
-            wanted = None
-        if wanted is None:
+            time = None
+        if time is None:
             raise att.ATT_Error(_DATA_FIELD_IGNORED)
-        self.bracelet.clock.set_to(milliseconds(wanted), self._now_ms())
+        self.bracelet.clock.set_to(milliseconds(time), self._now_ms())
 
     def _execute(self, request: Request) -> Count | Response:
         seq = request.seq or 0

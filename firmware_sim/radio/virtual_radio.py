@@ -155,7 +155,7 @@ class VirtualLink(LocalLink):
         self._muted.add(controller)
 
     def is_muted(self, controller: Controller) -> bool:
-        """Whether a radio's data is being dropped."""
+        """Return whether a radio's data is being dropped."""
         return controller in self._muted
 
     def unmute(self, controller: Controller) -> None:
@@ -201,12 +201,12 @@ class VirtualLink(LocalLink):
         """Deliver advertisements to scanning radios, and connection requests to advertising ones."""
         loop = asyncio.get_running_loop()
         for controller in self.controllers - {sender_controller}:
-            wanted = (
+            receives = (
                 controller.is_advertising
                 if isinstance(packet, ll.ConnectInd)
                 else not isinstance(controller, VirtualController) or controller.needs_advertisements
             )
-            if wanted:
+            if receives:
                 loop.call_soon(controller.on_ll_advertising_pdu, packet)
 
     def scan_response_of(self, address: hci.Address) -> bytes:

@@ -9,31 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from playwright.async_api import async_playwright
 
-from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import free_port
-from deploy.local.process import Service
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
+from tests.bench.gateway_bench import PATIENCE_S, GatewayBench, a_reading, gateway_bench
 from tests.edge_gateway.alarms.night import night
 from tests.edge_gateway.page.chromium import launched
-from tests.link.upstream import Upstream, an_upstream
 from vitals.topics import measurements_of
 
 APPENDS, GROUP, HANDED = 20_000, 1000, 100
@@ -41,7 +31,6 @@ STEADY_S = 30
 FLOOD = 60_000
 BACKLOG = 50_000
 SHOWN, TOLD = 36, 40
-_PATIENCE_S = 300.0
 
 
 def run() -> dict[str, float]:
@@ -63,20 +52,8 @@ async def _measure(scratch: Path) -> dict[str, float]:
     return figures
 
 
-def a_body(number: int, at: datetime, device_id: str = "mqtt-001") -> dict[str, Any]:
-    """Return a reading as a bracelet sends it."""
-    return {
-        "patient_id": f"patient-of-{device_id}",
-        "device_id": device_id,
-        "timestamp": at.isoformat(),
-        "message_id": str(uuid4()),
-        "seq": number,
-        "measurements": {"spo2_pct": 97.2, "freq_card": 82.0, "freq_resp": 18.0, "temp_corp": 36.8},
-    }
-
-
 def _rows(count: int) -> list[tuple[str, str, str]]:
-    bodies = (a_body(number, datetime.now(UTC)) for number in range(count))
+    bodies = (a_reading(number, datetime.now(UTC)) for number in range(count))
     return [(body["message_id"], body["device_id"], json.dumps(body)) for body in bodies]
 
 
@@ -110,91 +87,13 @@ def _raw_appends(scratch: Path) -> float:
         return APPENDS / (time.perf_counter() - began)
 
 
-class _GatewayBench:
-    """A broker, an upstream and a gateway."""
-
-    def __init__(self, directory: Path, upstream: Upstream, broker: MqttBroker, more: str) -> None:
-        self.upstream, self.port = upstream, broker.port
-        self.page_url = f"http://127.0.0.1:{(port := free_port())}"
-        config = directory / "gateway.toml"
-        config.write_text(
-            f'gateway_id = "gw-bench"\ndata_dir = "data"\naccept_unknown_mqtt = true\n'
-            f'[api]\nurl = "{upstream.url}"\n'
-            f'[mqtt]\nhost = "{broker.host}"\nport = {broker.port}\n[page]\nport = {port}\n{more}'
-        )
-        command = [sys.executable, "-m", "edge_gateway.cli", "run", "--config", str(config)]
-        quiet = ["--log-level", "error"]
-        self.gateway = Service("gateway", [*command, *quiet], log=directory / "gateway.log")
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.max_inflight_messages_set(1000)
-        self.client.max_queued_messages_set(0)
-        self.client.connect(broker.host, broker.port)
-        self.client.loop_start()
-
-    def publish(self, body: dict[str, Any]) -> str:
-        """Send one reading; return its message id."""
-        self.client.publish(measurements_of(body["device_id"]), json.dumps(body), qos=1)
-        return str(body["message_id"])
-
-    async def arrived(self, identities: set[str]) -> set[str]:
-        """Wait until upstream has these readings; return the missing ones."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while missing := identities - self.upstream.accepted.keys():
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.1)
-        return missing
-
-    async def up(self) -> None:
-        """Wait until the gateway delivers readings; those sent before it subscribes are dropped."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while not self.upstream.accepted and time.monotonic() < deadline:
-            self.publish(a_body(0, datetime.now(UTC), "warm-up"))
-            await asyncio.sleep(0.5)
-
-    def written(self) -> int:
-        """Return the bytes that the gateway has written to disk."""
-        lines = Path(f"/proc/{self.gateway.pid}/io").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
-
-    def cpu_s(self) -> float:
-        """Return the processor seconds that the gateway has used."""
-        fields = Path(f"/proc/{self.gateway.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_mb(self) -> float:
-        """Return the resident memory of the gateway, MB."""
-        lines = Path(f"/proc/{self.gateway.pid}/status").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
-
-
-@asynccontextmanager
-async def _bench(directory: Path, more: str = "", *, start: bool = True) -> AsyncIterator[_GatewayBench]:
-    (directory / "broker").mkdir()
-    broker = MqttBroker(directory / "broker")
-    await asyncio.to_thread(broker.start)
-    try:
-        async with an_upstream() as upstream:
-            bench = _GatewayBench(directory, upstream, broker, more)
-            try:
-                if start:
-                    await asyncio.to_thread(bench.gateway.start)
-                    await bench.up()
-                yield bench
-            finally:
-                bench.client.loop_stop()
-                await asyncio.to_thread(bench.gateway.stop)
-    finally:
-        await asyncio.to_thread(broker.stop)
-
-
 async def _steady(directory: Path) -> dict[str, float]:
     """Run twenty bracelets at one reading per second."""
-    async with _bench(directory) as bench:
+    async with gateway_bench(directory) as bench:
         before, sent = bench.written(), set()
         for second in range(STEADY_S):
             for device in range(20):
-                sent.add(bench.publish(a_body(second, datetime.now(UTC), f"mqtt-{device:03d}")))
+                sent.add(bench.publish(a_reading(second, datetime.now(UTC), f"mqtt-{device:03d}")))
                 await asyncio.sleep(0.05)
         await bench.arrived(sent)
         written = bench.written() - before
@@ -206,10 +105,10 @@ async def _steady(directory: Path) -> dict[str, float]:
 
 async def _flood(directory: Path) -> dict[str, float]:
     """Publish as fast as possible for twenty bracelets (mosquitto_pub, QoS 1) until upstream has all."""
-    async with _bench(directory) as bench:
+    async with gateway_bench(directory) as bench:
         sent, files = set(), {}
         for device in (f"mqtt-{number:03d}" for number in range(20)):
-            bodies = [a_body(number, datetime.now(UTC), device) for number in range(FLOOD // 20)]
+            bodies = [a_reading(number, datetime.now(UTC), device) for number in range(FLOOD // 20)]
             sent |= {body["message_id"] for body in bodies}
             files[device] = directory / f"{device}.jsonl"
             files[device].write_text("".join(json.dumps(body) + "\n" for body in bodies))
@@ -241,21 +140,21 @@ async def _drain(directory: Path) -> dict[str, float]:
     (directory / "data").mkdir()
     with Outbox(directory / "data" / "outbox.sqlite3") as outbox:
         began = datetime.now(UTC) - timedelta(hours=20)
-        bodies = [a_body(number, began + timedelta(seconds=number / 2)) for number in range(BACKLOG)]
+        bodies = [a_reading(number, began + timedelta(seconds=number / 2)) for number in range(BACKLOG)]
         for first in range(0, BACKLOG, GROUP):
             chunk = bodies[first : first + GROUP]
             outbox.append(
                 [NewReading(b["message_id"], b["device_id"], json.dumps(b)) for b in chunk]
             ).result()
     backlog = {body["message_id"] for body in bodies}
-    async with _bench(directory) as bench:
+    async with gateway_bench(directory) as bench:
         started, live = time.monotonic(), set()
         already = len(backlog & bench.upstream.accepted.keys())
         while len(backlog) - len(backlog & bench.upstream.accepted.keys()) > 0:
-            if time.monotonic() - started > _PATIENCE_S:
+            if time.monotonic() - started > PATIENCE_S:
                 break
             for device in range(20):
-                live.add(bench.publish(a_body(0, datetime.now(UTC), f"mqtt-{device:03d}")))
+                live.add(bench.publish(a_reading(0, datetime.now(UTC), f"mqtt-{device:03d}")))
                 await asyncio.sleep(0.05)
         took = time.monotonic() - started
         missing = await bench.arrived(backlog | live)
@@ -284,11 +183,14 @@ async def _page_and_contact(directory: Path) -> dict[str, float]:
 
     server = await asyncio.start_server(service, "127.0.0.1", 0)
     (directory / "contact.url").write_text(f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, _bench(directory, '[[contact]]\nname = "c"\nurl_file = "contact.url"\n') as bench:
+    async with (
+        server,
+        gateway_bench(directory, '[[contact]]\nname = "c"\nurl_file = "contact.url"\n') as bench,
+    ):
         shown = await _shown(bench)
         sent: dict[str, float] = {}
         for number in range(TOLD):
-            body = a_body(0, datetime.now(UTC), f"ill-{number:03d}")
+            body = a_reading(0, datetime.now(UTC), f"ill-{number:03d}")
             body["measurements"]["spo2_pct"] = 80.0
             sent[body["patient_id"]] = time.time()
             bench.publish(body)
@@ -316,7 +218,7 @@ async def _night() -> dict[str, float]:
     }
 
 
-async def _shown(bench: _GatewayBench) -> list[float]:
+async def _shown(bench: GatewayBench) -> list[float]:
     """Return the seconds from publishing some values to their display on the page."""
     async with async_playwright() as playwright, launched(playwright) as browser:
         page = await browser.new_page()
@@ -329,7 +231,7 @@ async def _shown(bench: _GatewayBench) -> list[float]:
             "}).observe(document.body, {subtree: true, childList: true, characterData: true}); }"
         )
         for number in range(SHOWN):
-            body = a_body(number, datetime.now(UTC), "warm-up")
+            body = a_reading(number, datetime.now(UTC), "warm-up")
             body["measurements"] = {"spo2_pct": 60.0 + number}
             sent[f"{60 + number}"] = time.time()
             bench.publish(body)

@@ -73,7 +73,7 @@ class ServerUnderLoad(NamedTuple):
 
 
 class Readings:
-    """Creates readings with consecutive message ids, so that missing ones can be identified."""
+    """Source of readings with consecutive message ids, so that missing ones can be identified."""
 
     def __init__(self) -> None:
         self.made = 0

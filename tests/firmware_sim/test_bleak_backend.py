@@ -14,16 +14,11 @@ from bleak.backends.client import get_platform_client_backend_type
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import get_platform_scanner_backend_type
 from bleak.exc import BleakBluetoothNotAvailableError, BleakDeviceNotFoundError, BleakError
-from bumble import att
-from bumble.core import UUID
-from bumble.device import Peer
 
 from deploy.local.ports import free_port
 from firmware_sim.bleak_backend import open_radio, use_device
-from firmware_sim.errors import HciPortBusy, UnknownTransport
 from firmware_sim.radio import bleak_radio
 from firmware_sim.radio.hci_port import gateway_radio
-from firmware_sim.radio.virtual_radio import VirtualLink
 from tests.firmware_sim.air import Air, ReceivedValues, ask, calm, find, now_ms, until
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STATUS, STORED_RECORD
 from vitals.gatt.record_access import OpCode, Request, Response, ResponseCode
@@ -171,16 +166,6 @@ async def test_client_behaves_like_bluez(air: Air) -> None:
         assert len(second.values) == 1
 
 
-async def test_pairing_encrypts(air: Air) -> None:
-    await air.add()
-    async with BleakClient(await find(), pair=True) as client:
-        assert client.is_connected
-        (connection,) = air.gateway.connections.values()
-        assert connection.is_encrypted
-        await client.unpair()
-        assert not client.is_connected
-
-
 async def test_use_device_restores_bleaks_backends(air: Air) -> None:
     assert BleakScanner().backend_id == "bumble"
     with pytest.MonkeyPatch.context() as patch:
@@ -209,20 +194,6 @@ async def test_open_radio_across_a_socket(air: Air) -> None:
         assert stored.seqs == list(range(50))
     await until(lambda: not bracelet.connected)
     assert gone.is_set()
-
-
-async def test_bracelet_is_free_again_after_the_gateway_crashed(air: Air) -> None:
-    port = free_port()
-    bracelet = await air.add()
-    async with gateway_radio(air.link, f"tcp-server:127.0.0.1:{port}"):
-        async with open_radio(f"tcp-client:127.0.0.1:{port}"):
-            client = BleakClient(await find())
-            await client.connect()
-            assert bracelet.connected
-        await until(lambda: not bracelet.connected)
-        assert not client.is_connected
-        async with open_radio(f"tcp-client:127.0.0.1:{port}"), BleakClient(await find()) as again:
-            assert await again.read_gatt_char(STATUS)
 
 
 async def test_open_radio_reconnects_to_a_restarted_simulator(air: Air) -> None:
@@ -258,83 +229,3 @@ async def test_open_radio_without_simulator_says_what_to_do() -> None:
     with pytest.raises(BleakBluetoothNotAvailableError, match="start kidjamo-sim bracelets"):
         async with open_radio(f"tcp-client:127.0.0.1:{free_port()}"):
             pass
-
-
-async def test_hci_port_accepts_one_gateway_and_ignores_port_checks() -> None:
-    port = free_port()
-    async with gateway_radio(VirtualLink(), f"tcp-server:127.0.0.1:{port}"):
-        _, probe = await asyncio.open_connection("127.0.0.1", port)
-        async with open_radio(f"tcp-client:127.0.0.1:{port}"):
-            probe.close()
-            with pytest.raises(BleakBluetoothNotAvailableError, match="another gateway"):
-                async with open_radio(f"tcp-client:127.0.0.1:{port}"):
-                    pass
-            assert await BleakScanner.discover(0.05) == []
-
-
-async def test_hci_port_busy_says_what_to_do() -> None:
-    spec = f"tcp-server:127.0.0.1:{free_port()}"
-    async with gateway_radio(VirtualLink(), spec):
-        with pytest.raises(HciPortBusy, match="--hci"):
-            async with gateway_radio(VirtualLink(), spec):
-                pass
-
-
-@pytest.mark.parametrize("spec", ["", "tcp-server", "tcp-server:127.0.0.1:x", "serial:/dev/ttyS0"])
-async def test_hci_port_unknown_transport(spec: str) -> None:
-    with pytest.raises(UnknownTransport):
-        async with gateway_radio(VirtualLink(), spec):
-            pass
-
-
-async def test_secure_bracelet_refuses_unencrypted_subscriptions(air: Air) -> None:
-    bracelet = await air.add(secure=True)
-    await find()
-    connection = await air.gateway.connect_le(bracelet.address)
-    peer, heard = Peer(connection), ReceivedValues()
-    await peer.discover_services()
-    await peer.discover_characteristics()
-    (live,) = peer.get_characteristics_by_uuid(UUID(LIVE_RECORD))
-    with pytest.raises(att.ATT_Error) as refused:
-        await peer.subscribe(live, lambda value: heard.values.append(value))
-    assert refused.value.error_code == att.ErrorCode.INSUFFICIENT_ENCRYPTION
-    await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
-    await asyncio.sleep(0.1)
-    assert heard.values == []
-    await connection.disconnect()
-
-
-async def test_secure_bracelet_notifies_a_paired_central(air: Air) -> None:
-    bracelet = await air.add(secure=True)
-    live = ReceivedValues()
-    async with BleakClient(await find()) as client:
-        assert not bracelet.secured
-        await client.start_notify(
-            LIVE_RECORD, live
-        )  # pairs by itself, like BlueZ, because the device requires it
-        (connection,) = air.gateway.connections.values()
-        assert (connection.is_encrypted, connection.sc, bracelet.secured) == (True, True, True)
-        await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
-        await until(lambda: live.seqs == [0])
-
-
-async def test_bond_encrypts_connections_until_it_is_deleted(air: Air) -> None:
-    await air.add(secure=True)
-    async with BleakClient(await find(), pair=True):
-        pass
-    async with BleakClient(await find()) as client:
-        (connection,) = air.gateway.connections.values()
-        assert connection.is_encrypted
-        await client.unpair()
-    async with BleakClient(await find()):
-        (connection,) = air.gateway.connections.values()
-        assert not connection.is_encrypted
-
-
-async def test_stale_bond_fails_the_connection(air: Air) -> None:
-    bracelet = await air.add(secure=True)
-    async with BleakClient(await find(), pair=True):
-        pass
-    await bracelet.forget_bonds()
-    with pytest.raises(BleakError, match="PIN_OR_KEY_MISSING"):
-        await BleakClient(await find()).connect()

@@ -32,7 +32,7 @@ def tables(spark: SparkSession, tmp_path: Path) -> Tables:
 
 
 class ParseMessages(Protocol):
-    """Parses Kafka values of one topic into messages with offsets from 0."""
+    """Function that parses Kafka values of one topic into messages with offsets from 0."""
 
     def __call__(self, topic: str, *values: object) -> DataFrame: ...
 
@@ -55,7 +55,7 @@ def _with_bytearray(row: tuple[Any, ...]) -> tuple[Any, ...]:
 
 
 class AppendReadings(Protocol):
-    """Appends readings to raw as one micro-batch and returns the new rows."""
+    """Function that appends readings to raw as one micro-batch and returns the new rows."""
 
     def __call__(self, number: int, readings: Sequence[dict[str, Any]]) -> DataFrame: ...
 

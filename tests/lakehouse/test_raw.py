@@ -78,7 +78,7 @@ FAULTY: list[tuple[object, str]] = [
     ({}, "message_id is missing"),
     (reading(1, message_id=None), "message_id is missing"),
     (reading(1, device_id=None), "device_id is missing"),
-    (reading(1) | {"measurements": {}}, "measurements holds no value"),
+    (reading(1) | {"measurements": {}}, "measurements has no value"),
     (reading(1) | {"measurements": {"spo2_pct": "97"}}, "not the JSON document this topic carries"),
     (reading(1) | {"measurements": {"spo2_pct": "NaN"}}, "not the JSON document this topic carries"),
     (reading(1, seq="one"), "not the JSON document this topic carries"),

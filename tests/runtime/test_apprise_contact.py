@@ -106,7 +106,7 @@ async def test_self_test_is_sent_and_its_failure_reported(
     assert await queue.try_now(self_test("gw-test", AT)) == ""
     assert (
         service.received[0]["message"]
-        == "Ceci est un essai\u00a0: les alarmes de cette passerelle vous parviennent."
+        == "Ceci est un test\u00a0: vous recevrez les alarmes de cette passerelle."
     )
     service.status = 503
     assert await queue.try_now(self_test("gw-test", AT)) == "the service did not accept the message"

@@ -11,6 +11,36 @@ from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
 from deploy.local.postgres import PostgresServer
 
+_SERVERS = frozenset(
+    {"kafka", "fresh_kafka", "own_kafka", "postgres", "own_postgres", "mqtt_broker", "spark", "system"}
+)
+"""Fixtures that start a server."""
+_SHARED = {"own_kafka": "own servers", "own_postgres": "own servers"}
+"""Fixtures that are shared by several modules, which one worker has to run."""
+_FOLDERS = {"lakehouse": "spark", "e2e": "demo", "bluez": "guest", "link": "link"}
+"""Folders whose tests share an expensive fixture; each is one group for the workers, the longest first."""
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that start servers; group tests that share fixtures, so that one worker runs them."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if fixtures & _SERVERS or _folder(item) in _FOLDERS:
+            item.add_marker(pytest.mark.servers)
+        item.add_marker(pytest.mark.xdist_group(_group(item, fixtures)))
+    longest_first = list(_FOLDERS)
+    items.sort(key=lambda item: longest_first.index(f) if (f := _folder(item)) in _FOLDERS else len(_FOLDERS))
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(_TESTS).parts[0]
+
+
+def _group(item: pytest.Item, fixtures: set[str]) -> str:
+    shared = next((group for name, group in _SHARED.items() if name in fixtures), None)
+    return shared or _FOLDERS.get(_folder(item)) or str(item.path.relative_to(_TESTS))
+
 
 @pytest.fixture(autouse=True)
 def _separate_bonds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ class SystemUnderTest:
         return self.whole().stage_sources()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest]:
     """Run the demo's stack in a separate directory, or the API alone if Kafka cannot run.
 

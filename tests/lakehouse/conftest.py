@@ -16,7 +16,7 @@ from tests.lakehouse.samples import encode
 from vitals import topics
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def spark() -> Iterator[SparkSession]:
     running = session.create("kidjamo-tests", memory_mb=1024)
     yield running

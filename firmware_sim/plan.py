@@ -34,7 +34,7 @@ class FleetPlan:
         scenario: the faults to inject.
         drift_ppm: how much too fast their clocks run; None draws a drift within ± 50 for each.
         secure: vitals are readable by paired centrals only.
-        standard: standard devices to simulate beside the bracelets.
+        standard: standard devices to simulate in addition to the bracelets.
     """
 
     ble: int

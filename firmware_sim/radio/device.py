@@ -1,4 +1,4 @@
-"""A simulated Bluetooth peripheral: power, advertising, one connection; no profile of its own."""
+"""A simulated Bluetooth peripheral: power, advertising, one connection; without a profile."""
 
 from __future__ import annotations
 

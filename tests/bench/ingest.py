@@ -76,18 +76,18 @@ class Readings:
     """Source of readings with consecutive message ids, so that missing ones can be identified."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.created = 0
 
     def one(self) -> dict[str, object]:
         """Return a reading of one of two hundred children, with a signal."""
-        self.made += 1
-        child = self.made % CHILDREN
+        self.created += 1
+        child = self.created % CHILDREN
         return {
             "patient_id": f"patient-{child:04d}",
             "device_id": f"bracelet-{child:04d}",
             "timestamp": datetime.now(UTC).isoformat(),
-            "message_id": str(UUID(int=self.made)),
-            "seq": self.made,
+            "message_id": str(UUID(int=self.created)),
+            "seq": self.created,
             "gateway_id": "gw-bench",
             "source": "ble",
             "measurements": {"spo2_pct": 97.2, "freq_card": 92.0, "freq_resp": 18.0, "temp_corp": 36.8},
@@ -112,9 +112,9 @@ async def _measure(scratch: Path, broker: KafkaBroker) -> dict[str, float]:
         figures |= await _memory(api, readings)
         figures |= await _singles(api, broker, readings)
         figures |= await _outage(api, broker, readings)
-    found = await asyncio.to_thread(_arrived, broker.bootstrap, readings.made)
-    figures["lost_readings"] = readings.made - found
-    figures["readings"] = readings.made
+    found = await asyncio.to_thread(_arrived, broker.bootstrap, readings.created)
+    figures["lost_readings"] = readings.created - found
+    figures["readings"] = readings.created
     return figures
 
 
@@ -151,7 +151,7 @@ async def _beside_bare(
     bare_us: list[float] = []
     speeds: list[float] = []
     # the minimal app uses the API's topics, so its readings have ids in another range
-    for_bare.made = 2**40
+    for_bare.created = 2**40
     with _bare(broker.bootstrap) as bare:
         await flood(api.port, _API, readings.batches(WARM_UP), CONNECTIONS)
         await flood(bare.port, _BARE, for_bare.batches(WARM_UP), CONNECTIONS)
@@ -174,9 +174,9 @@ async def _beside_bare(
 
 async def _memory(api: ServerUnderLoad, readings: Readings) -> dict[str, float]:
     """Measure memory after the first hundred thousand readings and after a million."""
-    await flood(api.port, _API, readings.batches(max(0, EARLY - readings.made)), CONNECTIONS)
+    await flood(api.port, _API, readings.batches(max(0, EARLY - readings.created)), CONNECTIONS)
     early = api.rss_mb()
-    await flood(api.port, _API, readings.batches(LATE - readings.made), CONNECTIONS)
+    await flood(api.port, _API, readings.batches(LATE - readings.created), CONNECTIONS)
     return {"rss_mb": round(api.rss_mb(), 1), "rss_growth_mb": round(api.rss_mb() - early, 1)}
 
 
@@ -228,20 +228,20 @@ def _wait_for_replay(api: ServerUnderLoad) -> None:
     wait_until(lambda: httpx.get(url).json()["components"]["spool"]["pending"] == 0, 60)
 
 
-def _arrived(bootstrap: str, made: int, patience_s: float = 60) -> int:
-    """Count the distinct readings on Kafka among the first `made`, with an independent client."""
-    seen = bytearray(made + 1)
+def _arrived(bootstrap: str, count: int, patience_s: float = 60) -> int:
+    """Count the distinct readings on Kafka among the first `count`, with an independent client."""
+    seen = bytearray(count + 1)
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_bytes=2**26)
     partitions = [TopicPartition(MEASUREMENTS, number) for number in range(3)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
     deadline, found = time.monotonic() + patience_s, 0
-    while found < made and time.monotonic() < deadline:
+    while found < count and time.monotonic() < deadline:
         for messages in consumer.poll(timeout_ms=500, max_records=20_000).values():
             deadline = time.monotonic() + patience_s
             for message in messages:
                 number = UUID(message.value.partition(b'"message_id":"')[2][:36].decode()).int
-                if number <= made and not seen[number]:
+                if number <= count and not seen[number]:
                     seen[number] = 1
                     found += 1
     consumer.close()

@@ -167,11 +167,11 @@ async def _senders(url: str, rate: float, result: OutageResult) -> AsyncIterator
     stop = asyncio.Event()
 
     async def measure() -> None:
-        began, made = time.monotonic(), 0
+        began, created = time.monotonic(), 0
         while not stop.is_set():
-            while made < (time.monotonic() - began) * rate:
+            while created < (time.monotonic() - began) * rate:
                 waiting.append([_reading() for _ in range(BATCH)])
-                made += BATCH
+                created += BATCH
             await asyncio.sleep(0.02)
 
     async def send(client: httpx.AsyncClient) -> None:

@@ -12,8 +12,8 @@ from tests.firmware_sim.air import Air
 
 @pytest.fixture
 async def air() -> AsyncIterator[Air]:
-    made = Air()
-    await made.gateway.power_on()
-    async with use_device(made.gateway):
-        yield made
-    await made.close()
+    environment = Air()
+    await environment.gateway.power_on()
+    async with use_device(environment.gateway):
+        yield environment
+    await environment.close()

@@ -61,22 +61,22 @@ class TopicSubscriber:
 
 @contextmanager
 def subscriber(port: int, topic: str) -> Iterator[TopicSubscriber]:
-    made = TopicSubscriber(port, topic)
+    received = TopicSubscriber(port, topic)
     try:
-        yield made
+        yield received
     finally:
-        made.client.disconnect()
-        made.client.loop_stop()
+        received.client.disconnect()
+        received.client.loop_stop()
 
 
 @asynccontextmanager
-async def bracelet(device_id: str, port: int, in_flight: int = 20) -> AsyncIterator[MqttBracelet]:
-    made = MqttBracelet(device_id, "127.0.0.1", port, in_flight=in_flight)
-    made.start()
+async def running_bracelet(device_id: str, port: int, in_flight: int = 20) -> AsyncIterator[MqttBracelet]:
+    bracelet = MqttBracelet(device_id, "127.0.0.1", port, in_flight=in_flight)
+    bracelet.start()
     try:
-        yield made
+        yield bracelet
     finally:
-        await made.stop()
+        await bracelet.stop()
 
 
 class LossyProxy:
@@ -119,19 +119,19 @@ class LossyProxy:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[MqttBroker]:
-    made = MqttBroker(tmp_path, free_port())
-    made.start()
-    yield made
-    made.kill()
+    server = MqttBroker(tmp_path, free_port())
+    server.start()
+    yield server
+    server.kill()
 
 
 async def test_publish_sends_the_contracts_document(mqtt_broker: MqttBroker) -> None:
     topic = "kidjamo/bracelets/mqtt-t1/#"
     with subscriber(mqtt_broker.port, topic) as received:
         await until(lambda: received.subscribed)
-        async with bracelet("mqtt-t1", mqtt_broker.port) as made:
-            made.publish(reading(3, "mqtt-t1"))
-            await until(lambda: made.unacknowledged == 0 and received.seqs)
+        async with running_bracelet("mqtt-t1", mqtt_broker.port) as bracelet:
+            bracelet.publish(reading(3, "mqtt-t1"))
+            await until(lambda: bracelet.unacknowledged == 0 and received.seqs)
         await until(lambda: received.messages[-1][1] == b'{"status": "offline"}')
     assert [topic for topic, _ in received.messages] == [
         "kidjamo/bracelets/mqtt-t1/status",
@@ -166,13 +166,13 @@ async def test_publish_waits_for_a_subscriber(
 ) -> None:
     """A broker drops messages without a subscriber; the bracelet keeps them in order."""
     monkeypatch.setattr(bracelet_module, "RETRY_S", 0.1)
-    async with bracelet("mqtt-t5", own_broker.port) as made:
+    async with running_bracelet("mqtt-t5", own_broker.port) as bracelet:
         for seq in range(30):
-            made.publish(reading(seq, "mqtt-t5"))
+            bracelet.publish(reading(seq, "mqtt-t5"))
         await asyncio.sleep(0.5)
-        assert (made.connected, made.unacknowledged) == (True, 30)
+        assert (bracelet.connected, bracelet.unacknowledged) == (True, 30)
         with subscriber(own_broker.port, "kidjamo/bracelets/mqtt-t5/measurements") as received:
-            await until(lambda: made.unacknowledged == 0)
+            await until(lambda: bracelet.unacknowledged == 0)
             await until(lambda: len(received.seqs) == 30)
     assert received.seqs == list(range(30))
 
@@ -187,10 +187,10 @@ async def test_broker_without_mqtt_5_gets_mqtt_3_1_1(tmp_path: Path) -> None:
     try:
         with subscriber(broker.port, "kidjamo/bracelets/mqtt-t6/measurements") as received:
             await until(lambda: received.subscribed)
-            async with bracelet("mqtt-t6", broker.port) as made:
+            async with running_bracelet("mqtt-t6", broker.port) as bracelet:
                 for seq in range(10):
-                    made.publish(reading(seq, "mqtt-t6"))
-                await until(lambda: made.unacknowledged == 0, 10)
+                    bracelet.publish(reading(seq, "mqtt-t6"))
+                await until(lambda: bracelet.unacknowledged == 0, 10)
             await until(lambda: sorted(received.seqs) == list(range(10)))
     finally:
         broker.stop()
@@ -198,14 +198,14 @@ async def test_broker_without_mqtt_5_gets_mqtt_3_1_1(tmp_path: Path) -> None:
 
 async def test_start_waits_for_an_unavailable_broker(broker: MqttBroker) -> None:
     broker.stop()
-    async with bracelet("mqtt-t2", broker.port) as made:
+    async with running_bracelet("mqtt-t2", broker.port) as bracelet:
         for seq in range(50):
-            made.publish(reading(seq, "mqtt-t2"))
+            bracelet.publish(reading(seq, "mqtt-t2"))
         await asyncio.sleep(0.2)
-        assert (made.connected, made.unacknowledged) == (False, 50)
+        assert (bracelet.connected, bracelet.unacknowledged) == (False, 50)
         broker.start()
         with subscriber(broker.port, "kidjamo/bracelets/mqtt-t2/measurements") as received:
-            await until(lambda: made.unacknowledged == 0, 15)
+            await until(lambda: bracelet.unacknowledged == 0, 15)
             await until(lambda: received.seqs == list(range(50)))
 
 
@@ -213,21 +213,24 @@ async def test_lost_acknowledgements_and_connection_lose_no_reading(mqtt_broker:
     """The broker's responses are dropped, then the connection breaks: unacknowledged readings are resent."""
     with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-t3/measurements") as received:
         await until(lambda: received.subscribed)
-        async with LossyProxy(mqtt_broker.port) as wire, bracelet("mqtt-t3", wire.port, in_flight=5) as made:
+        async with (
+            LossyProxy(mqtt_broker.port) as proxy,
+            running_bracelet("mqtt-t3", proxy.port, in_flight=5) as bracelet,
+        ):
             for seq in range(10):
-                made.publish(reading(seq, "mqtt-t3"))
-            await until(lambda: made.unacknowledged == 0)
-            wire.drops_responses = True
+                bracelet.publish(reading(seq, "mqtt-t3"))
+            await until(lambda: bracelet.unacknowledged == 0)
+            proxy.drops_responses = True
             for seq in range(10, 40):
-                made.publish(reading(seq, "mqtt-t3"))
+                bracelet.publish(reading(seq, "mqtt-t3"))
             await until(lambda: len(received.seqs) == 15)
-            assert made.unacknowledged == 30
-            wire.cut()
-            await until(lambda: not made.connected)
+            assert bracelet.unacknowledged == 30
+            proxy.cut()
+            await until(lambda: not bracelet.connected)
             for seq in range(40, 45):
-                made.publish(reading(seq, "mqtt-t3"))
-            wire.drops_responses = False
-            await until(lambda: made.unacknowledged == 0, 15)
+                bracelet.publish(reading(seq, "mqtt-t3"))
+            proxy.drops_responses = False
+            await until(lambda: bracelet.unacknowledged == 0, 15)
         await until(lambda: set(received.seqs) == set(range(45)))
     assert sorted(received.seqs) == sorted([*range(45), *range(10, 15)])
 
@@ -235,12 +238,12 @@ async def test_lost_acknowledgements_and_connection_lose_no_reading(mqtt_broker:
 async def test_readings_in_flight_are_bounded(broker: MqttBroker) -> None:
     with subscriber(broker.port, "kidjamo/bracelets/mqtt-t4/measurements") as received:
         await until(lambda: received.subscribed)
-        async with bracelet("mqtt-t4", broker.port, in_flight=5) as made:
-            await until(lambda: made.connected)
+        async with running_bracelet("mqtt-t4", broker.port, in_flight=5) as bracelet:
+            await until(lambda: bracelet.connected)
             assert broker.service.pid
             os.kill(broker.service.pid, signal.SIGSTOP)
             for seq in range(30):
-                made.publish(reading(seq, "mqtt-t4"))
-            assert (len(made._in_flight), made.unacknowledged) == (5, 30)
+                bracelet.publish(reading(seq, "mqtt-t4"))
+            assert (len(bracelet._in_flight), bracelet.unacknowledged) == (5, 30)
             os.kill(broker.service.pid, signal.SIGCONT)
-            await until(lambda: made.unacknowledged == 0)
+            await until(lambda: bracelet.unacknowledged == 0)

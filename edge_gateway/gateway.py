@@ -101,7 +101,7 @@ async def on_the_radio(config: Config) -> AsyncIterator[Mapping[str, Handler]]:
         await source.load_addresses()
         listening = asyncio.create_task(source.adapter.run(), name="radio")
         try:
-            yield Pairing(source, outbox, state).handlers
+            yield Pairing(source, outbox).handlers
         finally:
             await _cancel([listening])
 
@@ -127,7 +127,7 @@ def _parts(config: Config, state: GatewayState, outbox: Outbox, api: ApiClient, 
 
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
         sources.append(source)
-        handlers |= Pairing(source, outbox, state).handlers
+        handlers |= Pairing(source, outbox).handlers
     told = people(config, state, outbox, notifier)
     handlers |= gateway_handlers(state, told, outbox)
     alarms = Alarms(records, state.counters, told.ward.observe)

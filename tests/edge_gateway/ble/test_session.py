@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway.ble import clock_sync
+from edge_gateway.ble import clock_sync, record_access
 from edge_gateway.ble import session as module
+from edge_gateway.ble.assignment import DeviceAssignment
 from edge_gateway.ble.peripheral import OnData
-from edge_gateway.ble.session import BraceletSession, DeviceAssignment
+from edge_gateway.ble.session import BraceletSession
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
 from edge_gateway.inbox import Arrival, DeadLetter, Inbox
 from edge_gateway.outbox.device_queries import ClockEra, Progress
@@ -153,12 +154,12 @@ class SessionHarness:
             self.store,
             self.inbox,
             self.state,
-            on_heard=self._hear,
+            on_data=self._count_data,
             on_complete=self._complete,
         )
         self.task: asyncio.Task[None]
 
-    def _hear(self) -> None:
+    def _count_data(self) -> None:
         self.heard += 1
 
     def _complete(self) -> None:
@@ -321,7 +322,7 @@ async def test_status_that_cannot_be_understood_ends_the_link_and_is_kept() -> N
 
 
 async def test_bracelet_that_owes_an_answer_too_long_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(record_access, "_ANSWER_S", 0.2)
     harness = SessionHarness(FakeBracelet({0: a_record(0)}, answers=False))
     async with harness.at_work():
         with pytest.raises(LinkLost, match="no answer to REPORT"):
@@ -560,10 +561,10 @@ async def test_bracelet_that_sends_only_garbage_is_not_heard() -> None:
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         for _ in range(3):
             bracelet.listeners[LIVE_RECORD](b"\x01\x02")
-        assert harness.session.garbled == 3
+        assert harness.session.consecutive_malformed == 3
         assert harness.heard == 0
         bracelet.listeners[LIVE_RECORD](a_record(0))
-        assert harness.session.garbled == 0
+        assert harness.session.consecutive_malformed == 0
         assert harness.heard == 1
     notice = harness.state.links["ble-001"].notice
     assert notice == "what it sent could not be understood, 3 times: 20 bytes expected, 2 found"

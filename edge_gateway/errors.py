@@ -6,6 +6,7 @@ KidjamoError
      ├─ DataDirUnavailable  the data directory cannot be used, or another gateway uses it
      ├─ OutboxUnavailable   the outbox was closed before something could be made durable
      ├─ RadioUnavailable    no Bluetooth adapter, or its plug-in cannot be opened
+     ├─ BrokerUnavailable   the MQTT broker cannot be reached, refuses or does not answer
      ├─ LinkLost            a bracelet went away, fell silent or answered nonsense
      │   └─ WrongBracelet   a device that uses a bracelet's name and is another one
      ├─ RequestRefused      a bracelet is there and does not do what was asked
@@ -60,6 +61,10 @@ class OutboxUnavailable(GatewayError):
 
 class RadioUnavailable(GatewayError):
     """Bluetooth cannot be used at the moment."""
+
+
+class BrokerUnavailable(GatewayError):
+    """The MQTT broker cannot be reached, refuses the connection or does not answer."""
 
 
 class LinkLost(GatewayError):

@@ -207,7 +207,7 @@ async def test_no_more_is_read_than_may_be_held_until_some_of_it_is_confirmed(
     mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Mosquitto 2.0 sends more than it was told to once it is acknowledged: memory must not grow with it."""
-    monkeypatch.setattr(session_module, "_MOST_HELD", 20)
+    monkeypatch.setattr(session_module, "_MOST_UNACKNOWLEDGED", 20)
     session, device = a_session(mqtt_broker.port), f"demo-{uuid4()}"
     source, _ = a_source(session)
     seen: set[int | None] = set()

@@ -54,9 +54,9 @@ class HeartbeatRig:
 
     def __init__(self, outbox: Outbox) -> None:
         self.reachable = True
-        self.cloud, self.state, self.outbox = FakeHeartbeatApi(), GatewayState("gw-test"), outbox
+        self.api, self.state, self.outbox = FakeHeartbeatApi(), GatewayState("gw-test"), outbox
         self.ward = Ward("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
-        self.pulse = HeartbeatSender(self.cloud, self.ward, self.state, outbox, lambda: self.reachable)
+        self.sender = HeartbeatSender(self.api, self.ward, self.state, outbox, lambda: self.reachable)
 
     def measure(self, spo2: float) -> None:
         reading = Reading(
@@ -84,8 +84,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[HeartbeatRig]:
 async def test_heartbeat_says_whom_it_watches_and_what_waits(rig: HeartbeatRig) -> None:
     rig.state.part("api", "away: no\nroute")
     await asyncio.wrap_future(rig.outbox.append([a_row()]))
-    await rig.pulse.beat()
-    (heard,) = rig.cloud.heard
+    await rig.sender.send()
+    (heard,) = rig.api.heard
     assert (heard.gateway_id, heard.watches, heard.contacts_reachable) == ("gw-test", (AWA,), True)
     assert heard.parts == {"api": "away: no route"}
     assert (heard.outbox_pending, heard.episodes) == (1, ())
@@ -93,16 +93,16 @@ async def test_heartbeat_says_whom_it_watches_and_what_waits(rig: HeartbeatRig) 
 
 async def test_heartbeat_says_when_nobody_can_be_told(rig: HeartbeatRig) -> None:
     rig.reachable = False
-    await rig.pulse.beat()
-    assert rig.cloud.heard[0].contacts_reachable is False
+    await rig.sender.send()
+    assert rig.api.heard[0].contacts_reachable is False
 
 
 async def test_heartbeat_shows_open_alarms_and_who_silenced_them(rig: HeartbeatRig) -> None:
     rig.measure(85.0)
-    await rig.pulse.beat()
+    await rig.sender.send()
     rig.ward.acknowledge(AWA, "Fa\ttou")
-    await rig.pulse.beat()
-    first, second = (heard.episodes for heard in rig.cloud.heard)
+    await rig.sender.send()
+    first, second = (heard.episodes for heard in rig.api.heard)
     assert first == (OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE),)
     (silenced,) = second
     assert (silenced.phase, silenced.by) == (Phase.ACKNOWLEDGED, "Fa tou")
@@ -110,16 +110,16 @@ async def test_heartbeat_shows_open_alarms_and_who_silenced_them(rig: HeartbeatR
 
 
 async def test_cloud_that_is_away_is_not_waited_for(rig: HeartbeatRig) -> None:
-    rig.cloud.away = True
-    await rig.pulse.beat()
-    assert rig.cloud.heard == []
+    rig.api.away = True
+    await rig.sender.send()
+    assert rig.api.heard == []
 
 
 async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(rig: HeartbeatRig) -> None:
     rig.measure(85.0)
     now = datetime.now(UTC)
-    rig.cloud.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
-    await rig.pulse.beat()
+    rig.api.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
+    await rig.sender.send()
     assert rig.phase() is Phase.ACKNOWLEDGED
     silence = rig.ward.children[AWA].episodes.episodes[Group.SPO2].silence
     assert silence is not None
@@ -140,8 +140,8 @@ async def test_acknowledgement_of_something_else_is_not_followed(
     rig.measure(85.0)
     now = datetime.now(UTC)
     acknowledged = Acknowledged(patient_id=AWA, group=group, by="Fatou", at=now + at, until=now + until)
-    rig.cloud.answer = (acknowledged,)
-    await rig.pulse.beat()
+    rig.api.answer = (acknowledged,)
+    await rig.sender.send()
     assert rig.phase() is Phase.ACTIVE
 
 
@@ -159,7 +159,7 @@ async def test_api_posts_a_heartbeat_and_reads_acknowledgements(rig: HeartbeatRi
         return httpx.Response(200, json=answer)
 
     api = ApiClient(ApiConfig(url="http://127.0.0.1:1"), httpx.MockTransport(serve))
-    received = await api.post_heartbeat(await rig.pulse.heartbeat(NIGHT))
+    received = await api.post_heartbeat(await rig.sender.heartbeat(NIGHT))
     await api.close()
     assert received == (Acknowledged(patient_id=AWA, by="F", at=NIGHT, until=NIGHT),)
     assert requests[0].url.path == "/iot/heartbeat"
@@ -171,7 +171,7 @@ async def test_the_real_api_takes_a_heartbeat(rig: HeartbeatRig, tmp_path: Path)
     rig.measure(85.0)
     with RunningApi(environment(tmp_path, NOWHERE)) as running:
         api = ApiClient(ApiConfig(url=str(running.http.base_url)))
-        assert await api.post_heartbeat(await rig.pulse.heartbeat(NIGHT)) == ()
+        assert await api.post_heartbeat(await rig.sender.heartbeat(NIGHT)) == ()
         await api.close()
         assert running.component("spool")["pending"] == 1
 

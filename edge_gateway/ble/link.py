@@ -266,7 +266,7 @@ class BraceletLink:
             await asyncio.gather(work, disconnected, return_exceptions=True)
 
     def _on_data(self) -> None:
-        self.link.heard(time.monotonic())
+        self.link.note_data(time.monotonic())
         self._context.state.heard(self._device_id, "ble")
 
     def _on_complete(self) -> None:

@@ -57,7 +57,7 @@ class Link:
     since: float = 0.0
     state: LinkState = LinkState.SEARCHING
     failure: LinkFailure | None = None
-    _heard: float = 0.0
+    _last_data: float = 0.0
     _not_before: float = 0.0
     _backoff: Backoff = field(init=False)
 
@@ -101,20 +101,20 @@ class Link:
     def fetching(self, now: float) -> None:
         """Note that the bracelet is connected; missed records are fetched from flash."""
         self._enter(LinkState.FETCHING, now)
-        self._heard = now
+        self._last_data = now
 
     def live(self, now: float) -> None:
         """Note that nothing is left to fetch."""
         if self.state is LinkState.FETCHING:
             self._enter(LinkState.LIVE, now)
 
-    def heard(self, now: float) -> None:
+    def note_data(self, now: float) -> None:
         """Restart the silence time: the bracelet sent something, or the adapter could not receive it."""
-        self._heard = now
+        self._last_data = now
 
     def silent(self, now: float) -> bool:
         """Return whether a connected bracelet has sent nothing for too long."""
-        return self.connected and now - self._heard > self.silence_s
+        return self.connected and now - self._last_data > self.silence_s
 
     def ended(self, now: float, failure: LinkFailure) -> float:
         """Note the end of an attempt or link. Return the seconds to wait before the next attempt."""

@@ -128,7 +128,7 @@ class BleSource:
     def _restart_silence(self) -> None:
         """Do not count the time of an attempt to connect as silence of the other bracelets."""
         for link in self._links.values():
-            link.link.heard(time.monotonic())
+            link.link.note_data(time.monotonic())
 
     def _on_advertisement(self, advertisement: Advertisement) -> None:
         self.advertisements.add(advertisement)

@@ -1,8 +1,8 @@
-"""The gateway as it is installed, which also notes when the rules judged each reading.
+"""The installed gateway, which also records when the rules evaluated each reading.
 
     python -m tests.link.timed_gateway NOTES run --config gateway.toml
 
-NOTES gets a line a judged reading: its identity, the time (seconds since 1970) and whether it came live.
+NOTES gets one line per evaluated reading: identity, time (seconds since 1970) and whether it came live.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from vitals.rules import AlertRecord
 
 
 def note_judgements(notes: TextIO) -> None:
-    """Have every later `Alarms.judge` noted; the rules themselves run as ever."""
+    """Record every later call of `Alarms.judge`; the rules themselves are unchanged."""
     judge: Callable[[Alarms, Reading], tuple[AlertRecord, ...]] = Alarms.judge
 
     def noted(alarms: Alarms, reading: Reading) -> tuple[AlertRecord, ...]:
@@ -28,7 +28,7 @@ def note_judgements(notes: TextIO) -> None:
         notes.write(f"{reading.message_id} {time.time():.6f} {int(live)}\n")
         return found
 
-    setattr(Alarms, "judge", noted)  # noqa: B010 - the point is that the gateway does not know
+    setattr(Alarms, "judge", noted)  # noqa: B010 - replaces a method of the gateway
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def test_link_lost_after_a_stable_time_connects_with_the_next_advertisement() ->
     link = a_link()
     live_since(link, 0.0)
     assert link.ended(100.0, GONE) == 0.0
-    assert not link.wants_to_connect(advertised=99.9, now=100.1), "what was seen before the loss is stale"
+    assert not link.wants_to_connect(advertised=99.9, now=100.1), (
+        "an advertisement from before the loss is outdated"
+    )
     assert link.wants_to_connect(advertised=100.2, now=100.2)
 
 
@@ -59,7 +61,7 @@ def test_link_failures_wait_longer_up_to_a_cap_and_a_stable_link_resets_them() -
     assert link.failures == 0
 
 
-def test_link_that_flaps_is_tried_again_soon_however_often() -> None:
+def test_link_that_is_lost_repeatedly_is_always_retried_soon() -> None:
     link = a_link()
     waits = []
     for start in range(0, 80, 10):
@@ -68,18 +70,18 @@ def test_link_that_flaps_is_tried_again_soon_however_often() -> None:
     assert waits == [0.5, 1, 2, 2, 2, 2, 2, 2]
 
 
-def test_link_silence_is_measured_from_the_last_word() -> None:
+def test_link_silence_is_measured_from_the_last_data() -> None:
     link = a_link()
     live_since(link, 0.0)
     assert not link.silent(30.0)
     assert link.silent(30.1)
-    link.heard(25.0)
+    link.note_data(25.0)
     assert not link.silent(55.0)
     link.ended(56.0, GONE)
-    assert not link.silent(1000.0), "a bracelet without a link owes nothing"
+    assert not link.silent(1000.0), "only a connected bracelet can be silent"
 
 
-def test_link_waiting_for_a_slot_says_so_and_can_still_connect() -> None:
+def test_link_waiting_for_a_slot_has_that_reason_and_can_connect() -> None:
     link = a_link()
     link.wait_for_slot(5.0)
     assert (link.state.value, link.reason) == ("waiting for a slot", "all links of the adapter are taken")

@@ -7,7 +7,7 @@
      └───── waited ◀── BACKING_OFF ◀────┴─failed, or lost early
 
 A bracelet is connected only after an advertisement newer than its last link: what an adapter knows of a
-    device is outdated within seconds of a disconnection.
+device is outdated within seconds of a disconnection.
 """
 
 from __future__ import annotations

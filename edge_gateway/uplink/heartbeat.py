@@ -77,8 +77,8 @@ class HeartbeatSender:
         """Send one heartbeat and apply the answer; a failure is only logged."""
         try:
             async with asyncio.timeout(_SEND_TIMEOUT_S):
-                made = await self._api.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
-                for each in made:
+                acknowledged = await self._api.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
+                for each in acknowledged:
                     await self._apply(each, datetime.now(UTC))
         except (DeliveryFailed, TimeoutError) as error:
             log.debug("heartbeat not accepted: %s", error or "no answer")
@@ -108,14 +108,14 @@ class HeartbeatSender:
                 return (await self._outbox.counts()).pending
         return None
 
-    async def _apply(self, made: Acknowledged, now: datetime) -> None:
+    async def _apply(self, cloud: Acknowledged, now: datetime) -> None:
         """Acknowledge here what was acknowledged in the cloud, unless it was notified again since."""
-        child, left = self._ward.children.get(made.patient_id), made.until - now
+        child, left = self._ward.children.get(cloud.patient_id), cloud.until - now
         if child is None or left <= timedelta():
             return
-        for episode in list(_acknowledged_episodes(made, child.episodes.open)):
-            self._ward.acknowledge(made.patient_id, made.by, episode.group, left)
-            await self._outbox.audit(made.by, "acknowledge", f"{episode.group.value}:{made.patient_id}")
+        for episode in list(_acknowledged_episodes(cloud, child.episodes.open)):
+            self._ward.acknowledge(cloud.patient_id, cloud.by, episode.group, left)
+            await self._outbox.audit(cloud.by, "acknowledge", f"{episode.group.value}:{cloud.patient_id}")
 
 
 def _open_episode(patient_id: str, episode: Episode) -> OpenEpisode:
@@ -129,9 +129,9 @@ def _open_episode(patient_id: str, episode: Episode) -> OpenEpisode:
     )
 
 
-def _acknowledged_episodes(made: Acknowledged, found: Iterable[Episode]) -> Iterator[Episode]:
+def _acknowledged_episodes(cloud: Acknowledged, episodes: Iterable[Episode]) -> Iterator[Episode]:
     """Yield the alarms that the person who acknowledged has seen."""
-    for episode in found:
+    for episode in episodes:
         is_notified = episode.phase in (Phase.ACTIVE, Phase.LATCHED)
-        if made.group in (None, episode.group) and is_notified and episode.is_meant(made.at):
+        if cloud.group in (None, episode.group) and is_notified and episode.is_meant(cloud.at):
             yield episode

@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from edge_gateway.config import ApiConfig
+from edge_gateway.errors import BatchRejected, DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.outbox.reading_queries import OutboxCounts
+from edge_gateway.outbox.reading_queries import OutboxCounts, OutboxEntry
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import uplink as module
 from edge_gateway.uplink.client import ApiClient
@@ -169,6 +170,32 @@ async def test_batch_refused_as_a_whole_is_split_until_only_the_faulty_reading_i
 
     async with uplink_to(handler, outbox):
         await eventually(counted(outbox, delivered=8, rejected=1, pending=0))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BatchRejected),
+        (413, BatchRejected),
+        (422, BatchRejected),
+        (500, BatchRejected),
+        (502, BatchRejected),
+        (401, DeliveryFailed),
+        (404, DeliveryFailed),
+        (429, DeliveryFailed),
+        (503, DeliveryFailed),
+    ],
+)
+async def test_only_statuses_that_a_reading_may_cause_reject_the_batch(
+    status: int, kind: type[DeliveryFailed]
+) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, headers={"Retry-After": "7"}))
+    client = ApiClient(ApiConfig(url="http://127.0.0.1:1"), transport)
+    with pytest.raises(DeliveryFailed) as failed:
+        await client.post_readings([OutboxEntry(1, "id", "{}")])
+    await client.close()
+    assert type(failed.value) is kind
+    assert failed.value.retry_after_s == 7
 
 
 async def test_dead_letters_go_to_their_own_route_once(outbox: Outbox) -> None:

@@ -115,9 +115,9 @@ class FakeBracelet:
             self.flash = {number: raw for number, raw in self.flash.items() if number > seq}
         self.listeners[RECORD_ACCESS](bytes(Response(request.op_code, self.outcome)))
 
-    def measure(self, seq: int, *, heard: bool = True, spo2: float | None = 97.0) -> None:
+    def measure(self, seq: int, *, notified: bool = True, spo2: float | None = 97.0) -> None:
         self.flash[seq] = a_record(seq, spo2)
-        if heard and LIVE_RECORD in self.listeners:
+        if notified and LIVE_RECORD in self.listeners:
             self.listeners[LIVE_RECORD](self.flash[seq])
 
 
@@ -229,7 +229,7 @@ async def test_session_fetches_a_lost_live_record_when_the_next_one_comes() -> N
     harness = SessionHarness(bracelet)
     async with harness.running_session():
         await eventually(lambda: RECORD_ACCESS in bracelet.listeners)
-        bracelet.measure(0, heard=False)
+        bracelet.measure(0, notified=False)
         bracelet.measure(1)
         await eventually(lambda: not bracelet.flash)
     assert sorted(harness.seqs) == [0, 1]  # type: ignore[type-var]
@@ -244,7 +244,7 @@ async def test_session_reads_the_status_of_a_quiet_bracelet_and_fetches_its_last
     async with harness.running_session():
         await eventually(lambda: harness.completed)
         bracelet.measure(0)
-        bracelet.measure(1, heard=False)  # and nothing after it
+        bracelet.measure(1, notified=False)  # and nothing after it
         await eventually(lambda: harness.seqs == [0, 1])
         await eventually(lambda: not bracelet.flash)
 
@@ -254,7 +254,7 @@ async def test_status_reveals_a_record_whose_notification_was_lost() -> None:
     harness = SessionHarness(bracelet)
     async with harness.running_session():
         await eventually(lambda: harness.completed)
-        bracelet.measure(0, heard=False)
+        bracelet.measure(0, notified=False)
         bracelet.listeners[STATUS](bracelet.status())
         await eventually(lambda: harness.seqs == [0])
 

@@ -31,11 +31,11 @@ from tests.edge_gateway.helpers import a_row
 with Outbox(Path(sys.argv[1])) as outbox:
     while True:
         row = a_row()
-        def said(_, row=row):
+        def acknowledged(_, row=row):
             sys.stdout.write(f"{row.message_id}\\n")
             sys.stdout.flush()
         last = outbox.append([row])
-        last.add_done_callback(said)
+        last.add_done_callback(acknowledged)
         if int(row.message_id) % 40 == 0:
             last.result()
 """
@@ -144,19 +144,19 @@ async def test_outbox_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
 
 def test_outbox_killed_at_a_random_moment_has_all_acknowledged_readings(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite3"
-    said: set[str] = set()
+    acknowledged: set[str] = set()
     for _ in range(3):
         writer = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout
-        said.add(writer.stdout.readline().strip())
+        acknowledged.add(writer.stdout.readline().strip())
         time.sleep(random.uniform(0.4, 1.0))
         writer.kill()
-        said |= {line.strip() for line in writer.stdout if line.endswith("\n")}
+        acknowledged |= {line.strip() for line in writer.stdout if line.endswith("\n")}
         writer.wait()
-    assert len(said) > 100
-    assert said - identities(path) == set()
+    assert len(acknowledged) > 100
+    assert acknowledged - identities(path) == set()
 
 
 @pytest.mark.parametrize("where", [0, 4096])
@@ -193,19 +193,19 @@ async def test_file_that_turns_corrupt_while_in_use_is_set_aside(tmp_path: Path)
 
 async def test_full_disk_is_a_state_and_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     troubles: list[str] = []
-    room = [12]
+    page_limit = [12]
     transact = module._transact
 
-    def with_room(db: sqlite3.Connection, group: Any, now: float) -> list[Any]:
-        db.execute(f"PRAGMA max_page_count = {room[0]}")
+    def with_page_limit(db: sqlite3.Connection, group: Any, now: float) -> list[Any]:
+        db.execute(f"PRAGMA max_page_count = {page_limit[0]}")
         return transact(db, group, now)
 
-    monkeypatch.setattr(module, "_transact", with_room)
+    monkeypatch.setattr(module, "_transact", with_page_limit)
     with Outbox(tmp_path / "outbox.sqlite3", on_trouble=troubles.append) as outbox:
         waiting = outbox.append([a_row() for _ in range(200)])
         await eventually(lambda: outbox.trouble)
         assert not waiting.done()
-        room[0] = 100_000
+        page_limit[0] = 100_000
         await asyncio.wait_for(asyncio.wrap_future(waiting), 10)
         assert (await outbox.counts()).committed == 200
         assert outbox.trouble == ""

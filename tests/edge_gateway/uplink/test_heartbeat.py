@@ -85,10 +85,14 @@ async def test_heartbeat_names_monitored_children_and_pending_readings(rig: Hear
     rig.state.part("api", "away: no\nroute")
     await asyncio.wrap_future(rig.outbox.append([a_row()]))
     await rig.sender.send()
-    (heard,) = rig.api.received
-    assert (heard.gateway_id, heard.watches, heard.contacts_reachable) == ("gw-test", (AWA,), True)
-    assert heard.parts == {"api": "away: no route"}
-    assert (heard.outbox_pending, heard.episodes) == (1, ())
+    (heartbeat,) = rig.api.received
+    assert (heartbeat.gateway_id, heartbeat.watches, heartbeat.contacts_reachable) == (
+        "gw-test",
+        (AWA,),
+        True,
+    )
+    assert heartbeat.parts == {"api": "away: no route"}
+    assert (heartbeat.outbox_pending, heartbeat.episodes) == (1, ())
 
 
 async def test_heartbeat_says_when_no_contact_is_reachable(rig: HeartbeatRig) -> None:
@@ -102,7 +106,7 @@ async def test_heartbeat_shows_open_alarms_and_who_silenced_them(rig: HeartbeatR
     await rig.sender.send()
     rig.ward.acknowledge(AWA, "Fa\ttou")
     await rig.sender.send()
-    first, second = (heard.episodes for heard in rig.api.received)
+    first, second = (heartbeat.episodes for heartbeat in rig.api.received)
     assert first == (OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE),)
     (silenced,) = second
     assert (silenced.phase, silenced.by) == (Phase.ACKNOWLEDGED, "Fa tou")
@@ -189,10 +193,10 @@ async def test_reachable_means_a_contact_of_the_first_level(
     )
     config = parse_config(MINIMAL + contacts)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        told = people(config, GatewayState("gw-home"), outbox, None)
-        for desk in told.contacts:
-            desk.failing = "away" if desk.name in failing else ""
-        assert told.reachable() is reachable
+        notification = people(config, GatewayState("gw-home"), outbox, None)
+        for queue in notification.contacts:
+            queue.failing = "away" if queue.name in failing else ""
+        assert notification.reachable() is reachable
 
 
 async def test_no_contact_is_reachable_without_contacts(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ KidjamoError
      ├─ DataDirUnavailable  the data directory cannot be used, or another gateway uses it
      ├─ OutboxUnavailable   the outbox was closed before a write became durable
      ├─ RadioUnavailable    no Bluetooth adapter, or its plug-in cannot be opened
+     ├─ BrokerUnavailable   the MQTT broker cannot be reached, refuses or does not answer
      ├─ LinkLost            a bracelet disconnected, timed out or sent an invalid answer
      │   └─ WrongBracelet   another device uses a bracelet's name
      ├─ RequestRefused      a connected bracelet rejected a request
@@ -60,6 +61,10 @@ class OutboxUnavailable(GatewayError):
 
 class RadioUnavailable(GatewayError):
     """Bluetooth is not available at the moment."""
+
+
+class BrokerUnavailable(GatewayError):
+    """The MQTT broker cannot be reached, refuses the connection or does not answer."""
 
 
 class LinkLost(GatewayError):

@@ -99,7 +99,7 @@ async def standalone_handlers(config: Config) -> AsyncIterator[Mapping[str, Hand
         await source.load_addresses()
         scanning = asyncio.create_task(source.adapter.run(), name="radio")
         try:
-            yield Pairing(source, outbox, state).handlers
+            yield Pairing(source, outbox).handlers
         finally:
             await _cancel([scanning])
 
@@ -127,7 +127,7 @@ def _build(
 
         source = BleSource(config.ble, config.patients, config.addresses, outbox, state)
         sources.append(source)
-        handlers |= Pairing(source, outbox, state).handlers
+        handlers |= Pairing(source, outbox).handlers
     notification = notification_service(config, state, outbox, notifier)
     handlers |= gateway_handlers(state, notification, outbox)
     evaluator = AlarmEvaluator(alert_queues, state.counters, notification.monitor.observe)

@@ -1,7 +1,7 @@
 """The Bluetooth adapter: one long-lived scanner, one connection attempt at a time, never both at once.
 
-`radio = "system"` is the machine's own adapter; `"<plug-in>:<address>"` opens one of the entry points of
-group `kidjamo.radio`, inside which the same bleak calls speak through it.
+`radio = "system"` is the machine's own adapter. `"<plug-in>:<address>"` opens an entry point of the group
+`kidjamo.radio`; within its context the same bleak calls use that radio.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from typing import Any, cast
 from bleak import BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
-from bleak.exc import BleakError, BleakGATTProtocolError
 
 from edge_gateway.ble.advertisements import Advertisement
-from edge_gateway.ble.link_state import SLOTS_TAKEN
+from edge_gateway.ble.link_failure import RADIO_ERRORS, failure_of
 from edge_gateway.errors import RadioUnavailable
 from vitals.backoff import Backoff
 from vitals.gatt.services import VITALS_OF
@@ -30,19 +29,17 @@ log = logging.getLogger(__name__)
 
 SYSTEM = "system"
 RADIO_GROUP = "kidjamo.radio"
-RADIO_ERRORS = (BleakError, OSError, EOFError, TimeoutError)
-"""What bleak and its backends raise when an adapter or a device does not do what it should."""
 _BACKOFF_CAP_S = 15.0
-_DEAF_S = 60.0
-"""A radio that hears nothing at all for this long, with no link up, is opened anew."""
+_SILENCE_S = 60.0
+"""An adapter without any advertisement for this long, and without a link, is opened again."""
 _STEP_S = 10.0
-_WATCH_S = 1.0
+_CHECK_EVERY_S = 1.0
 
 OnAdvertisement = Callable[[Advertisement], None]
 
 
 def open_radio(setting: str) -> AbstractAsyncContextManager[object]:
-    """The radio a setting names.
+    """Return the radio that a setting names.
 
     Raises:
         RadioUnavailable: no such plug-in is installed, or it cannot be loaded.
@@ -62,39 +59,40 @@ def open_radio(setting: str) -> AbstractAsyncContextManager[object]:
 
 
 class Adapter:
-    """Scans for bracelets, and stops scanning for as long as a connection is being made.
+    """Scans for bracelets, and stops scanning while a connection is made.
 
     Args:
         setting: `radio` of the configuration.
-        on_sighting: called for each advertisement of a service that carries vitals.
-        busy: whether any link is up; then silence of the scanner means nothing.
-        on_state: told the radio's state in words.
+        on_advertisement: called for each advertisement of a service that carries vitals.
+        has_links: whether any link is up; then a silent scanner means nothing.
+        on_state: called with the adapter's state in words.
+
+    Attributes:
+        scanning: whether the adapter works now.
+        fault: why it was closed last; empty before the first fault and while it works.
     """
 
     def __init__(
         self,
         setting: str,
         on_advertisement: OnAdvertisement,
-        busy: Callable[[], bool],
+        has_links: Callable[[], bool],
         on_state: Callable[[str], None],
     ) -> None:
-        self._setting, self._on_advertisement, self._busy, self._on_state = (
-            setting,
-            on_advertisement,
-            busy,
-            on_state,
-        )
+        self._setting, self._on_advertisement = setting, on_advertisement
+        self._has_links, self._on_state = has_links, on_state
+        self.scanning, self.fault = False, ""
         self._lock = asyncio.Lock()
         self._scanner: BleakScanner | None = None
-        self._fault = False
-        self._heard = 0.0
+        self._must_restart = False
+        self._last_advertisement = 0.0
 
     async def run(self, known: Sequence[str] = ()) -> None:
         """Keep the radio open and the scanner running until cancelled.
 
         Args:
-            known: addresses of bracelets; links to them that a crash has left behind are closed first, since
-                a bracelet that is connected does not advertise.
+            known: addresses of bracelets. Links to them that a crashed gateway left open are closed first: a
+                connected bracelet does not advertise.
         """
         backoff = Backoff(1.0, _BACKOFF_CAP_S, random.random)
         while True:
@@ -103,16 +101,15 @@ class Adapter:
                     if self._setting == SYSTEM:
                         await close_stale_links(known)
                     await self._scan(backoff)
-                reason = "it heard nothing, or would not scan"
-            except (*RADIO_ERRORS, RadioUnavailable) as error:
-                reason = reason_of(error)
-            log.log(
-                logging.DEBUG if backoff.failures else logging.WARNING,
-                "radio %s: %s; it is opened again",
-                self._setting,
-                reason,
-            )
-            self._on_state(f"away: {reason}")
+                self.fault = "it received nothing, or scanning failed"
+            except RadioUnavailable as error:
+                self.fault = str(error)
+            except RADIO_ERRORS as error:
+                self.fault = failure_of(error).text
+            self.scanning = False
+            level = logging.DEBUG if backoff.failures else logging.WARNING
+            log.log(level, "radio %s: %s; opening it again", self._setting, self.fault)
+            self._on_state(f"away: {self.fault}")
             await asyncio.sleep(backoff.after_failure())
 
     @asynccontextmanager
@@ -120,12 +117,12 @@ class Adapter:
         """Hold the adapter for one connection attempt.
 
         Raises:
-            RadioUnavailable: the radio is away.
+            RadioUnavailable: the adapter is not open.
         """
         async with self._lock:
             if self._scanner is None:
                 raise RadioUnavailable("the radio is away")
-            self._fault = True  # until it scans again; also where a cancellation comes in between
+            self._must_restart = True  # until it scans again, also when a cancellation comes in between
             try:
                 await self._stop_scanning()
                 yield
@@ -133,40 +130,44 @@ class Adapter:
                 await self._start_scanning()
 
     async def _scan(self, backoff: Backoff) -> None:
-        """Scan until something is wrong with the radio."""
-        self._fault = False
-        self._heard = time.monotonic()
+        """Scan until the adapter fails."""
+        self._must_restart = False
+        self._last_advertisement = time.monotonic()
         self._scanner = BleakScanner(self._on_detected)
         try:
             async with self._lock:
                 await _within(self._scanner.start())
+            self.scanning, self.fault = True, ""
             self._on_state("scanning")
             backoff.reset()
-            while not self._deaf():
-                await asyncio.sleep(_WATCH_S)
-                if self._fault and not await self._scans_again():
+            while not self._silent():
+                await asyncio.sleep(_CHECK_EVERY_S)
+                if self._must_restart and not await self._restart():
                     return
         finally:
             async with self._lock:
                 await self._stop_scanning()
                 self._scanner = None
 
-    async def _scans_again(self) -> bool:
-        """Start a scanner that would not; as long as links are up, the radio is not given up for it."""
+    async def _restart(self) -> bool:
+        """Start a scanner that failed to start. Return False if the adapter has to be opened again.
+
+        As long as links are up, the adapter stays open for them.
+        """
         async with self._lock:
-            if self._fault:
+            if self._must_restart:
                 await self._start_scanning()
-        return not self._fault or self._busy()
+        return not self._must_restart or self._has_links()
 
-    def _deaf(self) -> bool:
-        if self._busy():
-            self._heard = time.monotonic()
-        return time.monotonic() - self._heard > _DEAF_S
+    def _silent(self) -> bool:
+        if self._has_links():
+            self._last_advertisement = time.monotonic()
+        return time.monotonic() - self._last_advertisement > _SILENCE_S
 
-    # The scanner itself does not filter by service: on Bluetooth 5 adapters, Linux then drops scan responses,
-    # which hold no service, and with them the names.
+    # The scanner does not filter by service: on Bluetooth 5 adapters, Linux then drops scan responses, which
+    # contain no service, and with them the names.
     def _on_detected(self, device: BLEDevice, data: AdvertisementData) -> None:
-        self._heard = time.monotonic()
+        self._last_advertisement = time.monotonic()
         advertisement = Advertisement.of(device, data)
         if not advertisement.services.isdisjoint(VITALS_OF):
             self._on_advertisement(advertisement)
@@ -180,53 +181,28 @@ class Adapter:
         if self._scanner:
             try:
                 await _within(self._scanner.start())
-                self._fault = False
+                self._must_restart = False
             except RADIO_ERRORS as error:
                 log.debug("scanning does not start: %s", error)
-                self._fault = True
+                self._must_restart = True
 
 
 async def close_stale_links(addresses: Sequence[str]) -> None:
-    """Close links of the machine's own adapter that an earlier gateway has left behind."""
-    from bleak_retry_connector import close_stale_connections_by_address  # heavy, and for BlueZ only
+    """Close links of the machine's own adapter that an earlier gateway left open."""
+    from bleak_retry_connector import close_stale_connections_by_address  # slow import, used with BlueZ only
 
     for address in addresses:
         with suppress(*RADIO_ERRORS):
             await _within(close_stale_connections_by_address(address))
 
 
-_ATT_SECURITY = frozenset({0x05, 0x08, 0x0C, 0x0E, 0x0F})
-"""ATT errors for want of authentication, authorization or encryption (Core 5.4, Vol 3 Part F, 3.4.1.1)."""
-_MEANINGS = (
-    (("CONNECTION_LIMIT", "connection slot"), SLOTS_TAKEN),
-    (
-        ("PIN_OR_KEY_MISSING", "AUTHENTICATION_FAILURE", "AuthenticationFailed", "AuthenticationCanceled"),
-        "its bond is not valid any more: kidjamo-gateway forget, then pair",
-    ),
-    (("NotPermitted", "NotAuthorized"), "it wants to be paired: kidjamo-gateway pair"),
-)
-"""What errors of BlueZ and Bumble mean to a person, by what stands in their texts."""
-
-
-def reason_of(error: BaseException) -> str:
-    """What an error says, in words: some of bleak's carry a code beside them."""
-    if isinstance(error, BleakGATTProtocolError) and error.code in _ATT_SECURITY:
-        return "it wants to be paired: kidjamo-gateway pair"
-    said = error.args[0] if error.args and isinstance(error.args[0], str) else ""
-    said = said or str(error) or type(error).__name__
-    for marks, meaning in _MEANINGS:
-        if any(mark in said for mark in marks):
-            return meaning
-    return said
-
-
 async def _within(step: Coroutine[Any, Any, Any]) -> None:
-    """Carry out a step, in a task of its own: libraries that swallow a cancellation must not swallow ours."""
+    """Run a step in a task with a time limit, so that no library can swallow a cancellation."""
     task = asyncio.create_task(step)
     try:
         done, _ = await asyncio.wait([task], timeout=_STEP_S)
         if not done:
-            raise TimeoutError(f"no end within {_STEP_S:g} s")
+            raise TimeoutError(f"not finished within {_STEP_S:g} s")
         task.result()
     finally:
         task.cancel()

@@ -1,4 +1,4 @@
-"""Who was heard on the air lately: what `scan` shows, and where connections are made from."""
+"""Recent advertisements: shown by `scan`, and the starting point of connections."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from bleak.backends.scanner import AdvertisementData
 from vitals.gatt.services import vitals_offered
 
 _MOST = 500
-"""Devices remembered; changing addresses must not fill the memory."""
+"""Devices in the cache; changing addresses must not fill the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Advertisement:
-    """One device as it was last heard.
+    """One device as it was last received.
 
     Attributes:
-        services: what it advertised, 128-bit UUIDs in lower case.
+        services: advertised services, 128-bit UUIDs in lower case.
         rssi: signal strength, dBm.
-        at: when, seconds of the steady clock.
+        at: time of reception, seconds of the monotonic clock.
     """
 
     device: BLEDevice
@@ -32,28 +32,28 @@ class Advertisement:
     at: float
 
     @classmethod
-    def of(cls, device: BLEDevice, advertisement: AdvertisementData) -> Advertisement:
-        """A device heard just now."""
+    def of(cls, device: BLEDevice, data: AdvertisementData) -> Advertisement:
+        """Return the advertisement that bleak received just now."""
         return cls(
             device,
-            advertisement.local_name or device.name or "",
-            frozenset(uuid.lower() for uuid in advertisement.service_uuids),
-            advertisement.rssi,
+            data.local_name or device.name or "",
+            frozenset(uuid.lower() for uuid in data.service_uuids),
+            data.rssi,
             time.monotonic(),
         )
 
     @property
     def address(self) -> str:
-        """Its Bluetooth address, as AA:BB:CC:DD:EE:FF."""
+        """Bluetooth address, as AA:BB:CC:DD:EE:FF."""
         return self.device.address.upper()
 
     @property
     def has_lasting_address(self) -> bool:
-        """Whether it will still have this address tomorrow.
+        """Whether the address is permanent.
 
-        Public addresses and static random ones do; a resolvable one changes every quarter of an hour. Only
-        BlueZ says which kind it is: a random address is static where its two highest bits are set (Core 5.4,
-        Vol 6 Part B, 1.3.2).
+        Public and static random addresses are; a resolvable one changes every 15 minutes. Only BlueZ reports
+        the address type. A random address is static if its two highest bits are set (Core 5.4, Vol 6 Part B,
+        1.3.2).
         """
         details = self.device.details if isinstance(self.device.details, dict) else {}
         if details.get("props", {}).get("AddressType") != "random":
@@ -61,10 +61,10 @@ class Advertisement:
         return int(self.address[:2], 16) >= 0xC0
 
     def to_json(self, listed_as: str | None) -> dict[str, Any]:
-        """As an object.
+        """Return the advertisement as a JSON object.
 
         Args:
-            listed_as: `device_id` under which this gateway's list has it.
+            listed_as: `device_id` of the device in the gateway's list, if it has one.
         """
         return {
             "address": self.address,
@@ -76,18 +76,18 @@ class Advertisement:
 
 
 class AdvertisementCache:
-    """The latest sighting of each device."""
+    """The latest advertisement of each device."""
 
     def __init__(self) -> None:
         self._latest: dict[str, Advertisement] = {}
 
-    def note(self, advertisement: Advertisement) -> None:
-        """Take a sighting; the device heard longest ago makes room."""
+    def add(self, advertisement: Advertisement) -> None:
+        """Add an advertisement; when the cache is full, the oldest one is removed."""
         self._latest.pop(advertisement.address, None)
         self._latest[advertisement.address] = advertisement
         if len(self._latest) > _MOST:
             del self._latest[next(iter(self._latest))]
 
     def since(self, at: float) -> list[Advertisement]:
-        """Devices heard at that moment or later, the strongest first."""
+        """Return the devices received at that time or later, the strongest first."""
         return sorted((each for each in self._latest.values() if each.at >= at), key=lambda each: -each.rssi)

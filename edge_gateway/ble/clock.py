@@ -1,8 +1,8 @@
-"""A bracelet's clock: how wrong it is, and when a record was truly measured. Pure.
+"""A bracelet's clock: how far it is off, and when a record was really measured. No I/O.
 
-A bracelet's own time of a record is never changed, it is the record's identity; the true time stands beside
-it. When the gateway sets a clock, records stamped before that are still in flash, perhaps for days: each
-setting is remembered as an era, so that they can be dated whenever they come.
+The bracelet's own time of a record is part of the record's identity and is never changed; the corrected time
+is stored beside it. When the gateway sets a clock, flash may hold records with the old time for days. So each
+setting is stored as an era, from which those records are dated when they arrive.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, Sta
 from vitals.limits import LATE_AFTER
 
 TOLERATED_MS = 1000
-"""A clock this near the true time is taken at its word: 50 ppm of drift take six hours to get there."""
+"""A clock within this of the true time is left as it is: 50 ppm of drift reach it after six hours."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -25,9 +25,9 @@ class BraceletClock:
     """What is known about a bracelet's clock.
 
     Attributes:
-        status: the bracelet's latest word about itself.
-        arrived: when the status came in, UTC.
-        eras: times at which the clock was set, oldest first.
+        status: the bracelet's latest status.
+        arrived: when the status arrived, UTC.
+        eras: the eras before each setting of the clock, oldest first.
     """
 
     status: BraceletStatus
@@ -36,22 +36,22 @@ class BraceletClock:
 
     @property
     def is_set(self) -> bool:
-        """Whether it was ever set since the restart; else it counts from there."""
+        """Whether it was set since the restart; if not, it counts from the restart."""
         return bool(self.status.flags & StatusFlag.CLOCK_SET)
 
     @property
     def offset_ms(self) -> int:
-        """How far it is behind the true time."""
+        """How far it is behind the true time, milliseconds."""
         return milliseconds(self.arrived) - self.status.clock_ms
 
     @property
     def needs_setting(self) -> bool:
-        """Whether it is not set, or not well."""
+        """Whether it is not set, or off by more than is tolerated."""
         return not self.is_set or abs(self.offset_ms) > TOLERATED_MS
 
     @property
     def ending_era(self) -> ClockEra:
-        """The era that ends when the clock is set now."""
+        """The era that ends if the clock is set now."""
         oldest, newest = self.status.oldest_seq, self.status.newest_seq
         never_measured = oldest > newest == 0
         before = 0 if never_measured else newest + 1
@@ -60,27 +60,27 @@ class BraceletClock:
         )
 
     def contradicts(self, record: BraceletRecord, arrived: datetime) -> bool:
-        """Whether a record that came live shows that the clock was changed, or lost, since.
+        """Return whether a live record shows that the clock was changed or lost since the status.
 
         Raises:
-            OverflowError: its time lies beyond the calendar.
+            OverflowError: the record's time is outside the calendar.
         """
         lost = self.is_set and not record.flags & RecordFlag.CLOCK_SET and self._era_of(record) is None
         return lost or abs(arrived - self._dated(record, arrived)) > LATE_AFTER
 
     def moment(self, record: BraceletRecord, arrived: datetime) -> datetime:
-        """When a record was measured, as well as can be known; never later than it arrived.
+        """Return when a record was measured, to the best of what is known; never after its arrival.
 
-        Where neither its clock nor an era dates a record: one of an earlier restart is from before this one,
-        and any other can be dated only by its arrival.
+        If neither the clock nor an era dates it, a record of an earlier restart is dated at this restart, and
+        any other record at its arrival.
 
         Raises:
-            OverflowError: its time lies beyond the calendar.
+            OverflowError: the record's time is outside the calendar.
         """
         return min(arrived, self._dated(record, arrived))
 
     def _dated(self, record: BraceletRecord, arrived: datetime) -> datetime:
-        """What its stamp says once corrected; in the future where a clock is ahead and nobody knows why."""
+        """Return a record's corrected time; it is in the future if a clock is ahead for an unknown reason."""
         stamped = moment(record.device_time_ms)
         if era := self._era_of(record):
             return stamped + era.offset_ms * _MILLISECOND
@@ -94,7 +94,7 @@ class BraceletClock:
         return started if record.boot != self.status.boot else stamped - _EPOCH + started
 
     def _era_of(self, record: BraceletRecord) -> ClockEra | None:
-        """The era whose clock stamped a record."""
+        """Return the era in which a record got its time."""
         was_set = bool(record.flags & RecordFlag.CLOCK_SET)
         eras = [era for era in self.eras if era.boot == record.boot and era.was_set is was_set]
         for era in eras:
@@ -109,7 +109,7 @@ class BraceletClock:
 
 
 def described(offset_ms: int) -> str:
-    """How far a clock is off, in words: "3 h behind", "365 days ahead"."""
+    """Return how far a clock is off, in words: "3 h behind", "365 days ahead"."""
     seconds = abs(offset_ms) / 1000
     for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
@@ -118,14 +118,14 @@ def described(offset_ms: int) -> str:
 
 
 def milliseconds(at: datetime) -> int:
-    """Milliseconds since 1970 UTC."""
+    """Return milliseconds since 1970 UTC."""
     return round((at - _EPOCH) / _MILLISECOND)
 
 
 def moment(ms: int) -> datetime:
-    """The time of a number of milliseconds since 1970 UTC.
+    """Return the time of a number of milliseconds since 1970 UTC.
 
     Raises:
-        OverflowError: beyond the calendar.
+        OverflowError: outside the calendar.
     """
     return _EPOCH + ms * _MILLISECOND

@@ -1,4 +1,4 @@
-"""Keeps the clock of one connected bracelet right, and remembers what it stamped before."""
+"""Sets the clock of a connected bracelet and stores the era that ends with it."""
 
 from __future__ import annotations
 
@@ -17,82 +17,82 @@ from vitals.gatt.current_time import CURRENT_TIME, AdjustReason, CurrentTime
 
 
 class EraStore(Protocol):
-    """Where it is noted when a bracelet's clock was set."""
+    """Stores the eras of bracelets' clocks."""
 
     async def clock_eras(self, device_id: str) -> tuple[ClockEra, ...]:
-        """Times at which its clock was set, oldest first."""
+        """Return the eras of a bracelet's clock, oldest first."""
 
     async def add_clock_era(self, device_id: str, era: ClockEra) -> None:
-        """Note that its clock is being set."""
+        """Store that a bracelet's clock is being set."""
 
 
 class ClockSync:
-    """The clock of one bracelet, for the length of a connection.
+    """Keeps one bracelet's clock right during a connection.
 
     Attributes:
-        clock: what is known of it; from the first `look` on.
+        clock: what is known of the clock; available after the first `check`.
     """
 
     def __init__(self, device_id: str, peripheral: Peripheral, store: EraStore, state: GatewayState) -> None:
         self._device_id, self._peripheral, self._store, self._state = device_id, peripheral, store, state
         self._eras: tuple[ClockEra, ...] = ()
-        self._settable, self._doubted, self._left_because = True, False, ""
+        self._settable, self._must_read, self._left_because = True, False, ""
         self.clock: BraceletClock
 
-    async def look(self) -> BraceletStatus:
-        """Read the bracelet's status, and set its clock where that is needed.
+    async def check(self) -> BraceletStatus:
+        """Read the bracelet's status, and set its clock if necessary.
 
         Raises:
-            MalformedRecord: its status cannot be understood.
-            LinkLost, RequestRefused: it does not tell its status.
+            MalformedRecord: the status cannot be parsed.
+            LinkLost, RequestRefused: the status cannot be read.
         """
         self._eras = await self._store.clock_eras(self._device_id)
         status = await self._read_status()
         return await self._set() if self._must_set else status
 
-    async def keep_right(self) -> None:
-        """Look again where there is reason to.
+    async def check_again(self) -> None:
+        """Read the status again if a record contradicts it, and set the clock if necessary.
 
         Raises:
-            MalformedRecord, LinkLost, RequestRefused: as for `look`.
+            MalformedRecord, LinkLost, RequestRefused: as for `check`.
         """
-        if self._doubted:
-            self._doubted = False
+        if self._must_read:
+            self._must_read = False
             await self._read_status()
         if self._must_set:
             await self._set()
 
-    def note(self, data: bytes, arrived: datetime) -> BraceletStatus:
-        """Take a status.
+    def update(self, data: bytes, arrived: datetime) -> BraceletStatus:
+        """Parse a status and use it from now on.
 
         Raises:
-            MalformedRecord: it cannot be understood.
+            MalformedRecord: it cannot be parsed.
         """
         status = BraceletStatus.from_bytes(data)
         self.clock = BraceletClock(status, arrived, self._eras)
         self._state.battery(self._device_id, "ble", status.battery_pct)
         return status
 
-    def doubts(self, record: BraceletRecord) -> bool:
-        """Whether a record that just came live shows that the clock was changed while the link held.
+    def contradicted_by(self, record: BraceletRecord) -> bool:
+        """Return whether a live record shows that the clock was changed during the connection.
 
         Raises:
-            OverflowError: its time lies beyond the calendar.
+            OverflowError: the record's time is outside the calendar.
         """
-        self._doubted = self._settable and self.clock.contradicts(record, datetime.now(UTC))
-        return self._doubted
+        self._must_read = self._settable and self.clock.contradicts(record, datetime.now(UTC))
+        return self._must_read
 
     @property
     def _must_set(self) -> bool:
         if not (self._settable and self.clock.needs_setting):
             return False
-        if self.clock.is_set and is_synchronised() is False:  # it may know the time better than we do
+        if self.clock.is_set and is_synchronised() is False:  # the bracelet's clock may be the better one
             self._leave("this gateway's own clock is not synchronised")
             return False
         return True
 
     def _leave(self, why: str) -> None:
-        """The clock stays as it is for now; said once a connection."""
+        """Leave the clock as it is for now; reported once per connection and cause."""
         if why != self._left_because:
             self._left_because = why
             off = f"{described(self.clock.offset_ms)} of the gateway's" if self.clock.is_set else "not set"
@@ -103,10 +103,10 @@ class ClockSync:
     async def _read_status(self) -> BraceletStatus:
         asked = datetime.now(UTC)
         data = await self._peripheral.read(STATUS)
-        return self.note(data, asked + (datetime.now(UTC) - asked) / 2)
+        return self.update(data, asked + (datetime.now(UTC) - asked) / 2)
 
     async def _set(self) -> BraceletStatus:
-        """Set the clock; noted first, so that what it stamped before can be dated while it is kept."""
+        """Set the clock. The era is stored first, so that its records can be dated later."""
         before = self.clock
         try:
             await self._store.add_clock_era(self._device_id, before.ending_era)
@@ -123,10 +123,10 @@ class ClockSync:
             self._settable = False
             status = before.status
             self.clock = BraceletClock(status, before.arrived, self._eras)
-        self._tell(before)
+        self._report(before)
         return status
 
-    def _tell(self, before: BraceletClock) -> None:
+    def _report(self, before: BraceletClock) -> None:
         fault = f"its clock was {described(before.offset_ms)}" if before.is_set else "its clock was not set"
         outcome = "it is set now" if self._settable else "it cannot be set, times are corrected"
         self._state.notice(self._device_id, "ble", f"{fault}: {outcome}")

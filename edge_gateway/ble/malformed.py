@@ -1,4 +1,4 @@
-"""What a device sent and nobody understands: counted, shown, kept as a dead letter."""
+"""Bytes from a device that cannot be parsed: counted, shown, and kept as a dead letter."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ log = logging.getLogger(__name__)
 
 
 def malformed(device_id: str, data: bytes, error: MalformedRecord, state: GatewayState) -> DeadLetter:
-    """The dead letter; the same bytes sent again are the same one."""
+    """Count malformed bytes and return their dead letter; the same bytes give the same `error_id`."""
     state.counters.refused[error.profile] += 1
     state.counters.malformed[device_id] += 1
     times = state.counters.malformed[device_id]
     state.notice(device_id, "ble", f"what it sent could not be understood, {times} times: {error.reason}")
     level = logging.WARNING if times == 1 else logging.DEBUG
-    log.log(level, "%s sent what cannot be understood: %s", device_id, error.reason)
+    log.log(level, "%s sent data that cannot be parsed: %s", device_id, error.reason)
     identity = uuid5(NAMESPACE, f"{device_id}/{error.profile}/{data.hex()}")
     reason = f"{error.profile}: {error.reason}"
     return DeadLetter.of(data, reason, device_id=device_id, error_id=identity)

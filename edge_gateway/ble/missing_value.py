@@ -1,15 +1,16 @@
-"""Which reason there is for a missing number, from what a gateway knows. Pure."""
+"""The reason for a missing value, from what the gateway knows. No I/O."""
 
 from __future__ import annotations
 
-from edge_gateway.ble.link_state import SLOTS_TAKEN, LinkState
+from edge_gateway.ble.link_failure import FailureKind, LinkFailure
+from edge_gateway.ble.link_state import LinkState
 from vitals.absence import Absence, of_disconnected
 from vitals.gatt.bracelet import RecordFlag
 from vitals.reading import Signal
 
 
 def of_record(flags: RecordFlag) -> Absence:
-    """Why a record holds no value."""
+    """Return why a bracelet's record holds no value."""
     if flags & RecordFlag.NO_CONTACT:
         return Absence.NOT_WORN
     if flags & RecordFlag.MOTION:
@@ -20,7 +21,7 @@ def of_record(flags: RecordFlag) -> Absence:
 
 
 def of_signal(signal: Signal | None) -> Absence:
-    """Why a standard device gave no value."""
+    """Return why a standard device sent no value."""
     if signal and signal.contact is False:
         return Absence.NOT_WORN
     if signal and signal.motion:
@@ -30,15 +31,15 @@ def of_signal(signal: Signal | None) -> Absence:
     return Absence.NOT_GIVEN
 
 
-def of_link(state: LinkState, reason: str, battery_pct: int | None) -> Absence | None:
-    """Why nothing can come over a link; None where something can.
+def of_link(state: LinkState, failure: LinkFailure | None, battery_pct: int | None) -> Absence | None:
+    """Return why a link delivers no values; None if it can.
 
     Args:
-        reason: why the last attempt or link ended.
-        battery_pct: charge when it was last known.
+        failure: why the last attempt or link ended.
+        battery_pct: the last known charge.
     """
     if state in (LinkState.FETCHING, LinkState.LIVE):
         return None
-    if state is LinkState.WAITING or reason == SLOTS_TAKEN:
+    if failure and failure.kind is FailureKind.SLOTS_TAKEN:
         return Absence.SLOT_WAIT
     return of_disconnected(battery_pct)

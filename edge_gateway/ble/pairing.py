@@ -1,4 +1,4 @@
-"""What a person does with bracelets: see who is there, pair one, forget one."""
+"""The commands scan, pair and forget."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from typing import Any
 
 from bleak import BleakClient
 
-from edge_gateway.ble.adapter import RADIO_ERRORS, reason_of
 from edge_gateway.ble.link import DeviceStore
-from edge_gateway.ble.peripheral import BlePeripheral, step
+from edge_gateway.ble.link_failure import RADIO_ERRORS, failure_of
+from edge_gateway.ble.peripheral import BlePeripheral, request
 from edge_gateway.ble.source import BleSource
 from edge_gateway.control import Answer, Handler
 from edge_gateway.errors import CommandFailed, LinkLost, RadioUnavailable, RequestRefused
-from edge_gateway.state import GatewayState
 
 log = logging.getLogger(__name__)
 
@@ -27,73 +26,71 @@ _RADIO_S = 10.0
 
 
 class Pairing:
-    """Commands on the bracelets of one Bluetooth source, while it runs or on its own.
+    """Handlers of the commands on the bracelets of one Bluetooth source, whether it runs or not."""
 
-    Args:
-        state: for the reason where the radio is away.
-    """
-
-    def __init__(self, source: BleSource, store: DeviceStore, state: GatewayState) -> None:
-        self._source, self._store, self._state = source, store, state
+    def __init__(self, source: BleSource, store: DeviceStore) -> None:
+        self._source, self._store = source, store
 
     @property
     def handlers(self) -> dict[str, Handler]:
         """The commands by name."""
         return {"scan": self.scan, "pair": self.pair, "forget": self.forget}
 
-    async def scan(self, request: Mapping[str, Any]) -> Answer:
-        """Who is heard within `seconds`, the strongest first."""
-        seconds = request.get("seconds")
+    async def scan(self, command: Mapping[str, Any]) -> Answer:
+        """List the devices received within `seconds`, the strongest first."""
+        seconds = command.get("seconds")
         if not isinstance(seconds, int | float) or not 0 < seconds <= LONGEST_SCAN_S:
             raise CommandFailed(f"a scan takes above 0 and up to {LONGEST_SCAN_S:g} seconds")
-        await self._radio_is_there()
+        await self._wait_for_radio()
         began = time.monotonic()
         await asyncio.sleep(seconds)
-        heard = self._source.advertisements.since(began)
-        return {"devices": [each.to_json(self._source.listed_as(each)) for each in heard]}
+        received = self._source.advertisements.since(began)
+        return {"devices": [each.to_json(self._source.listed_as(each)) for each in received]}
 
-    async def pair(self, request: Mapping[str, Any]) -> Answer:
-        """Bond with a bracelet of the list; from then on it is known by its address."""
-        device_id = self._listed(request)
-        await self._radio_is_there()
-        async with self._source.aside(device_id) as link:
+    async def pair(self, command: Mapping[str, Any]) -> Answer:
+        """Bond with a bracelet of the list and store its address."""
+        device_id = self._listed(command)
+        await self._wait_for_radio()
+        async with self._source.link_for_command(device_id) as link:
             try:
                 async with link.connected(FIND_S) as (client, advertisement):
-                    await step(client.pair())
+                    await request(client.pair())
                     await link.identify(BlePeripheral(client), advertisement)
             except (LinkLost, RequestRefused, RadioUnavailable, *RADIO_ERRORS) as error:
-                raise CommandFailed(f"{device_id} is not paired: {reason_of(error)}") from error
+                raise CommandFailed(f"{device_id} is not paired: {failure_of(error).text}") from error
             log.info("%s is paired", device_id)
             return {"device_id": device_id, "address": advertisement.address}
 
-    async def forget(self, request: Mapping[str, Any]) -> Answer:
-        """Remove a bracelet's bond and address; it stays on the list."""
-        device_id = self._listed(request)
-        async with self._source.aside(device_id) as link:
+    async def forget(self, command: Mapping[str, Any]) -> Answer:
+        """Delete a bracelet's bond and address; it stays on the list."""
+        device_id = self._listed(command)
+        async with self._source.link_for_command(device_id) as link:
             unpaired = bool(link.address) and await self._unpair(link.address or "")
-            known = await self._store.delete_address(device_id)
+            deleted = await self._store.delete_address(device_id)
             await self._source.load_addresses()
-        return {"device_id": device_id, "forgotten": known or unpaired}
+        return {"device_id": device_id, "forgotten": deleted or unpaired}
 
     async def _unpair(self, address: str) -> bool:
-        """Remove the bond where the radio has one; without a radio there is none that could be used."""
+        """Delete the adapter's bond, if it has one. Without an adapter there is none."""
         try:
-            await step(BleakClient(address).unpair())
+            await request(BleakClient(address).unpair())
         except (LinkLost, RequestRefused) as error:
             log.debug("no bond removed: %s", error)
             return False
         return True
 
-    async def _radio_is_there(self) -> None:
-        """Wait a while for a radio that is just being opened."""
-        deadline = time.monotonic() + _RADIO_S
-        while (said := self._state.parts.get("radio", "")) != "scanning":
-            if said or time.monotonic() > deadline:
-                raise CommandFailed(f"the radio is {said or 'not there'}")
+    async def _wait_for_radio(self) -> None:
+        """Wait for an adapter that is being opened."""
+        adapter, deadline = self._source.adapter, time.monotonic() + _RADIO_S
+        while not adapter.scanning:
+            if adapter.fault:
+                raise CommandFailed(f"the radio is away: {adapter.fault}")
+            if time.monotonic() > deadline:
+                raise CommandFailed("the radio is not there")
             await asyncio.sleep(0.05)
 
-    def _listed(self, request: Mapping[str, Any]) -> str:
-        device_id = request.get("device_id")
+    def _listed(self, command: Mapping[str, Any]) -> str:
+        device_id = command.get("device_id")
         if not isinstance(device_id, str) or not self._source.is_listed(device_id):
             raise CommandFailed(f"{device_id!r} is not on this gateway's list: add a [[bracelet]] for it")
         return device_id

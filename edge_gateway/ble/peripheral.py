@@ -1,4 +1,4 @@
-"""A connected Bluetooth device: bleak's client with our errors and a limit on every wait."""
+"""A connected Bluetooth device: bleak's client with this package's errors and a time limit on every call."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol, TypeVar
 from bleak import BleakClient
 from bleak.exc import BleakCharacteristicNotFoundError, BleakGATTProtocolError
 
-from edge_gateway.ble.adapter import RADIO_ERRORS, reason_of
+from edge_gateway.ble.link_failure import RADIO_ERRORS, failure_of
 from edge_gateway.errors import LinkLost, RequestRefused
 from vitals.gatt.services import SERIAL_NUMBER
 
-_STEP_S = 10.0
-"""An ATT transaction may take 30 s; a bracelet that takes so long is as good as gone."""
+_REQUEST_S = 10.0
+"""An ATT transaction may take 30 s; a bracelet that takes so long counts as lost."""
 _T = TypeVar("_T")
 
 OnData = Callable[[bytes], None]
 
 
 class Peripheral(Protocol):
-    """What a session needs of a connected device; it raises LinkLost, or RequestRefused where it is there."""
+    """A connected device, as a session uses it. Its methods raise LinkLost or RequestRefused."""
 
     @property
     def services(self) -> frozenset[str]:
@@ -31,14 +31,14 @@ class Peripheral(Protocol):
         """Read a characteristic."""
 
     async def subscribe(self, uuid: str, on_data: OnData) -> None:
-        """Have notifications or indications of a characteristic."""
+        """Subscribe to notifications or indications of a characteristic."""
 
     async def write(self, uuid: str, data: bytes) -> None:
         """Write a characteristic and wait for the response."""
 
 
 class BlePeripheral:
-    """A device on the other end of a bleak client."""
+    """The device at the other end of a bleak client."""
 
     def __init__(self, client: BleakClient) -> None:
         self._client = client
@@ -50,39 +50,39 @@ class BlePeripheral:
 
     async def read(self, uuid: str) -> bytes:
         """Read a characteristic."""
-        return bytes(await step(self._client.read_gatt_char(uuid)))
+        return bytes(await request(self._client.read_gatt_char(uuid)))
 
     async def subscribe(self, uuid: str, on_data: OnData) -> None:
-        """Have notifications or indications of a characteristic."""
-        await step(self._client.start_notify(uuid, lambda _sender, data: on_data(bytes(data))))
+        """Subscribe to notifications or indications of a characteristic."""
+        await request(self._client.start_notify(uuid, lambda _sender, data: on_data(bytes(data))))
 
     async def write(self, uuid: str, data: bytes) -> None:
         """Write a characteristic and wait for the response."""
-        await step(self._client.write_gatt_char(uuid, data, response=True))
+        await request(self._client.write_gatt_char(uuid, data, response=True))
 
 
 async def serial_number(peripheral: Peripheral) -> str:
-    """What the device says its serial number is.
+    """Read the device's serial number.
 
     Raises:
-        LinkLost, RequestRefused: it does not say.
+        LinkLost, RequestRefused: it cannot be read.
     """
     return (await peripheral.read(SERIAL_NUMBER)).decode(errors="replace").strip("\0 ")
 
 
-async def step(wanted: Awaitable[_T]) -> _T:
-    """One exchange with a device, within a time that makes sense.
+async def request(call: Awaitable[_T]) -> _T:
+    """Await one request to a device, with a time limit.
 
     Raises:
-        RequestRefused: it is there and refuses.
-        LinkLost: anything else.
+        RequestRefused: the device answered with an error.
+        LinkLost: any other failure.
     """
     try:
-        async with asyncio.timeout(_STEP_S):
-            return await wanted
+        async with asyncio.timeout(_REQUEST_S):
+            return await call
     except TimeoutError:
         raise LinkLost("it does not answer") from None
     except (BleakGATTProtocolError, BleakCharacteristicNotFoundError) as error:
-        raise RequestRefused(reason_of(error)) from error
+        raise RequestRefused(failure_of(error).text) from error
     except RADIO_ERRORS as error:
-        raise LinkLost(reason_of(error)) from error
+        raise LinkLost(failure_of(error).text) from error

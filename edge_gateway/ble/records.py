@@ -1,4 +1,4 @@
-"""A bracelet's record as a reading: which moment it speaks of, and how well it could measure. Pure."""
+"""Converts a bracelet's record to a reading. No I/O."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def reading_of(
     *,
     live: bool,
 ) -> Reading | None:
-    """The reading a record holds; None where its sensors gave no number.
+    """Return a record's reading; None if the record holds no value.
 
-    Its `device_time` is the bracelet's own, which counts from 1970 where the clock was not set.
+    `device_time` is the bracelet's own time; it counts from 1970 if the clock was not set.
 
     Args:
-        live: notified as it was measured, not fetched from flash.
+        live: whether the record was notified when it was measured, not fetched from flash.
 
     Raises:
-        MalformedRecord: its time lies beyond the calendar.
+        MalformedRecord: the record's time is outside the calendar.
     """
     try:
         changed = live and clock.contradicts(record, arrived)

@@ -1,4 +1,4 @@
-"""Measurements of standard Bluetooth health devices: which vital, how well measured, and when. Pure."""
+"""Measurements of standard Bluetooth health devices: values, signal quality and time. No I/O."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from vitals.limits import FUTURE_TOLERANCE_S
 from vitals.reading import Measurements, Signal
 
 LONGEST_AGO = timedelta(days=31)
-"""A measurement that claims to be older is dated by its arrival: its clock is not to be believed."""
+"""A measurement with an older time is dated by its arrival, since the device's clock must be wrong."""
 AHEAD = timedelta(seconds=FUTURE_TOLERANCE_S)
-"""The same for one from the future (the contract quarantines what is further ahead)."""
+"""The same for a time in the future (the contract quarantines readings further ahead)."""
 
 _NOT_WORN = SensorStatus.NOT_ON_USER | SensorStatus.DISCONNECTED | SensorStatus.DISPLACED
 _NO_VALUE = MeasurementStatus.INVALID | MeasurementStatus.UNAVAILABLE
@@ -33,43 +33,43 @@ _MOVING = SensorStatus.ERRATIC_SIGNAL | SensorStatus.IRREGULAR_SIGNAL
 
 @dataclass(frozen=True, slots=True)
 class StandardObservation:
-    """What one measurement says.
+    """One measurement of a standard device.
 
     Attributes:
-        measurements: None where it holds no value.
-        own_time: when it was measured by the device's own clock, where that was sent and is set.
+        measurements: None if it holds no value.
+        own_time: time of the measurement by the device's clock, if it was sent and the clock is set.
     """
 
     measurements: Measurements | None
     signal: Signal
     own_time: DateTime | None = None
 
-    def believed(self, arrived: datetime) -> datetime | None:
-        """When it was measured by its own clock, where that can be believed."""
+    def plausible_own_time(self, arrived: datetime) -> datetime | None:
+        """Return the time by the device's clock, if it is plausible."""
         own = self.own_time.moment() if self.own_time else None
         return own if own and -AHEAD < arrived - own < LONGEST_AGO else None
 
     def moment(self, arrived: datetime) -> datetime:
-        """When it was measured: by its own clock where that can be believed, else its arrival."""
-        own = self.believed(arrived)
+        """Return when it was measured: by the device's clock if plausible, else its arrival."""
+        own = self.plausible_own_time(arrived)
         return min(own, arrived) if own else arrived
 
 
 def of_continuous(data: bytes) -> StandardObservation:
-    """A continuous oximeter measurement.
+    """Parse a continuous oximeter measurement.
 
     Raises:
-        MalformedRecord: not such a measurement.
+        MalformedRecord: the bytes do not follow the profile.
     """
     measured = ContinuousMeasurement.from_bytes(data)
     return _of_oximetry(measured.normal, measured.condition, None)
 
 
 def of_spot_check(data: bytes) -> StandardObservation:
-    """A single oximeter measurement.
+    """Parse a spot-check oximeter measurement.
 
     Raises:
-        MalformedRecord: not such a measurement.
+        MalformedRecord: the bytes do not follow the profile.
     """
     measured = SpotCheckMeasurement.from_bytes(data)
     own_time = None if measured.clock_not_set else measured.time
@@ -77,10 +77,10 @@ def of_spot_check(data: bytes) -> StandardObservation:
 
 
 def of_heart_rate(data: bytes) -> StandardObservation:
-    """A heart rate measurement; 0 with the skin not touched is no value.
+    """Parse a heart rate measurement; 0 without skin contact is no value.
 
     Raises:
-        MalformedRecord: not such a measurement.
+        MalformedRecord: the bytes do not follow the profile.
     """
     measured = HeartRate.from_bytes(data)
     absent = measured.contact is False and measured.rate == 0
@@ -89,10 +89,10 @@ def of_heart_rate(data: bytes) -> StandardObservation:
 
 
 def of_temperature(data: bytes) -> StandardObservation:
-    """A thermometer's measurement.
+    """Parse a temperature measurement.
 
     Raises:
-        MalformedRecord: not such a measurement.
+        MalformedRecord: the bytes do not follow the profile.
     """
     measured = Temperature.from_bytes(data)
     values = None if measured.celsius is None else Measurements(temp_corp=measured.celsius)
@@ -106,13 +106,13 @@ DECODERS: dict[str, Callable[[bytes], StandardObservation]] = {
     heart_rate.MEASUREMENT: of_heart_rate,
     thermometer.MEASUREMENT: of_temperature,
 }
-"""How each characteristic is read."""
+"""The parser of each characteristic."""
 
 
 def _of_oximetry(
     values: Oximetry, condition: MeasurementCondition, own_time: DateTime | None
 ) -> StandardObservation:
-    """A questionable value is a value: to doubt a low one is to miss a child."""
+    """A questionable value is kept: discarding a low one could miss a critical state."""
     status = condition.status or MeasurementStatus(0)
     sensor = condition.sensor
     signal = Signal(

@@ -1,6 +1,6 @@
-"""One connection to a standard device: subscribe to every vital it offers, take what comes.
+"""One connection to a standard device: subscribe to every vital it offers and receive measurements.
 
-Such a device numbers nothing and keeps nothing for us: what it sends is taken as it comes.
+Such a device neither numbers nor stores its measurements: what is not received is lost.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from itertools import count
 from uuid import UUID, uuid5
 
 from edge_gateway.ble import missing_value
+from edge_gateway.ble.assignment import DeviceAssignment
 from edge_gateway.ble.malformed import malformed
 from edge_gateway.ble.peripheral import Peripheral
-from edge_gateway.ble.session import DeviceAssignment
 from edge_gateway.ble.standard_records import DECODERS, StandardObservation
 from edge_gateway.errors import LinkLost, RequestRefused
 from edge_gateway.inbox import Inbox, InboxItem
@@ -33,25 +33,25 @@ from vitals.reading import NAMESPACE, Reading, Signal, Source
 log = logging.getLogger(__name__)
 
 _PROBE_S = 10.0
-_SIGNS_OF_LIFE = (
+_PROBED = (
     BATTERY_LEVEL,
     thermometer.TYPE,
     pulse_oximeter.FEATURES,
     heart_rate.SENSOR_LOCATION,
     SERIAL_NUMBER,
 )
-"""What can be read of a device at any time; none of it must be there."""
+"""Characteristics that can be read at any time; a device need not have any of them."""
 
 
 class StandardSession:
-    """Works one connection until it ends.
-
-    Attributes:
-        garbled: how much could not be understood since anything last could.
+    """Runs one connection until it ends.
 
     Args:
-        on_heard: called for everything the device sends that can be understood.
+        on_data: called for all data from the device that can be parsed.
         on_complete: called once all its vitals are subscribed to.
+
+    Attributes:
+        consecutive_malformed: pieces of data in a row that could not be parsed.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class StandardSession:
         peripheral: Peripheral,
         inbox: Inbox,
         state: GatewayState,
-        on_heard: Callable[[], None],
+        on_data: Callable[[], None],
         on_complete: Callable[[], None],
     ) -> None:
         self._assignment, self._peripheral, self._inbox, self._state = assignment, peripheral, inbox, state
-        self._on_heard, self._on_complete = on_heard, on_complete
-        self.garbled = 0
+        self._on_data, self._on_complete = on_data, on_complete
+        self.consecutive_malformed = 0
         self._battery_pct: int | None = None
         self._site: str | None = None
         self._number = count()
@@ -74,7 +74,7 @@ class StandardSession:
         """Run until cancelled.
 
         Raises:
-            LinkLost: it offers no vitals, or does not answer.
+            LinkLost: the device offers no vitals, or does not answer.
         """
         await self._set_clock()
         with suppress(RequestRefused):
@@ -84,24 +84,24 @@ class StandardSession:
         offered = [await self._subscribe(uuid) for uuid in DECODERS]
         if not any(offered):
             raise LinkLost("it offers none of the vitals")
-        self._on_heard()
+        self._on_data()
         self._on_complete()
         while True:
             await asyncio.sleep(_PROBE_S)
             await self._probe()
 
     async def _probe(self) -> None:
-        """A thermometer may have nothing to say for hours: that it answers is a sign of life."""
-        for uuid in _SIGNS_OF_LIFE:
+        """Read a characteristic: a thermometer may send nothing for hours, but answers a read."""
+        for uuid in _PROBED:
             with suppress(RequestRefused):
                 data = await self._peripheral.read(uuid)
                 if uuid == BATTERY_LEVEL:
                     self._on_battery(data)
-                self._on_heard()
+                self._on_data()
                 return
 
     async def _read_site(self) -> None:
-        """Where a thermometer measures that always measures there: it does not say so each time."""
+        """Read the site of a thermometer that does not send it with each measurement."""
         if THERMOMETER in self._peripheral.services:
             with suppress(RequestRefused):
                 data = await self._peripheral.read(thermometer.TYPE)
@@ -111,7 +111,7 @@ class StandardSession:
                     self._add_dead_letter(data, error)
 
     async def _set_clock(self) -> None:
-        """Tell it the time, where it wants to know and we do: its own may be the better one."""
+        """Set the device's clock, unless the gateway's own clock may be the worse one."""
         if CURRENT_TIME_SERVICE in self._peripheral.services:
             if is_synchronised() is False:
                 self._state.notice(
@@ -125,60 +125,60 @@ class StandardSession:
                 await self._peripheral.write(CURRENT_TIME, bytes(now))
 
     async def _subscribe(self, uuid: str) -> bool:
-        """Whether the device has this characteristic."""
+        """Subscribe to a characteristic. Return whether the device has it."""
         try:
-            await self._peripheral.subscribe(uuid, lambda data: self._take(uuid, data))
+            await self._peripheral.subscribe(uuid, lambda data: self._receive(uuid, data))
         except RequestRefused as error:
             log.debug("%s has no %s: %s", self._assignment.device_id, uuid, error)
             return False
         return True
 
-    def _take(self, uuid: str, data: bytes) -> None:
+    def _receive(self, uuid: str, data: bytes) -> None:
         arrived = datetime.now(UTC)
         try:
-            observed = DECODERS[uuid](data)
+            measured = DECODERS[uuid](data)
         except MalformedRecord as error:
             self._add_dead_letter(data, error)
             return
-        self.garbled = 0
-        self._on_heard()
+        self.consecutive_malformed = 0
+        self._on_data()
         device_id = self._assignment.device_id
-        if observed.measurements is None:
-            reason = missing_value.of_signal(observed.signal)
+        if measured.measurements is None:
+            reason = missing_value.of_signal(measured.signal)
             self._state.absence(device_id, "ble", reason)
             self._state.counters.no_value[reason.value] += 1
             return
         self._state.absence(device_id, "ble", None)
-        moment = observed.moment(arrived)
+        moment = measured.moment(arrived)
         self._inbox.put(
             InboxItem(
                 Reading(
                     patient_id=self._assignment.patient_id,
                     device_id=device_id,
                     timestamp=moment,
-                    measurements=observed.measurements,
-                    message_id=self._identity(observed, data, arrived),
-                    device_time=observed.own_time.moment() if observed.own_time else None,
+                    measurements=measured.measurements,
+                    message_id=self._identity(measured, data, arrived),
+                    device_time=measured.own_time.moment() if measured.own_time else None,
                     source=Source.BLE,
                     late=True if arrived - moment > LATE_AFTER else None,
-                    signal=self._signal(observed),
+                    signal=self._signal(measured),
                 )
             )
         )
 
-    def _signal(self, observed: StandardObservation) -> Signal:
-        """What the measurement says of itself, and what the device said of all its measurements."""
+    def _signal(self, measured: StandardObservation) -> Signal:
+        """Return the signal of a measurement, completed by what applies to all measurements of the device."""
         known: dict[str, object] = {"battery_pct": self._battery_pct}
-        if observed.measurements and observed.measurements.temp_corp is not None:
-            known["site"] = observed.signal.site or self._site
-        return observed.signal.model_copy(update=known)
+        if measured.measurements and measured.measurements.temp_corp is not None:
+            known["site"] = measured.signal.site or self._site
+        return measured.signal.model_copy(update=known)
 
-    def _identity(self, observed: StandardObservation, data: bytes, arrived: datetime) -> UUID:
-        """The same for a dated measurement that is sent again; else new each time.
+    def _identity(self, measured: StandardObservation, data: bytes, arrived: datetime) -> UUID:
+        """Return the same identity for a repeated measurement with a plausible time, else a new one.
 
-        A clock that stands still dates two fevers alike: only one that can be believed tells them apart.
+        A clock that stands still gives two measurements the same time, so that time must be plausible.
         """
-        dated = observed.believed(arrived)
+        dated = measured.plausible_own_time(arrived)
         mark = data.hex() if dated else f"{arrived.isoformat()}/{next(self._number)}"
         return uuid5(NAMESPACE, f"{self._assignment.device_id}/{mark}")
 
@@ -192,5 +192,5 @@ class StandardSession:
             self._state.notice(self._assignment.device_id, "ble", f"its battery is at {data[0]} %")
 
     def _add_dead_letter(self, data: bytes, error: MalformedRecord) -> None:
-        self.garbled += 1
+        self.consecutive_malformed += 1
         self._inbox.put(InboxItem(malformed(self._assignment.device_id, data, error, self._state)))

@@ -1,8 +1,8 @@
-"""paho's MQTT client, asking the kernel once for all that has arrived.
+"""paho's MQTT client with buffered reads: one system call for all data that has arrived.
 
-paho asks three times a packet, which was a fifth of the gateway's time in a flood. It has no public place for
-this: `_sock_recv` is its own, so the version is pinned below 3 and tests/edge_gateway/mqtt/test_source.py
-guards it.
+paho reads three times per packet, which took a fifth of the gateway's time at high message rates. There is no
+public hook for this. `_sock_recv` is private to paho, so the version is pinned below 3, and
+`tests/edge_gateway/mqtt/test_read_ahead.py` fails if a version no longer has or calls it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ class ReadAheadClient(paho.Client):
     _ahead = memoryview(b"")
 
     def has_more(self) -> bool:
-        """Whether bytes were read that are not parsed yet; then the socket may stay silent."""
+        """Return whether bytes were read that are not parsed yet; the socket may then stay silent."""
         sock = self.socket()
         return bool(self._ahead) or (isinstance(sock, ssl.SSLSocket) and sock.pending() > 0)
 
     def reconnect(self) -> MQTTErrorCode:
-        """Connect; what is left of the connection before is forgotten."""
+        """Connect, and discard bytes of the connection before."""
         self._ahead = memoryview(b"")
         return super().reconnect()
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if not self._ahead:
             self._ahead = memoryview(super()._sock_recv(_READ_AHEAD))
-        taken, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
-        return bytes(taken)
+        chunk, self._ahead = self._ahead[:bufsize], self._ahead[bufsize:]
+        return bytes(chunk)

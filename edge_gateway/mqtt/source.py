@@ -1,7 +1,8 @@
 """Bracelets that publish their readings over MQTT, to kidjamo/bracelets/<device_id>/measurements.
 
-The topic says which bracelet speaks. A bracelet of the list wears its patient; others are refused, unless the
-gateway takes unknown ones, and then the payload must name the patient. What is refused becomes a dead letter.
+The topic names the bracelet. The list assigns a patient to each bracelet. Other bracelets are refused, unless
+the gateway accepts unknown ones; then the payload must name the patient. A refused message becomes a dead
+letter.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -33,8 +35,15 @@ from vitals.topics import BraceletTopic
 log = logging.getLogger(__name__)
 
 _IDENTIFIER: TypeAdapter[str] = TypeAdapter(Identifier)
-_MOST_NAMED = 10_000
-_STATES = {"online", "offline"}
+_MOST_LOGGED = 10_000
+
+
+class MqttLinkState(StrEnum):
+    """State of an MQTT bracelet, as its status message gives it; LIVE if it gives none."""
+
+    ONLINE = "online"
+    OFFLINE = "offline"
+    LIVE = "live"
 
 
 class MqttSource:
@@ -43,7 +52,7 @@ class MqttSource:
     Args:
         session: the connection; this source becomes its receiver.
         patients: patient of each bracelet on the list.
-        accept_unknown: take bracelets that are not listed but name a patient.
+        accept_unknown: accept bracelets that are not listed but name a patient.
     """
 
     name = "mqtt"
@@ -54,7 +63,7 @@ class MqttSource:
         self.inbox = Inbox()
         self._session, self._patients, self._accept_unknown = session, patients, accept_unknown
         self._state = state
-        self._named: set[str] = set()
+        self._logged: set[str] = set()
         session.receiver = self.receive
         session.subscriptions.append(topics.BRACELETS)
 
@@ -63,7 +72,7 @@ class MqttSource:
         await self._session.run()
 
     def receive(self, message: PendingMessage) -> None:
-        """Take one message of the broker."""
+        """Process one message from the broker."""
         topic = BraceletTopic.parse(message.topic)
         if topic is None:
             message.acknowledge()
@@ -80,7 +89,7 @@ class MqttSource:
         except InvalidReading as error:
             return self._refuse(device_id, payload, error)
         except Exception as error:
-            log.exception("a message of bracelet %.128r was not understood", device_id)
+            log.exception("a message of bracelet %.128r could not be processed", device_id)
             return self._refuse(
                 device_id, payload, InvalidReading("", f"{type(error).__name__} on reading it")
             )
@@ -89,16 +98,16 @@ class MqttSource:
         return reading
 
     def _refuse(self, device_id: str, payload: bytes, error: InvalidReading) -> DeadLetter:
-        self._say_once(device_id, error)
+        self._log_refusal(device_id, error)
         self._state.counters.refused[error.field or "document"] += 1
         named = device_id if _is_identifier(device_id) else None
         return DeadLetter.of(payload, error.reason, field=error.field, device_id=named)
 
     def read(self, device_id: str, payload: bytes) -> Reading:
-        """The reading a payload holds, with its identity.
+        """Return the reading in a payload, with its identity.
 
         Raises:
-            InvalidReading: it breaks the contract, or comes from a bracelet this gateway does not take.
+            InvalidReading: it breaks the contract, or the gateway does not accept this bracelet.
         """
         document = parse_json(payload)
         if not isinstance(document, dict):
@@ -125,16 +134,16 @@ class MqttSource:
             raise InvalidReading("patient_id", "is another one than this gateway's list has for the bracelet")
         return listed
 
-    def _say_once(self, device_id: str, error: InvalidReading) -> None:
-        """The first refusal of each bracelet is said aloud."""
+    def _log_refusal(self, device_id: str, error: InvalidReading) -> None:
+        """Log the first refusal of each bracelet as a warning, the others for debugging."""
         level = logging.DEBUG
-        if device_id not in self._named and len(self._named) < _MOST_NAMED:
-            self._named.add(device_id)
+        if device_id not in self._logged and len(self._logged) < _MOST_LOGGED:
+            self._logged.add(device_id)
             level = logging.WARNING
         log.log(level, "refused a message of bracelet %.128r: %s", device_id, error)
 
     def _note_status(self, device_id: str, payload: bytes) -> None:
-        """A status message updates the link's state and nothing else."""
+        """Update the link's state from a status message."""
         if device_id not in self._patients and not self._accept_unknown:
             return
         try:
@@ -142,18 +151,18 @@ class MqttSource:
         except InvalidReading:
             document = payload.decode(errors="replace").strip()
         fields = document if isinstance(document, dict) else {"status": document}
-        said, battery = fields.get("status", fields.get("state")), fields.get("battery_pct")
-        state = said if said in _STATES else "live"
+        status, battery = fields.get("status", fields.get("state")), fields.get("battery_pct")
+        state = MqttLinkState(status) if status in ("online", "offline") else MqttLinkState.LIVE
         charge = battery if isinstance(battery, int) and 0 <= battery <= 100 else None
-        self._state.link(device_id, "mqtt", state)
+        self._state.link(device_id, "mqtt", state.value)
         if charge is not None:
             self._state.battery(device_id, "mqtt", charge)
-        if state == "offline":
+        if state is MqttLinkState.OFFLINE:
             self._state.absence(device_id, "mqtt", of_disconnected(self._state.links[device_id].battery_pct))
 
 
 def _identity(reading: Reading, payload: bytes) -> UUID:
-    """Identity of a reading whose sender gave none: the same each time it is sent."""
+    """Derive the identity of a reading without one: the same each time it is sent."""
     if reading.seq is not None:
         milliseconds = round(reading.timestamp.timestamp() * 1000)
         return derived_message_id(reading.device_id, reading.boot or 0, reading.seq, milliseconds)

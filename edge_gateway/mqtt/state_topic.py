@@ -1,4 +1,4 @@
-"""The gateway's state, retained on MQTT for whoever watches: every few seconds and on each change."""
+"""Publishes the gateway's state, retained, every few seconds and on each change."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _AT_MOST_EVERY_S = 0.2
 
 
 def last_will(gateway_id: str) -> tuple[str, bytes]:
-    """What the broker says, retained, when this gateway vanishes; also what it says itself when it leaves."""
+    """Return topic and payload for a gateway that is gone; it also publishes them itself when it stops."""
     return gateway_state(gateway_id), json.dumps({"gateway_id": gateway_id, "status": "offline"}).encode()
 
 
 async def publish_state(session: MqttSession, state: GatewayState, outbox: Outbox) -> None:
-    """Publish until cancelled."""
+    """Publish the state until cancelled."""
     while True:
         state.changed.clear()
         await _publish(session, state, outbox)

@@ -1,1 +1,1 @@
-"""The outbox: readings kept in SQLite until the API has accepted them."""
+"""The outbox: readings stored in SQLite until the API has accepted them."""

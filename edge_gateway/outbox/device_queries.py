@@ -1,4 +1,4 @@
-"""What is remembered of each bracelet and each child; statements as in `store`."""
+"""Statements on bracelets, alarm states and the audit log; as in `reading_queries`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from uuid import UUID
 
 IN_DOUBT = 10
-"""So many records behind an era may have been stamped before its clock was set: a few seconds' worth."""
-_ACTIONS_KEPT = 100_000
+"""Records after an era that may still carry its time: those of a few seconds."""
+_AUDIT_ROWS_KEPT = 100_000
 _ERAS_KEPT = 8
-"""Clock eras remembered for a bracelet: its flash outlives no more changes of its clock than that."""
+"""Clock eras stored for a bracelet; its flash holds no records from before more changes of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Progress:
 
     Attributes:
         boot: the bracelet's restart counter.
-        seq: every record of this restart up to here is committed, or lost for good.
-        message_id: identity of record `seq`; tells whether a bracelet still counts the same records.
+        seq: every record of this restart up to here is committed or lost for good.
+        message_id: identity of record `seq`; shows whether the bracelet still counts the same records.
     """
 
     boot: int
@@ -30,14 +30,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ClockEra:
-    """The time before a bracelet's clock was set: what it stamped then can still be dated.
+    """The time before a bracelet's clock was set. Records of an era can be dated from it.
 
     Attributes:
         boot: the bracelet's restart counter.
-        before_seq: records of this restart below this number were stamped by the clock as it was.
-        offset_ms: how far that clock was behind the true time.
+        before_seq: records of this restart below this number carry the time of the old clock.
+        offset_ms: how far the old clock was behind the true time.
         set_ms: true time when it was set, milliseconds since 1970 UTC.
-        was_set: whether that clock had been set before, wrongly; else it counted from the restart.
+        was_set: whether the old clock had been set; if not, it counted from the restart.
     """
 
     boot: int
@@ -48,7 +48,7 @@ class ClockEra:
 
 
 def read_progress(db: sqlite3.Connection, device_id: str) -> Progress | None:
-    """How far a bracelet's records are committed; None for one never heard."""
+    """Return how far a bracelet's records are committed; None for an unknown bracelet."""
     found = db.execute(
         "SELECT boot, seq, message_id FROM progress WHERE device_id = ?", (device_id,)
     ).fetchone()
@@ -56,7 +56,7 @@ def read_progress(db: sqlite3.Connection, device_id: str) -> Progress | None:
 
 
 def write_progress(db: sqlite3.Connection, device_id: str, progress: Progress) -> None:
-    """Remember how far a bracelet's records are committed; clock eras before that are done with."""
+    """Store how far a bracelet's records are committed, and delete clock eras before that."""
     db.execute(
         "INSERT OR REPLACE INTO progress (device_id, boot, seq, message_id) VALUES (?, ?, ?, ?)",
         (device_id, progress.boot, progress.seq, str(progress.message_id)),
@@ -68,7 +68,7 @@ def write_progress(db: sqlite3.Connection, device_id: str, progress: Progress) -
 
 
 def read_eras(db: sqlite3.Connection, device_id: str) -> tuple[ClockEra, ...]:
-    """Times at which a bracelet's clock was set, oldest first."""
+    """Return the eras of a bracelet's clock, oldest first."""
     found = db.execute(
         "SELECT boot, before_seq, offset_ms, set_ms, was_set FROM clock_eras WHERE device_id = ? ORDER BY id",
         (device_id,),
@@ -80,10 +80,11 @@ def read_eras(db: sqlite3.Connection, device_id: str) -> tuple[ClockEra, ...]:
 
 
 def write_era(db: sqlite3.Connection, device_id: str, era: ClockEra) -> None:
-    """Remember that a bracelet's clock is being set.
+    """Store that a bracelet's clock is being set.
 
-    A clock that counts from the restart tells when that was: eras under the same restart number that began
-    earlier belong to another life of the bracelet, or to another bracelet of that name.
+    A clock that counts from the restart shows when that was. Eras with the same restart counter that ended
+    before
+    it are deleted: the counter has wrapped around, or they belong to another bracelet of that name.
     """
     if not era.was_set:
         db.execute(
@@ -103,12 +104,12 @@ def write_era(db: sqlite3.Connection, device_id: str, era: ClockEra) -> None:
 
 
 def read_addresses(db: sqlite3.Connection) -> dict[str, str]:
-    """Bluetooth address of each bracelet that was connected once."""
+    """Return the Bluetooth address of each bracelet that was connected before."""
     return dict(db.execute("SELECT device_id, address FROM known_devices").fetchall())
 
 
 def write_address(db: sqlite3.Connection, device_id: str, address: str, now: float) -> None:
-    """Know a bracelet by this Bluetooth address from now on."""
+    """Store a bracelet's Bluetooth address."""
     db.execute(
         "INSERT OR REPLACE INTO known_devices (device_id, address, known_since) VALUES (?, ?, ?)",
         (device_id, address, now),
@@ -116,23 +117,23 @@ def write_address(db: sqlite3.Connection, device_id: str, address: str, now: flo
 
 
 def delete_address(db: sqlite3.Connection, device_id: str) -> bool:
-    """Know a bracelet no longer. Returns whether it was known."""
+    """Delete a bracelet's Bluetooth address. Return whether there was one."""
     return bool(db.execute("DELETE FROM known_devices WHERE device_id = ?", (device_id,)).rowcount)
 
 
 def read_alarm_states(db: sqlite3.Connection) -> dict[str, str]:
-    """What was kept of alarms, by name."""
+    """Return the stored alarm states by name."""
     return dict(db.execute("SELECT name, state FROM alarm_states").fetchall())
 
 
 def write_alarm_state(db: sqlite3.Connection, name: str, state: str) -> None:
-    """Keep the state of a child's alarms, or of the gateway's conditions."""
+    """Store the state of a child's alarms or of the gateway's conditions."""
     db.execute("INSERT OR REPLACE INTO alarm_states (name, state) VALUES (?, ?)", (name, state))
 
 
 def write_audit(db: sqlite3.Connection, who: str, action: str, detail: str, now: float) -> None:
-    """Keep what somebody did on the page; the oldest beyond a year's worth go."""
+    """Store a person's action; the oldest rows beyond a year's worth are deleted."""
     row = db.execute(
         "INSERT INTO audit (at, who, action, detail) VALUES (?, ?, ?, ?)", (now, who, action, detail)
     ).lastrowid
-    db.execute("DELETE FROM audit WHERE id <= ?", ((row or 0) - _ACTIONS_KEPT,))
+    db.execute("DELETE FROM audit WHERE id <= ?", ((row or 0) - _AUDIT_ROWS_KEPT,))

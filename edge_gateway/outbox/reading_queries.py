@@ -3,8 +3,8 @@
 A row of `readings` is pending until it is delivered or rejected. Counters outlive the purge of old rows.
 
 Each statement passes its rows as one JSON array: Python's sqlite3 releases the interpreter's lock for each
-    row it binds or fetches, and a busy event loop returns it only every 5 ms. Beside a busy loop, a thousand
-    rows took 1.4 s one by one and 0.03 s as one array.
+row it binds or fetches, and a busy event loop returns it only every 5 ms. Beside a busy loop, a thousand rows
+took 1.4 s one by one and 0.03 s as one array.
 """
 
 from __future__ import annotations

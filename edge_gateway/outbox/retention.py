@@ -1,9 +1,10 @@
-"""Keeping the outbox within its bound; statements as in `store`.
+"""Keeps the outbox within its size bound; statements as in `reading_queries`.
 
-What has been delivered goes first, then dead letters beyond a tenth. Then readings are thinned, oldest first:
-every second one of each bracelet goes, up to an hour ago, then every second one of those left, and so on;
-only when nothing is left to thin are the oldest dropped. A critical reading never goes. What is lost is
-counted by bracelet and hour, as a gap that is reported like a dead letter.
+Delivered and rejected rows are deleted first, then dead letters beyond a tenth of the bound. Then readings
+older
+than an hour are thinned, oldest first: every second one of each bracelet is deleted, then every second one of
+those left, and so on. Only when nothing is left to thin are the oldest deleted. Critical readings are never
+deleted. Lost readings are counted by bracelet and hour as gaps, which are reported as dead letters.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from dataclasses import dataclass
 from edge_gateway.outbox import reading_queries
 
 FULL_FROM = 0.9
-"""Share of the bound from which on room is made."""
+"""Share of the bound above which rows are deleted."""
 _UNTOUCHED_S = 3600.0
-"""The last hour stays whole as long as possible: it is what matters when the connection comes back."""
+"""The last hour stays complete as long as possible: it matters most when the connection comes back."""
 _CHUNK = 5000
-_LETTERS_AT_ONCE = 100
+_LETTERS_CHUNK = 100
 _LETTERS_SHARE = 0.1
-"""Dead letters may take this share of the bound: a device that sends only garbage must not cost a reading."""
+"""Dead letters may take this share of the bound, so that a faulty device cannot displace readings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Readings of one bracelet that were given up.
+    """Deleted readings of one bracelet.
 
     Attributes:
-        lost: how many of them.
-        first, last: when the first and the last of them was measured, ISO 8601.
+        lost: how many.
+        first, last: timestamps of the first and the last of them, ISO 8601.
     """
 
     device_id: str
@@ -40,7 +41,7 @@ class Gap:
 
 
 def used_bytes(db: sqlite3.Connection) -> int:
-    """Bytes of the file that hold something."""
+    """Return the bytes of the file that are in use."""
     (size,), (pages,), (free,) = (
         db.execute(f"PRAGMA {name}").fetchone() for name in ("page_size", "page_count", "freelist_count")
     )
@@ -48,7 +49,7 @@ def used_bytes(db: sqlite3.Connection) -> int:
 
 
 def enforce_bound(db: sqlite3.Connection, bound: int, now: float) -> int:
-    """Take one step towards the bound; returns how many rows it removed, 0 where none needs to go."""
+    """Delete one chunk of rows if the file exceeds the bound. Return how many."""
     if used_bytes(db) <= FULL_FROM * bound:
         return 0
     return (
@@ -60,50 +61,50 @@ def enforce_bound(db: sqlite3.Connection, bound: int, now: float) -> int:
 
 
 def pop_gaps(db: sqlite3.Connection) -> list[Gap]:
-    """All gaps that were not reported yet; they are forgotten here."""
+    """Delete and return the gaps that were not reported yet."""
     found = db.execute("DELETE FROM gaps RETURNING device_id, lost, first, last").fetchall()
     return [Gap(*row) for row in found]
 
 
 def _drop_letters(db: sqlite3.Connection, bound: int) -> int:
-    """Give up the oldest dead letters where they take more than their share."""
+    """Delete the oldest dead letters if they exceed their share."""
     (size,) = db.execute("SELECT coalesce(sum(length(body)), 0) FROM dead_letters").fetchone()
     if size <= _LETTERS_SHARE * bound:
         return 0
     oldest = "SELECT id FROM dead_letters ORDER BY id LIMIT ?"
-    gone = db.execute(f"DELETE FROM dead_letters WHERE id IN ({oldest})", (_LETTERS_AT_ONCE,)).rowcount
+    gone = db.execute(f"DELETE FROM dead_letters WHERE id IN ({oldest})", (_LETTERS_CHUNK,)).rowcount
     reading_queries.count(db, "dead_letters_dropped", gone)
     return gone
 
 
 def _thin(db: sqlite3.Connection, now: float) -> int:
-    """Go on where the last step ended, or from the oldest on."""
+    """Thin one chunk, continuing where the last step ended, then from the oldest again."""
     for row in (_thinned_up_to(db), 0):
         while chunk := _normal_after(db, row, now - _UNTOUCHED_S):
             row = chunk[-1][0]
-            if doomed := _every_second(chunk):
-                _note_thinned_up_to(db, row)
-                return _give_up(db, doomed)
+            if thinned := _every_second_of_each_device(chunk):
+                _store_thinned_up_to(db, row)
+                return _delete_as_gaps(db, thinned)
     return 0
 
 
-def _every_second(chunk: list[tuple[int, str]]) -> list[int]:
+def _every_second_of_each_device(chunk: list[tuple[int, str]]) -> list[int]:
     seen: Counter[str] = Counter()
-    doomed = []
+    every_second = []
     for row, device_id in chunk:
         seen[device_id] += 1
         if seen[device_id] % 2 == 0:
-            doomed.append(row)
-    return doomed
+            every_second.append(row)
+    return every_second
 
 
 def _drop_oldest(db: sqlite3.Connection) -> int:
     chunk = _normal_after(db, 0, float("inf"))
-    return _give_up(db, [row for row, _ in chunk[: _CHUNK // 5]]) if chunk else 0
+    return _delete_as_gaps(db, [row for row, _ in chunk[: _CHUNK // 5]]) if chunk else 0
 
 
 def _normal_after(db: sqlite3.Connection, row: int, before: float) -> list[tuple[int, str]]:
-    """Pending readings that are not critical, oldest first: row and device."""
+    """Return row and device of pending readings that are not critical, oldest first."""
     return db.execute(
         "SELECT id, device_id FROM readings WHERE delivered_at IS NULL AND rejected_at IS NULL"
         " AND critical = 0 AND id > ? AND committed_at < ? ORDER BY id LIMIT ?",
@@ -111,20 +112,20 @@ def _normal_after(db: sqlite3.Connection, row: int, before: float) -> list[tuple
     ).fetchall()
 
 
-def _give_up(db: sqlite3.Connection, rows: list[int]) -> int:
-    db.execute("CREATE TEMP TABLE IF NOT EXISTS doomed (id INTEGER PRIMARY KEY)")
-    db.execute("DELETE FROM doomed")
-    db.executemany("INSERT INTO doomed (id) VALUES (?)", [(row,) for row in rows])
+def _delete_as_gaps(db: sqlite3.Connection, rows: list[int]) -> int:
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS to_delete (id INTEGER PRIMARY KEY)")
+    db.execute("DELETE FROM to_delete")
+    db.executemany("INSERT INTO to_delete (id) VALUES (?)", [(row,) for row in rows])
     db.execute(
         "INSERT INTO gaps (device_id, hour, lost, first, last)"
         " SELECT device_id, substr(at, 1, 13), count(*), min(at), max(at) FROM"
         " (SELECT device_id, json_extract(body, '$.timestamp') AS at"
-        "  FROM readings WHERE id IN (SELECT id FROM doomed))"
+        "  FROM readings WHERE id IN (SELECT id FROM to_delete))"
         " WHERE true GROUP BY device_id, substr(at, 1, 13)"
         " ON CONFLICT (device_id, hour) DO UPDATE SET lost = lost + excluded.lost,"
         " first = min(first, excluded.first), last = max(last, excluded.last)"
     )
-    db.execute("DELETE FROM readings WHERE id IN (SELECT id FROM doomed)")
+    db.execute("DELETE FROM readings WHERE id IN (SELECT id FROM to_delete)")
     reading_queries.count(db, "thinned", len(rows))
     return len(rows)
 
@@ -134,5 +135,5 @@ def _thinned_up_to(db: sqlite3.Connection) -> int:
     return int(found[0]) if found else 0
 
 
-def _note_thinned_up_to(db: sqlite3.Connection, row: int) -> None:
+def _store_thinned_up_to(db: sqlite3.Connection, row: int) -> None:
     db.execute("INSERT OR REPLACE INTO counters (name, value) VALUES ('thinned_up_to', ?)", (row,))

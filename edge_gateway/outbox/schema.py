@@ -1,4 +1,4 @@
-"""The tables of the outbox file, and taking over a file of an earlier version."""
+"""The tables of the outbox file, and the migration of a file of an earlier version."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ _ADDED = {
     "clock_eras": "was_set INTEGER NOT NULL DEFAULT 1",
     "readings": "critical INTEGER NOT NULL DEFAULT 0",
 }
-"""Columns that earlier versions did not have."""
+"""Columns that earlier versions lack."""
 
 
 def prepare(db: sqlite3.Connection) -> None:
-    """Make what tables and columns are missing; an outbox of an earlier version keeps what it holds."""
+    """Create missing tables and columns; existing data is kept."""
     for table, column in _ADDED.items():
         present = {found[1] for found in db.execute(f"PRAGMA table_info({table})")}
         if present and column.split()[0] not in present:

@@ -1,1 +1,1 @@
-"""Delivery to the ingestion API: client, tokens, lanes and heartbeat."""
+"""Delivery to the ingestion API: HTTP client, tokens, lanes and heartbeat."""

@@ -1,8 +1,8 @@
-"""The gateway's sign of life to the cloud, every 30 seconds, and what the cloud answers: acknowledgements.
+"""The gateway's heartbeat to the cloud, every 30 seconds; the answer contains acknowledgements.
 
-The cloud leaves a child's alarms to this gateway for as long as these come and say that somebody can be told.
-One that does not arrive is not sent again, and nobody is told of it here: the uplink says when the cloud is
-away.
+The cloud leaves a child's alarms to the gateway as long as heartbeats arrive and say that a contact is
+reachable.
+A heartbeat that fails is neither repeated nor reported: the uplink reports that the cloud is unreachable.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from vitals.heartbeat import (
 
 log = logging.getLogger(__name__)
 
-_DONE_WITHIN_S, _COUNTED_WITHIN_S = 20.0, 2.0
+_SEND_TIMEOUT_S, _COUNT_TIMEOUT_S = 20.0, 2.0
 
 
 class HeartbeatApi(Protocol):
-    """Where heartbeats go."""
+    """Accepts heartbeats."""
 
     async def post_heartbeat(self, heartbeat: Heartbeat) -> tuple[Acknowledged, ...]:
-        """Send one; returns acknowledgements made in the cloud.
+        """Send a heartbeat and return the acknowledgements made in the cloud.
 
         Raises:
-            DeliveryFailed: it did not arrive.
+            DeliveryFailed: the API did not accept it.
         """
 
 
 class HeartbeatSender:
-    """Sends heartbeats, and follows acknowledgements made in the cloud.
+    """Sends heartbeats and applies acknowledgements made in the cloud.
 
     Args:
-        reachable: whether a contact can be told at once.
+        reachable: returns whether a contact can be notified now.
     """
 
     def __init__(
@@ -66,25 +66,25 @@ class HeartbeatSender:
         self._reachable = reachable
 
     async def run(self) -> None:
-        """Send one at once, then one every 30 s, until cancelled."""
+        """Send a heartbeat now and every 30 s, until cancelled."""
         while True:
             begun = asyncio.get_running_loop().time()
-            await self.beat()
+            await self.send()
             took = asyncio.get_running_loop().time() - begun
             await asyncio.sleep(max(0.0, EVERY.total_seconds() - took))
 
-    async def beat(self) -> None:
-        """Send one heartbeat and take up the answer; a failure is only logged."""
+    async def send(self) -> None:
+        """Send one heartbeat and apply the answer; a failure is only logged."""
         try:
-            async with asyncio.timeout(_DONE_WITHIN_S):
-                made = await self._api.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
-                for each in made:
-                    await self._follow(each, datetime.now(UTC))
+            async with asyncio.timeout(_SEND_TIMEOUT_S):
+                acknowledged = await self._api.post_heartbeat(await self.heartbeat(datetime.now(UTC)))
+                for each in acknowledged:
+                    await self._apply(each, datetime.now(UTC))
         except (DeliveryFailed, TimeoutError) as error:
-            log.debug("a heartbeat did not arrive: %s", error or "no answer")
+            log.debug("heartbeat not accepted: %s", error or "no answer")
 
     async def heartbeat(self, now: datetime) -> Heartbeat:
-        """How the gateway is now."""
+        """Return a heartbeat with the gateway's current state."""
         watched = [*self._ward.children.values()][:MOST_CHILDREN]
         return Heartbeat(
             status_id=uuid4(),
@@ -95,28 +95,30 @@ class HeartbeatSender:
             contacts_reachable=self._reachable() and self._ward.is_alive(),
             watches=tuple(child.patient_id for child in watched),
             episodes=tuple(
-                _shown(child.patient_id, episode) for child in watched for episode in child.episodes.open
+                _open_episode(child.patient_id, episode)
+                for child in watched
+                for episode in child.episodes.open
             ),
         )
 
     async def _pending(self) -> int | None:
-        """Readings that wait; None where the disk does not answer: alarms do not need it, nor does this."""
+        """Return the number of pending readings; None if the disk does not answer in time."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(_COUNTED_WITHIN_S):
+            async with asyncio.timeout(_COUNT_TIMEOUT_S):
                 return (await self._outbox.counts()).pending
         return None
 
-    async def _follow(self, made: Acknowledged, now: datetime) -> None:
-        """Silence here what was acknowledged in the cloud, unless it has spoken again since."""
-        child, left = self._ward.children.get(made.patient_id), made.until - now
+    async def _apply(self, cloud: Acknowledged, now: datetime) -> None:
+        """Acknowledge here what was acknowledged in the cloud, unless it was notified again since."""
+        child, left = self._ward.children.get(cloud.patient_id), cloud.until - now
         if child is None or left <= timedelta():
             return
-        for episode in list(_meant(made, child.episodes.open)):
-            self._ward.acknowledge(made.patient_id, made.by, episode.group, left)
-            await self._outbox.audit(made.by, "acknowledge", f"{episode.group.value}:{made.patient_id}")
+        for episode in list(_acknowledged_episodes(cloud, child.episodes.open)):
+            self._ward.acknowledge(cloud.patient_id, cloud.by, episode.group, left)
+            await self._outbox.audit(cloud.by, "acknowledge", f"{episode.group.value}:{cloud.patient_id}")
 
 
-def _shown(patient_id: str, episode: Episode) -> OpenEpisode:
+def _open_episode(patient_id: str, episode: Episode) -> OpenEpisode:
     silence = episode.silence
     return OpenEpisode(
         patient_id=patient_id,
@@ -127,9 +129,9 @@ def _shown(patient_id: str, episode: Episode) -> OpenEpisode:
     )
 
 
-def _meant(made: Acknowledged, found: Iterable[Episode]) -> Iterator[Episode]:
-    """The alarms that whoever acknowledged has seen."""
-    for episode in found:
-        spoken = episode.phase in (Phase.ACTIVE, Phase.LATCHED)
-        if made.group in (None, episode.group) and spoken and episode.accepts(made.at):
+def _acknowledged_episodes(cloud: Acknowledged, episodes: Iterable[Episode]) -> Iterator[Episode]:
+    """Yield the alarms that the person who acknowledged has seen."""
+    for episode in episodes:
+        is_notified = episode.phase in (Phase.ACTIVE, Phase.LATCHED)
+        if cloud.group in (None, episode.group) and is_notified and episode.accepts(cloud.at):
             yield episode

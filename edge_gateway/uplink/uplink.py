@@ -34,8 +34,8 @@ class Uplink:
 
     The backlog is everything up to a boundary. The boundary moves up whenever more readings have arrived than
     one request of the live lane carries, as after an outage: the newest readings are always sent first. Of
-        the backlog, critical readings are sent first, then the others from the oldest on. Within a lane, the
-        readings of a bracelet keep their order.
+    the backlog, critical readings are sent first, then the others from the oldest on. Within a lane, the
+    readings of a bracelet keep their order.
 
     A batch that the API rejects is halved until the readings at fault are alone; those leave the lane
     (`SuspectReadings`).
@@ -85,7 +85,7 @@ class Uplink:
                 await self._sender.send(batch)
             except BatchRejected as error:
                 size = max(1, len(batch) // 2)
-                if not await self._narrowed(batch):
+                if not await self._can_go_on(batch):
                     await self._pause(backoff, error)
             except DeliveryFailed as error:
                 await self._pause(backoff, error)
@@ -95,19 +95,18 @@ class Uplink:
                     log.warning("the API accepts readings again")
                 backoff.reset()
 
-    async def _narrowed(self, batch: list[OutboxEntry]) -> bool:
-        """Return whether to continue without a pause: the API works, and the next batch is another one.
+    async def _can_go_on(self, batch: list[OutboxEntry]) -> bool:
+        """Return whether the lane can send its next batch at once after this one was rejected.
 
-        A single reading leaves the lane, unless the API accepts no other reading either: that is an outage.
-            As long as the API has never accepted anything, this cannot be told, and the next reading is
-            tried.
+        It can if the API works: then a smaller batch is next, or another reading, since a single one is moved
+        to the suspects. In an outage, a single reading stays in the lane. Until the API has accepted a first
+        reading, the two cannot be told apart; then the reading is moved and the lane waits.
         """
         others_accepted = await self._sender.accepts_others()
-        if len(batch) > 1:
-            return others_accepted
-        if others_accepted or not self._sender.has_delivered:
-            return self._suspects.add(batch[0], others_accepted=others_accepted) and others_accepted
-        return False
+        if len(batch) == 1 and (others_accepted or not self._sender.has_delivered):
+            moved = self._suspects.add(batch[0], others_accepted=others_accepted)
+            return moved and others_accepted
+        return others_accepted and len(batch) > 1
 
     async def _pause(self, backoff: Backoff, error: DeliveryFailed) -> None:
         level = logging.DEBUG if backoff.failures else logging.WARNING

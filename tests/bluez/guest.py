@@ -1,4 +1,4 @@
-"""Builds and runs the guest. What is fetched and built is kept in the cache, by the kernel's version."""
+"""Builds and runs the guest. Downloads and builds are cached by the kernel's version."""
 
 from __future__ import annotations
 
@@ -45,33 +45,33 @@ _ENVIRONMENT = {**os.environ, "PATH": _PATH}
 
 
 class GuestUnavailable(RuntimeError):
-    """The guest cannot be built or does not come up; says what to do."""
+    """The guest cannot be built or does not start; the message names the remedy."""
 
 
 def kernel_package() -> str | None:
-    """Name of the newest Debian kernel that apt offers; None where apt has none, as on other systems."""
+    """Return the name of the newest Debian kernel that apt offers; None if there is none."""
     if not shutil.which("apt-cache"):
         return None
-    told = subprocess.run(
+    printed = subprocess.run(
         ["apt-cache", "depends", KERNEL], capture_output=True, text=True, check=False
     ).stdout
-    found = re.search(r"Depends: (linux-image-\S+)", told)
+    found = re.search(r"Depends: (linux-image-\S+)", printed)
     return found[1] if found else None
 
 
 @asynccontextmanager
 async def guest(hci_socket: Path, log: Path) -> AsyncIterator[str]:
-    """A running guest, plugged into a simulated radio.
+    """Run a guest that is connected to a simulated radio.
 
     Args:
-        hci_socket: where a simulator offers the radio.
+        hci_socket: the simulator's HCI socket.
         log: the guest's console.
 
     Yields:
         The address of its D-Bus system bus.
 
     Raises:
-        GuestUnavailable: a package is missing, or it did not come up.
+        GuestUnavailable: a package is missing, or the guest did not start.
     """
     kernel, initramfs = await asyncio.to_thread(_built)
     port = free_port()
@@ -86,14 +86,14 @@ async def guest(hci_socket: Path, log: Path) -> AsyncIterator[str]:
 
 def _wait_until_ready(machine: Service, log: Path) -> None:
     deadline = time.monotonic() + BOOT_S
-    while "BLUEZ_READY" not in (said := log.read_text(errors="replace")):
+    while "BLUEZ_READY" not in (console := log.read_text(errors="replace")):
         if not machine.running or time.monotonic() > deadline:
-            raise GuestUnavailable(f"the guest did not come up:\n{said[-2000:]}")
+            raise GuestUnavailable(f"the guest did not start:\n{console[-2000:]}")
         time.sleep(0.2)
 
 
 def _command(kernel: Path, initramfs: Path, hci_socket: Path, port: int) -> list[str]:
-    """Always emulated: /dev/kvm may be there and not work."""
+    """Return the QEMU command. It always emulates the processor: /dev/kvm may exist and not work."""
     options = {
         "-machine": "q35,usb=off,smbus=off",
         "-accel": "tcg",
@@ -122,7 +122,7 @@ def _command(kernel: Path, initramfs: Path, hci_socket: Path, port: int) -> list
 
 
 def _built() -> tuple[Path, Path]:
-    """Kernel and initramfs, from the cache or made now."""
+    """Return kernel and initramfs, from the cache or built now."""
     package = kernel_package()
     missing = [name for name in _PROGRAMS if not shutil.which(name, path=_PATH)]
     if missing or package is None:
@@ -144,7 +144,7 @@ def _digest() -> str:
 
 
 def _fetch(package: str, directory: Path) -> Path:
-    """Download the kernel and unpack it; nothing is installed."""
+    """Download and unpack the kernel without installing it."""
     directory.mkdir(parents=True, exist_ok=True)
     _run("apt-get", "download", package, directory=directory)
     archive = next(directory.glob("*.deb"))
@@ -156,7 +156,7 @@ def _fetch(package: str, directory: Path) -> Path:
 
 
 def _build(root: Path, version: str, image: Path) -> None:
-    """An archive with busybox, the modules in the order they load, and our scripts."""
+    """Build an archive with busybox, the modules in load order, and the scripts of this folder."""
     tree = image.with_suffix(".tree")
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("bin", "proc", "sys", "dev", "modules"):

@@ -1,4 +1,4 @@
-"""In the guest: joins the virtio-serial port, where the simulated radio is, and the kernel's controller.
+"""Runs in the guest: connects the virtio-serial port of the simulated radio to the kernel's controller.
 
     python3 -S -E hci_bridge.py /dev/vport1p1
 
@@ -17,7 +17,7 @@ HEADERS = {COMMAND: 4, ACL: 5, SCO: 4, EVENT: 3, ISO: 5}
 
 
 def length_of(packet: bytes) -> int:
-    """Bytes of the packet that begins here; 0 while its header is not complete."""
+    """Return the length of the packet that begins here; 0 while its header is incomplete."""
     if not packet or len(packet) < HEADERS[packet[0]]:
         return 0
     kind = packet[0]
@@ -31,7 +31,7 @@ def length_of(packet: bytes) -> int:
 
 
 def main(serial_port: str) -> None:
-    """Carry packets both ways until the port closes."""
+    """Forward packets in both directions until the port closes."""
     port, kernel = os.open(serial_port, os.O_RDWR), os.open("/dev/vhci", os.O_RDWR)
     os.write(kernel, CREATE_CONTROLLER)
     waiting = b""

@@ -1,4 +1,4 @@
-"""The gateway as it is installed, on BlueZ: scan, connect, notify, drop, reconnect; then killed and back."""
+"""The installed gateway on BlueZ: scan, connect, notify, lose links, reconnect; kill and restart."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ SCENARIO = FaultScenario(
 
 @asynccontextmanager
 async def bluez(rig: LinkRig, log: Path) -> AsyncIterator[None]:
-    """The guest, and the gateway told where its D-Bus is."""
+    """Run the guest and give the gateway the address of its D-Bus."""
     async with guest(rig.hci_socket, log) as address:
         rig.gateway.environment["DBUS_SYSTEM_BUS_ADDRESS"] = address
         yield
 
 
 async def states(rig: LinkRig) -> list[str]:
-    """State of each link of the running gateway; none while it does not answer."""
+    """Return the state of each link of the running gateway; none if it does not answer."""
     words = [sys.executable, "-m", "edge_gateway.cli", "links", "--json", "--config", str(rig.config)]
     done = await asyncio.to_thread(subprocess.run, words, capture_output=True, text=True)
     known = json.loads(done.stdout)["links"] if done.stdout else {}
@@ -62,7 +62,7 @@ async def test_gateway_on_bluez_loses_nothing(tmp_path: Path) -> None:
         await eventually(lambda: rig.fleet.faults["out_of_range"] == 1, 60)
         await asyncio.sleep(8)
         await eventually(all_live, 60)
-        rig.gateway.kill()  # BlueZ keeps its links, and a bracelet that is connected does not advertise
+        rig.gateway.kill()  # BlueZ keeps its links, and a connected bracelet does not advertise
         await asyncio.sleep(1)
         await asyncio.to_thread(rig.gateway.start)
         await eventually(

@@ -1,1 +1,1 @@
-"""Many simulated bracelets and a real gateway process: what chaos, benchmarks and tests of the link share."""
+"""Simulated bracelets and a real gateway process, shared by chaos runs, benchmarks and tests of the link."""

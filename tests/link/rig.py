@@ -1,4 +1,4 @@
-"""Simulated bracelets in this process, the gateway in one of its own, HCI between them."""
+"""Simulated bracelets in this process and the gateway in another, connected through HCI."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from firmware_sim.timeline import Timeline
 SEED, BOOT = 7, 1
 _NOWHERE = "http://127.0.0.1:9"
 _NO_BROKER = Address("127.0.0.1", 1)
-"""No API there: readings stay in the outbox, which is what is looked at."""
+"""Nothing listens there: readings stay in the outbox, where they are counted."""
 
-_PATIENCE_S = 60.0
+_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class OutboxReading:
     """A reading in the outbox.
 
     Attributes:
-        live: notified as it was measured; else it was fetched from the bracelet's flash.
+        live: notified when it was measured; if not, fetched from the bracelet's flash.
     """
 
     message_id: str
@@ -44,7 +44,7 @@ class OutboxReading:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredReading:
-    """A reading a bracelet took.
+    """A reading that a bracelet measured.
 
     Attributes:
         at: real time, seconds since 1970.
@@ -57,7 +57,7 @@ class MeasuredReading:
 
 @dataclass(frozen=True, slots=True)
 class LinkOutcome:
-    """What the bracelets measured and what the gateway has of it.
+    """The readings that the bracelets measured and those in the gateway's outbox.
 
     Attributes:
         measured: in the order they were taken.
@@ -69,17 +69,17 @@ class LinkOutcome:
 
     @property
     def lost(self) -> int:
-        """Readings measured that are not in the outbox."""
+        """Number of measured readings that are not in the outbox."""
         return len({each.message_id for each in self.measured} - {kept.message_id for kept in self.kept})
 
     @property
     def duplicated(self) -> int:
-        """Rows beyond one for each reading."""
+        """Number of rows beyond one for each reading."""
         return len(self.kept) - len({kept.message_id for kept in self.kept})
 
     @property
     def out_of_order(self) -> int:
-        """Rows that follow a later one of the same bracelet, live and fetched readings each for themselves.
+        """Number of rows after a later one of the same bracelet; live and fetched readings are separate.
 
         A live reading never waits for the backlog, so the two are two queues.
         """
@@ -100,9 +100,9 @@ class LinkRig:
         bracelets: how many.
         notes: where the gateway notes when each reading was judged.
         scenario: what befalls the bracelets.
-        radio: the gateway's adapter; the simulated one where absent.
-        mqtt: how many more bracelets speak MQTT, over `broker`.
-        api: where the gateway delivers; nowhere where absent.
+        radio: the gateway's adapter; by default the simulated one.
+        mqtt: number of additional MQTT bracelets, on `broker`.
+        api: the gateway's API; by default none.
     """
 
     def __init__(
@@ -153,17 +153,17 @@ class LinkRig:
 
     @property
     def peripherals(self) -> list[BraceletPeripheral]:
-        """The bracelets' Bluetooth sides."""
+        """The peripherals of the Bluetooth bracelets."""
         return [
             device.peripheral for device in self.fleet.devices if isinstance(device, SimulatedBleBracelet)
         ]
 
     async def on_the_air(self) -> None:
-        """Wait until every bracelet is switched on."""
+        """Wait until every bracelet is running."""
         await _until(lambda: len(self.fleet.devices) == self._bracelets)
 
     async def all_connected(self) -> None:
-        """Wait until the gateway has held every bracelet; not at once, where a scenario takes some away."""
+        """Wait until every bracelet was connected once, not necessarily all at the same time."""
         awaited = self.peripherals
 
         def each_was_held() -> bool:
@@ -174,14 +174,14 @@ class LinkRig:
 
     @property
     def measured(self) -> tuple[MeasuredReading, ...]:
-        """What the bracelets have measured so far."""
+        """The readings measured so far."""
         lines = (json.loads(line) for line in self._ledger.read_text().splitlines())
         return tuple(
             MeasuredReading(line["message_id"], line["device_id"], line["noted_at"]) for line in lines
         )
 
     def outcome(self) -> LinkOutcome:
-        """Compare; for the end, when the gateway has stopped."""
+        """Return measured and stored readings, once the gateway has stopped."""
         return LinkOutcome(self.measured, tuple(_outbox(self._directory / "data" / "outbox.sqlite3")))
 
 
@@ -189,10 +189,10 @@ class LinkRig:
 async def running(
     rig: LinkRig, stored: int = 0, plug: AbstractAsyncContextManager[object] | None = None
 ) -> AsyncIterator[None]:
-    """Bracelets and gateway work inside; at the end the bracelets drain, then the gateway stops.
+    """Run bracelets and gateway; at the end the bracelets drain, then the gateway stops.
 
     Args:
-        stored: readings that each bracelet takes at once, before there is a gateway.
+        stored: readings that each bracelet measures before the gateway starts.
         plug: entered once the bracelets are on the air, left when the gateway has stopped.
     """
     stop, abort = asyncio.Event(), asyncio.Event()
@@ -200,7 +200,7 @@ async def running(
     try:
         await rig.on_the_air()
         for peripheral in rig.peripherals if stored else ():
-            peripheral.bracelet.clock.set_to(rig.started_ms, rig.started_ms)  # by a gateway of before
+            peripheral.bracelet.clock.set_to(rig.started_ms, rig.started_ms)  # as an earlier gateway would
         for device in rig.fleet.devices:
             for number in range(stored):
                 await device.measure(rig.started_ms - 1000 * (stored - number))
@@ -220,7 +220,7 @@ async def running(
 
 
 async def absence(peripheral: BraceletPeripheral, seconds: float) -> None:
-    """Out of range: the link is lost without a word, and nothing advertises until it is over."""
+    """Take a bracelet out of range: its link is lost, and it does not advertise for some seconds."""
     await peripheral.hide()
     peripheral.controller.lose_links()
     await asyncio.sleep(seconds)
@@ -228,7 +228,7 @@ async def absence(peripheral: BraceletPeripheral, seconds: float) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(_TIMEOUT_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -237,7 +237,7 @@ def _outbox(path: Path) -> Iterator[OutboxReading]:
     with closing(sqlite3.connect(path)) as database:
         for (body,) in database.execute("SELECT body FROM readings ORDER BY id"):
             reading = json.loads(body)
-            live = "battery_pct" in reading.get("signal", {})  # records in flash do not hold the charge
+            live = "battery_pct" in reading.get("signal", {})  # records in flash do not contain the charge
             yield OutboxReading(reading["message_id"], reading["device_id"], reading["seq"], live)
 
 

@@ -1,4 +1,4 @@
-"""Every fault of the simulator that loses nothing by itself, against the gateway in its own process."""
+"""Every fault of the simulator that loses no reading by itself, against a gateway process."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SCENARIO = FaultScenario(
 )
 
 
-async def test_faults_of_all_kinds_lose_and_double_nothing(tmp_path: Path) -> None:
+async def test_faults_of_all_kinds_lose_and_duplicate_nothing(tmp_path: Path) -> None:
     rig = LinkRig(tmp_path, 6, scenario=SCENARIO)
     async with running(rig):
         await asyncio.sleep(SECONDS)

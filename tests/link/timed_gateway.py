@@ -1,8 +1,8 @@
-"""The gateway as it is installed, which also notes when the rules judged each reading.
+"""The installed gateway, which also records when the rules evaluated each reading.
 
     python -m tests.link.timed_gateway NOTES run --config gateway.toml
 
-NOTES gets a line a judged reading: its identity, the time (seconds since 1970) and whether it came live.
+NOTES gets one line per evaluated reading: identity, time (seconds since 1970) and whether it came live.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A bracelet's clock that is right, wrong, unset, or was set a while ago: when was a record measured?"""
+"""The time of a record, for a bracelet's clock that is right, wrong, unset, or was set earlier."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_clock_needs_setting(clock_ms: int, is_set: bool, needs: bool) -> None:
 
 
 @pytest.mark.parametrize("wrong_ms", [-YEAR_MS, YEAR_MS, -1500, 1500])
-def test_record_stamped_by_a_wrong_clock_is_dated_by_how_wrong_it_is(wrong_ms: int) -> None:
+def test_record_of_a_wrong_clock_is_corrected_by_its_offset(wrong_ms: int) -> None:
     clock = BraceletClock(status(NOW_MS + wrong_ms), NOW)
     minute_ago = record(5, NOW_MS + wrong_ms - 60_000)
     assert clock.moment(minute_ago, NOW) == NOW - timedelta(minutes=1)
@@ -51,7 +51,7 @@ def test_record_stamped_by_a_wrong_clock_is_dated_by_how_wrong_it_is(wrong_ms: i
 
 @pytest.mark.parametrize("wrong_ms", [-YEAR_MS, YEAR_MS])
 def test_clock_that_was_set_dates_records_from_before_and_after(wrong_ms: int) -> None:
-    """Set an hour ago at record 100; the bracelet was away since, and comes back with its flash full."""
+    """The clock was set an hour ago at record 100; the bracelet was out of range since then."""
     hour_ms = 3_600_000
     era = BraceletClock(
         status(NOW_MS - hour_ms + wrong_ms, held=(0, 99)), NOW - timedelta(hours=1)
@@ -75,7 +75,7 @@ def test_clock_that_was_unset_until_an_hour_ago_dates_records_from_then() -> Non
     assert clock.moment(record(100, 500_300, is_set=False), NOW) == NOW - timedelta(seconds=3599.7)
 
 
-def test_clock_that_was_right_until_it_was_lost_dates_its_records_by_their_stamps() -> None:
+def test_clock_that_was_right_until_it_was_lost_dates_its_records_by_their_own_time() -> None:
     lost = ClockEra(1, 100, NOW_MS - 500_000, NOW_MS, was_set=False)
     clock = BraceletClock(status(NOW_MS), NOW, (lost,))
     assert clock.moment(record(40, NOW_MS - 60_000), NOW) == NOW - timedelta(seconds=60)
@@ -85,13 +85,13 @@ def test_clock_that_was_right_until_it_was_lost_dates_its_records_by_their_stamp
 def test_live_record_contradicts_a_clock_that_was_changed_or_lost() -> None:
     clock = BraceletClock(status(NOW_MS), NOW)
     later = NOW + timedelta(seconds=30)
-    told = {
+    contradicted = {
         "as it is": clock.contradicts(record(40, NOW_MS + 30_000), later),
         "an hour behind": clock.contradicts(record(40, NOW_MS - 3_570_000), later),
         "an hour ahead": clock.contradicts(record(40, NOW_MS + 3_630_000), later),
         "lost": clock.contradicts(record(40, 5000, is_set=False), later),
     }
-    assert told == {"as it is": False, "an hour behind": True, "an hour ahead": True, "lost": True}
+    assert contradicted == {"as it is": False, "an hour behind": True, "an hour ahead": True, "lost": True}
 
 
 def test_record_that_came_while_the_clock_was_being_set_contradicts_nothing() -> None:
@@ -105,12 +105,12 @@ def test_record_of_an_earlier_restart_with_a_clock_ahead_is_not_from_the_future(
     assert clock.moment(record(40, NOW_MS + DAY_MS, boot=0), NOW) == NOW
 
 
-def test_era_of_another_restart_dates_nothing() -> None:
+def test_era_of_another_restart_is_not_used() -> None:
     clock = BraceletClock(status(NOW_MS), NOW, (ClockEra(0, 100, DAY_MS, NOW_MS - DAY_MS),))
     assert clock.moment(record(40, NOW_MS - 5000), NOW) == NOW - timedelta(seconds=5)
 
 
-def test_several_eras_each_dates_its_own() -> None:
+def test_each_of_several_eras_dates_its_own_records() -> None:
     eras = (ClockEra(1, 10, 5000, NOW_MS - DAY_MS), ClockEra(1, 20, -7000, NOW_MS - 3_600_000))
     clock = BraceletClock(status(NOW_MS), NOW, eras)
     moments = [clock.moment(record(seq, NOW_MS - DAY_MS), NOW) for seq in (9, 10, 19)]
@@ -118,7 +118,7 @@ def test_several_eras_each_dates_its_own() -> None:
     assert [(each - day_ago).total_seconds() for each in moments] == [5.0, -7.0, -7.0]
 
 
-def test_no_corrected_moment_lies_after_the_arrival() -> None:
+def test_corrected_time_is_never_after_the_arrival() -> None:
     clock = BraceletClock(status(NOW_MS - YEAR_MS), NOW)
     assert clock.moment(record(5, NOW_MS - YEAR_MS + 9000), NOW) == NOW
 
@@ -138,5 +138,5 @@ def test_ending_era_counts_from_the_newest_record(held: tuple[int, int], before:
         (YEAR_MS, "365 days behind"),
     ],
 )
-def test_described(offset_ms: int, words: str) -> None:
+def test_described_offset(offset_ms: int, words: str) -> None:
     assert described(offset_ms) == words

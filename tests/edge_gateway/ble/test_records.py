@@ -1,4 +1,4 @@
-"""Which moment a record speaks of, with and without a clock that was set."""
+"""Conversion of records to readings, with and without a clock that was set."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def read(record: BraceletRecord, of: BraceletClock, *, live: bool = True) -> Rea
     return reading
 
 
-def test_clock_that_is_set_is_taken_at_its_word() -> None:
+def test_record_of_a_set_clock_keeps_its_time() -> None:
     record = BraceletRecord(5, 1, ARRIVED_MS - 2500, RecordFlag.CLOCK_SET, VALUES)
     reading = read(record, clock(is_set=True, clock_ms=ARRIVED_MS))
     assert reading.timestamp == reading.device_time == ARRIVED - timedelta(seconds=2.5)
     assert (reading.seq, reading.boot, reading.late) == (5, 1, None)
 
 
-def test_clock_that_is_not_set_is_dated_by_the_status() -> None:
+def test_record_of_an_unset_clock_is_dated_by_the_status() -> None:
     record = BraceletRecord(5, 1, 40_000, RecordFlag(0), VALUES)
     reading = read(record, clock(is_set=False, clock_ms=100_000), live=False)
     assert reading.timestamp == ARRIVED - timedelta(seconds=60)
@@ -44,7 +44,7 @@ def test_clock_that_is_not_set_is_dated_by_the_status() -> None:
     assert reading.late is True
 
 
-def test_record_of_an_earlier_restart_is_before_this_one() -> None:
+def test_record_of_an_earlier_restart_is_dated_at_this_restart() -> None:
     record = BraceletRecord(5, 0, 990_000, RecordFlag(0), VALUES)
     reading = read(record, clock(is_set=False, clock_ms=100_000), live=False)
     assert reading.timestamp == ARRIVED - timedelta(seconds=100)
@@ -61,7 +61,7 @@ def test_only_old_records_from_flash_are_late(age_s: int, live: bool, late: bool
     assert read(record, clock(is_set=True, clock_ms=ARRIVED_MS), live=live).late is late
 
 
-def test_flags_become_the_signal() -> None:
+def test_flags_are_converted_to_the_signal() -> None:
     flags = RecordFlag.CLOCK_SET | RecordFlag.NO_CONTACT | RecordFlag.LOW_PERFUSION
     signal = read(BraceletRecord(5, 1, ARRIVED_MS, flags, VALUES), clock(is_set=True, clock_ms=0)).signal
     assert signal is not None
@@ -75,7 +75,7 @@ def test_record_without_values_is_no_reading() -> None:
     assert reading_of(record, UUID(int=1), "b", "p", of, ARRIVED, live=True) is None
 
 
-def test_time_beyond_the_calendar_is_malformed() -> None:
+def test_time_outside_the_calendar_is_malformed() -> None:
     record = BraceletRecord(5, 1, 2**48 - 1, RecordFlag.CLOCK_SET, VALUES)
     with pytest.raises(MalformedRecord, match="impossible time"):
         read(record, clock(is_set=True, clock_ms=ARRIVED_MS))

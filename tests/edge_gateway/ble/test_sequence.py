@@ -1,4 +1,4 @@
-"""Which records are fetched, which may be released: every gap, every restart, no loss."""
+"""Which records are fetched and which may be released, with gaps and restarts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_new_bracelet_is_fetched_from_its_oldest_record() -> None:
     assert sequence.progress == Progress(7, 12, identity(12))
 
 
-def test_empty_flash_needs_no_fetch_and_live_records_move_on() -> None:
+def test_empty_flash_needs_no_fetch_and_live_records_advance_the_progress() -> None:
     sequence = Sequence.begin(status(5, 4), None)
     assert not sequence.must_fetch
     take(sequence, 5, 6)
@@ -83,17 +83,17 @@ def test_lost_notification_is_fetched_when_the_next_one_shows_the_gap() -> None:
     assert sequence.missing == 0
 
 
-def test_restarted_gateway_asks_from_the_last_committed_record_on() -> None:
+def test_restarted_gateway_fetches_from_the_last_committed_record_on() -> None:
     sequence = Sequence.begin(status(40, 60), Progress(7, 50, identity(50)))
     assert sequence.fetch_from == 50
-    assert sequence.progress is None, "not before the bracelet has shown that it counts as before"
+    assert sequence.progress is None, "not before the last committed record is verified"
     take(sequence, *range(50, 61))
     sequence.report_complete()
     assert sequence.progress == Progress(7, 60, identity(60))
     assert sequence.missing == 0
 
 
-def test_bracelet_that_counts_anew_under_the_same_restart_counter_is_fetched_whole() -> None:
+def test_bracelet_that_restarts_its_numbering_is_fetched_completely() -> None:
     sequence = Sequence.begin(status(0, 60), Progress(7, 50, UUID(int=999)))
     take(sequence, *range(50, 61))
     sequence.report_complete()
@@ -104,22 +104,22 @@ def test_bracelet_that_counts_anew_under_the_same_restart_counter_is_fetched_who
     assert sequence.progress == Progress(7, 60, identity(60))
 
 
-def test_bracelet_with_fewer_records_than_were_committed_is_fetched_whole() -> None:
+def test_bracelet_with_fewer_records_than_were_committed_is_fetched_completely() -> None:
     sequence = Sequence.begin(status(0, 3), Progress(7, 50, identity(50)))
     assert (sequence.must_fetch, sequence.fetch_from) == (True, 0)
 
 
-def test_restarted_bracelet_is_fetched_whole() -> None:
+def test_restarted_bracelet_is_fetched_completely() -> None:
     sequence = Sequence.begin(status(0, 3, boot=8), Progress(7, 50, identity(50)))
     assert (sequence.must_fetch, sequence.fetch_from) == (True, 0)
 
 
-def test_records_the_ring_ran_over_are_counted_as_missing() -> None:
+def test_records_overwritten_in_the_ring_buffer_are_counted_as_missing() -> None:
     sequence = Sequence.begin(status(100, 120), Progress(7, 50, identity(50)))
     assert (sequence.fetch_from, sequence.missing) == (100, 49)
 
 
-def test_record_that_two_reports_do_not_bring_is_given_up_and_releases_go_on() -> None:
+def test_record_missing_from_two_reports_is_lost_and_releases_continue() -> None:
     sequence = Sequence.begin(status(0, 4), None)
     for _ in range(2):
         assert sequence.must_fetch
@@ -130,7 +130,7 @@ def test_record_that_two_reports_do_not_bring_is_given_up_and_releases_go_on() -
     assert sequence.progress == Progress(7, 4, identity(4))
 
 
-def test_absurd_sequence_number_costs_neither_time_nor_the_next_records() -> None:
+def test_huge_sequence_number_neither_blocks_nor_loses_later_records() -> None:
     sequence = Sequence.begin(status(0, -1 + 1), None)
     take(sequence, 0, 2**32 - 1)
     for _ in range(2):
@@ -149,7 +149,7 @@ def test_any_order_of_loss_commit_and_repetition_ends_complete(seed: int) -> Non
     rounds = 0
     while sequence.must_fetch:
         first = sequence.fetch_from
-        # each report loses some notifications, but never the first, so that every round moves on
+        # each report loses some notifications, but never the first, so every round makes progress
         for seq in range(first, 41):
             if seq == first or chance.random() < 0.7:
                 sequence.receive(seq, identity(seq))

@@ -1,4 +1,4 @@
-"""A session's work on a bracelet that answers in memory: losses, nonsense and silence on purpose."""
+"""Sessions with a bracelet in memory that loses notifications, sends malformed data or stays silent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from uuid import uuid4
 
 import pytest
 
-from edge_gateway.ble import clock_sync
+from edge_gateway.ble import clock_sync, record_access
 from edge_gateway.ble import session as module
+from edge_gateway.ble.assignment import DeviceAssignment
 from edge_gateway.ble.peripheral import OnData
-from edge_gateway.ble.session import BraceletSession, DeviceAssignment
+from edge_gateway.ble.session import BraceletSession
 from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
 from edge_gateway.inbox import DeadLetter, Inbox, InboxItem
 from edge_gateway.outbox.device_queries import ClockEra, Progress
@@ -51,9 +52,12 @@ def a_record(seq: int, spo2: float | None = 97.0, boot: int = BOOT) -> bytes:
 
 @dataclass
 class FakeBracelet:
-    """A bracelet in memory; `drops` are stored notifications that get lost the first time.
+    """A bracelet in memory.
 
-    Its clock is `ahead_ms` of the true time; None where it was never set and counts from `started_ms`.
+    Attributes:
+        drops: stored records whose first notification is lost.
+        ahead_ms: how far its clock is ahead of the true time; None if it is unset and counts from
+            `started_ms`.
     """
 
     flash: dict[int, bytes] = field(default_factory=dict)
@@ -97,9 +101,9 @@ class FakeBracelet:
         request = Request.from_bytes(data)
         self.requests.append(request)
         if self.answers:
-            asyncio.get_running_loop().call_soon(self._carry_out, request)
+            asyncio.get_running_loop().call_soon(self._execute, request)
 
-    def _carry_out(self, request: Request) -> None:
+    def _execute(self, request: Request) -> None:
         seq = request.seq or 0
         if request.op_code is OpCode.REPORT:
             for number in sorted(n for n in self.flash if n >= seq):
@@ -111,14 +115,14 @@ class FakeBracelet:
             self.flash = {number: raw for number, raw in self.flash.items() if number > seq}
         self.listeners[RECORD_ACCESS](bytes(Response(request.op_code, self.outcome)))
 
-    def measure(self, seq: int, *, heard: bool = True, spo2: float | None = 97.0) -> None:
+    def measure(self, seq: int, *, notified: bool = True, spo2: float | None = 97.0) -> None:
         self.flash[seq] = a_record(seq, spo2)
-        if heard and LIVE_RECORD in self.listeners:
+        if notified and LIVE_RECORD in self.listeners:
             self.listeners[LIVE_RECORD](self.flash[seq])
 
 
 class FakeProgressStore:
-    """Remembers progress in memory."""
+    """Stores progress and clock eras in memory."""
 
     def __init__(self, known: Progress | None = None) -> None:
         self.known = known
@@ -138,7 +142,7 @@ class FakeProgressStore:
 
 
 class SessionHarness:
-    """A session at work, and what it handed over."""
+    """A running session and the items it put into its inbox."""
 
     def __init__(
         self, bracelet: FakeBracelet, store: FakeProgressStore | None = None, *, confirm: bool = True
@@ -146,20 +150,20 @@ class SessionHarness:
         self.bracelet, self.store, self.confirm = bracelet, store or FakeProgressStore(), confirm
         self.inbox, self.state = Inbox(), GatewayState("gw")
         self.arrivals: list[InboxItem] = []
-        self.completed = self.heard = 0
+        self.completed = self.data_count = 0
         self.session = BraceletSession(
             DeviceAssignment("ble-001", "patient-1"),
             bracelet,
             self.store,
             self.inbox,
             self.state,
-            on_heard=self._hear,
+            on_data=self._count_data,
             on_complete=self._complete,
         )
         self.task: asyncio.Task[None]
 
-    def _hear(self) -> None:
-        self.heard += 1
+    def _count_data(self) -> None:
+        self.data_count += 1
 
     def _complete(self) -> None:
         self.completed += 1
@@ -172,7 +176,7 @@ class SessionHarness:
                 arrival.confirm()
 
     @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def running_session(self) -> AsyncIterator[None]:
         self.task = asyncio.create_task(self.session.run())
         committer = asyncio.create_task(self._commit())
         try:
@@ -191,12 +195,12 @@ class SessionHarness:
         ]
 
 
-async def test_session_fetches_what_flash_holds_then_listens_and_releases() -> None:
+async def test_session_fetches_flash_then_receives_live_records_and_releases_them() -> None:
     bracelet = FakeBracelet()
     for seq in range(5):
         bracelet.measure(seq)
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.completed)
         bracelet.measure(5, spo2=80.0)
         await eventually(lambda: not bracelet.flash)
@@ -212,7 +216,7 @@ async def test_session_fetches_what_flash_holds_then_listens_and_releases() -> N
 async def test_session_releases_nothing_that_is_not_durable() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(3)})
     harness = SessionHarness(bracelet, confirm=False)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: len(harness.arrivals) == 3)
         await asyncio.sleep(0.1)
         assert len(bracelet.flash) == 3
@@ -225,52 +229,52 @@ async def test_session_releases_nothing_that_is_not_durable() -> None:
 async def test_session_fetches_a_lost_live_record_when_the_next_one_comes() -> None:
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: RECORD_ACCESS in bracelet.listeners)
-        bracelet.measure(0, heard=False)
+        bracelet.measure(0, notified=False)
         bracelet.measure(1)
         await eventually(lambda: not bracelet.flash)
     assert sorted(harness.seqs) == [0, 1]  # type: ignore[type-var]
 
 
-async def test_session_asks_a_quiet_bracelet_and_fetches_what_was_lost_last(
+async def test_session_reads_the_status_of_a_quiet_bracelet_and_fetches_its_last_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_QUIET_S", 0.05)
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.completed)
         bracelet.measure(0)
-        bracelet.measure(1, heard=False)  # and nothing after it
+        bracelet.measure(1, notified=False)  # and nothing after it
         await eventually(lambda: harness.seqs == [0, 1])
         await eventually(lambda: not bracelet.flash)
 
 
-async def test_status_tells_of_a_record_whose_notification_was_lost() -> None:
+async def test_status_reveals_a_record_whose_notification_was_lost() -> None:
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.completed)
-        bracelet.measure(0, heard=False)
+        bracelet.measure(0, notified=False)
         bracelet.listeners[STATUS](bracelet.status())
         await eventually(lambda: harness.seqs == [0])
 
 
-async def test_session_asks_again_for_stored_records_lost_on_the_air() -> None:
+async def test_session_fetches_stored_records_with_lost_notifications_again() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(20)}, drops={3, 4, 11, 19})
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
     assert sorted(harness.seqs) == list(range(20))  # type: ignore[type-var]
     assert harness.state.counters.records_missing == 0
     assert [request.seq for request in bracelet.requests if request.op_code is OpCode.REPORT] == [0, 3]
 
 
-async def test_session_hands_a_record_over_again_without_having_it_judged_again() -> None:
+async def test_session_marks_a_repeated_record_as_repeated() -> None:
     bracelet = FakeBracelet({0: a_record(0), 1: a_record(1)}, drops={0})
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
     assert sorted(harness.seqs) == [0, 1]  # type: ignore[type-var]
     assert [each.duplicate for each in harness.arrivals] == [False, False, True]
@@ -279,18 +283,18 @@ async def test_session_hands_a_record_over_again_without_having_it_judged_again(
 async def test_record_without_values_is_counted_and_released() -> None:
     bracelet = FakeBracelet({0: a_record(0, None), 1: a_record(1)})
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
     assert harness.seqs == [1]
     assert harness.state.counters.no_value == {"not_given": 1}
 
 
-async def test_malformed_record_is_a_dead_letter_and_stops_nothing() -> None:
+async def test_malformed_record_becomes_a_dead_letter_and_later_records_arrive() -> None:
     bad = bytearray(a_record(1))
-    bad[10] = 0xF0  # flags nobody knows
+    bad[10] = 0xF0  # unknown flags
     bracelet = FakeBracelet({0: a_record(0), 1: bytes(bad), 2: a_record(2)})
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
     letters = {
         each.content.error_id: each.content
@@ -307,42 +311,42 @@ async def test_malformed_record_is_a_dead_letter_and_stops_nothing() -> None:
 async def test_records_of_an_earlier_restart_are_fetched_and_released() -> None:
     bracelet = FakeBracelet({0: a_record(0, boot=2), 1: a_record(1, boot=2), 2: a_record(2)})
     harness = SessionHarness(bracelet, FakeProgressStore(Progress(2, 0, uuid4())))
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
     assert harness.seqs == [0, 1, 2]
     assert harness.state.counters.records_missing == 0
 
 
-async def test_status_that_cannot_be_understood_ends_the_link_and_is_kept() -> None:
+async def test_malformed_status_ends_the_link_and_becomes_a_dead_letter() -> None:
     harness = SessionHarness(FakeBracelet(status_bytes=b"\x00\x01"))
-    async with harness.at_work():
+    async with harness.running_session():
         with pytest.raises(LinkLost, match="status"):
             await harness.task
         await eventually(lambda: harness.arrivals)
     assert isinstance(harness.arrivals[0].content, DeadLetter)
 
 
-async def test_bracelet_that_owes_an_answer_too_long_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_ANSWER_S", 0.2)
+async def test_bracelet_that_does_not_answer_a_request_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_access, "_ANSWER_S", 0.2)
     harness = SessionHarness(FakeBracelet({0: a_record(0)}, answers=False))
-    async with harness.at_work():
+    async with harness.running_session():
         with pytest.raises(LinkLost, match="no answer to REPORT"):
             await harness.task
 
 
 async def test_bracelet_that_cannot_report_is_lost() -> None:
     harness = SessionHarness(FakeBracelet({0: a_record(0)}, outcome=ResponseCode.NOT_COMPLETED))
-    async with harness.at_work():
+    async with harness.running_session():
         with pytest.raises(LinkLost, match="NOT_COMPLETED"):
             await harness.task
 
 
-async def test_session_subscribes_to_everything_each_time() -> None:
+async def test_each_session_subscribes_to_every_characteristic() -> None:
     bracelet = FakeBracelet()
     for _ in range(2):
         bracelet.listeners.clear()
         harness = SessionHarness(bracelet)
-        async with harness.at_work():
+        async with harness.running_session():
             await eventually(lambda: len(bracelet.listeners) == 4)
 
 
@@ -356,7 +360,7 @@ def stamped(seq: int, device_ms: int, *, is_set: bool = True) -> bytes:
 
 
 def ages_s(harness: SessionHarness) -> dict[int | None, float]:
-    """How long ago each reading was measured, by its sequence number."""
+    """Return how long ago each reading was measured, by its sequence number."""
     now = datetime.now(UTC)
     readings = [each.content for each in harness.arrivals if isinstance(each.content, Reading)]
     return {reading.seq: (now - reading.timestamp).total_seconds() for reading in readings}
@@ -367,7 +371,7 @@ async def test_clock_a_year_off_is_set_and_its_records_are_dated(ahead_ms: int, 
     bracelet = FakeBracelet(ahead_ms=ahead_ms)
     bracelet.flash = {seq: stamped(seq, bracelet.clock_ms() - 1000 * (60 - seq)) for seq in (29, 30)}
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: len(harness.arrivals) == 2)
         assert bracelet.ahead_ms is not None
         assert abs(bracelet.ahead_ms) < 100
@@ -386,24 +390,24 @@ async def test_clock_never_set_dates_by_the_restart_and_is_set() -> None:
     started = time.time_ns() // 1_000_000 - 100_000
     bracelet = FakeBracelet({0: stamped(0, 40_000, is_set=False)}, ahead_ms=None, started_ms=started)
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.arrivals)
     assert round(ages_s(harness)[0]) == 60
     assert bracelet.ahead_ms is not None
     assert harness.state.links["ble-001"].notice == "its clock was not set: it is set now"
 
 
-async def test_era_outlives_the_link_that_set_the_clock() -> None:
-    """The clock is set, then the link is lost before anything was fetched."""
+async def test_era_is_kept_after_the_link_that_set_the_clock() -> None:
+    """The clock is set, then the link is lost before any record is fetched."""
     bracelet = FakeBracelet(ahead_ms=-YEAR_MS, answers=False)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
     store = FakeProgressStore()
     first = SessionHarness(bracelet, store)
-    async with first.at_work():
+    async with first.running_session():
         await eventually(lambda: bracelet.requests)
     bracelet.answers = True
     second = SessionHarness(bracelet, store)
-    async with second.at_work():
+    async with second.running_session():
         await eventually(lambda: second.arrivals)
     assert round(ages_s(second)[0]) == 60
 
@@ -412,7 +416,7 @@ async def test_clock_that_cannot_be_set_is_corrected_and_tried_once() -> None:
     bracelet = FakeBracelet(ahead_ms=-YEAR_MS, settable=False)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.arrivals)
         bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
         await eventually(lambda: len(harness.arrivals) == 2)
@@ -429,7 +433,7 @@ async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
     bracelet = FakeBracelet(ahead_ms=YEAR_MS)
     bracelet.flash = {0: stamped(0, bracelet.clock_ms() - 60_000)}
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.arrivals)
     assert bracelet.ahead_ms == YEAR_MS
     assert harness.store.saved_eras == []
@@ -441,17 +445,17 @@ async def test_clock_is_left_while_the_gateways_own_is_not_synchronised(
 
 
 @pytest.mark.parametrize(("synchronised", "ahead_ms"), [(False, None), (None, YEAR_MS)])
-async def test_clock_is_set_where_it_was_not_or_nobody_knows_of_ours(
+async def test_clock_is_set_if_unset_or_if_the_gateways_synchronisation_is_unknown(
     monkeypatch: pytest.MonkeyPatch, synchronised: bool | None, ahead_ms: int | None
 ) -> None:
     monkeypatch.setattr(clock_sync, "is_synchronised", lambda: synchronised)
     bracelet = FakeBracelet(ahead_ms=ahead_ms, started_ms=time.time_ns() // 1_000_000 - 60_000)
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: bracelet.ahead_ms is not None and abs(bracelet.ahead_ms) < 100)
 
 
-async def test_disk_that_takes_nothing_leaves_the_clock_and_keeps_the_link(
+async def test_failing_disk_leaves_the_clock_and_keeps_the_link(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def refuse(*_: object) -> None:
@@ -462,7 +466,7 @@ async def test_disk_that_takes_nothing_leaves_the_clock_and_keeps_the_link(
     harness = SessionHarness(bracelet)
     monkeypatch.setattr(harness.store, "add_clock_era", refuse)
     monkeypatch.setattr(harness.store, "save_progress", refuse)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.arrivals)
         harness.arrivals[0].confirm()
         bracelet.listeners[LIVE_RECORD](stamped(1, bracelet.clock_ms()))
@@ -472,10 +476,10 @@ async def test_disk_that_takes_nothing_leaves_the_clock_and_keeps_the_link(
     assert harness.state.links["ble-001"].notice.endswith("this cannot be noted on the disk now")
 
 
-async def test_clock_that_jumps_in_a_live_stream_is_set_again() -> None:
+async def test_clock_that_jumps_during_a_connection_is_set_again() -> None:
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         bracelet.ahead_ms = YEAR_MS
         bracelet.listeners[LIVE_RECORD](stamped(0, bracelet.clock_ms()))
@@ -486,10 +490,10 @@ async def test_clock_that_jumps_in_a_live_stream_is_set_again() -> None:
     assert harness.state.links["ble-001"].notice == "its clock was 365 days ahead: it is set now"
 
 
-async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
+async def test_restart_during_a_connection_starts_a_new_sequence_and_loses_nothing() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
         bracelet.boot, bracelet.flash = BOOT + 1, {}
         for seq in range(3):
@@ -504,10 +508,10 @@ async def test_restart_in_a_live_stream_begins_anew_and_loses_nothing() -> None:
     assert (harness.store.known.boot, harness.store.known.seq) == (BOOT + 1, 2)
 
 
-async def test_restart_that_only_the_status_tells_begins_anew() -> None:
+async def test_restart_seen_only_in_the_status_starts_a_new_sequence() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)})
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: not bracelet.flash)
         bracelet.boot = BOOT + 1
         bracelet.flash = {seq: a_record(seq, boot=BOOT + 1) for seq in range(3)}
@@ -518,10 +522,10 @@ async def test_restart_that_only_the_status_tells_begins_anew() -> None:
 
 
 async def test_late_confirmation_from_before_a_restart_releases_nothing() -> None:
-    """Its numbers are in use for other records by now, and those are not durable."""
+    """After the restart its numbers belong to other records, which are not durable."""
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet, confirm=False)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: harness.completed == 1)
         for seq in range(3):
             bracelet.measure(seq)
@@ -543,7 +547,7 @@ async def test_late_confirmation_from_before_a_restart_releases_nothing() -> Non
 async def test_restart_while_its_records_are_fetched_is_no_loss() -> None:
     bracelet = FakeBracelet({seq: a_record(seq) for seq in range(5)}, answers=False)
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: bracelet.requests)
         bracelet.boot = BOOT + 1
         bracelet.measure(5)
@@ -555,18 +559,18 @@ async def test_restart_while_its_records_are_fetched_is_no_loss() -> None:
     assert harness.state.counters.records_missing == 0
 
 
-async def test_bracelet_that_sends_only_garbage_is_not_heard() -> None:
+async def test_malformed_data_does_not_count_as_data() -> None:
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         for _ in range(3):
             bracelet.listeners[LIVE_RECORD](b"\x01\x02")
-        assert harness.session.garbled == 3
-        assert harness.heard == 0
+        assert harness.session.consecutive_malformed == 3
+        assert harness.data_count == 0
         bracelet.listeners[LIVE_RECORD](a_record(0))
-        assert harness.session.garbled == 0
-        assert harness.heard == 1
+        assert harness.session.consecutive_malformed == 0
+        assert harness.data_count == 1
     notice = harness.state.links["ble-001"].notice
     assert notice == "what it sent could not be understood, 3 times: 20 bytes expected, 2 found"
 
@@ -585,7 +589,7 @@ async def test_reason_for_a_missing_value_is_shown_until_there_is_one(
 ) -> None:
     bracelet = FakeBracelet()
     harness = SessionHarness(bracelet)
-    async with harness.at_work():
+    async with harness.running_session():
         await eventually(lambda: LIVE_RECORD in bracelet.listeners)
         nothing = BraceletRecord(0, BOOT, NOW_MS, flags | RecordFlag.CLOCK_SET, None)
         bracelet.listeners[LIVE_RECORD](bytes(nothing))

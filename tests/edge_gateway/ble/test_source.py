@@ -1,4 +1,4 @@
-"""The Bluetooth source over a simulated radio: plain bleak calls, a real ATT stack, a virtual air."""
+"""The Bluetooth source with bleak and a real ATT stack over a simulated radio."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def a_rig(path: Path, devices: int = 1, **ble: Any) -> AsyncIterator[BleSo
 
 
 class MeasuredRecords:
-    """Measures, and notes the identity of each record."""
+    """Takes measurements on a bracelet and keeps the identity of each record."""
 
     def __init__(self) -> None:
         self.identities: list[str] = []
@@ -86,7 +86,7 @@ class MeasuredRecords:
             await asyncio.sleep(0.002)
 
 
-async def test_bracelet_is_found_fetched_and_followed(air: Air, tmp_path: Path) -> None:
+async def test_bracelet_is_found_and_its_stored_and_live_records_arrive(air: Air, tmp_path: Path) -> None:
     bracelet = await air.add(stored=30)
     measured = MeasuredRecords()
     async with a_rig(tmp_path) as rig:
@@ -128,7 +128,7 @@ async def test_three_bracelets_are_held_at_once(air: Air, tmp_path: Path) -> Non
         assert len(await rig.kept()) == 15
 
 
-async def test_bracelet_without_a_slot_waits_says_so_and_gets_the_next(
+async def test_bracelet_without_a_slot_is_shown_as_waiting_and_gets_the_next(
     air: Air, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bracelets = [await air.add(stored=1) for _ in range(2)]
@@ -142,7 +142,7 @@ async def test_bracelet_without_a_slot_waits_says_so_and_gets_the_next(
         await eventually(lambda: rig.state_of(other.bracelet.device_id) == "live", 15)
 
 
-async def test_silent_bracelet_is_taken_as_gone_and_connected_again(air: Air, tmp_path: Path) -> None:
+async def test_silent_bracelet_is_disconnected_and_connected_again(air: Air, tmp_path: Path) -> None:
     bracelet = await air.add(stored=1)
     async with a_rig(tmp_path, silence_s=1.0) as rig:
         await eventually(lambda: rig.state_of() == "live")
@@ -164,7 +164,7 @@ async def test_restarted_gateway_fetches_only_what_is_new(air: Air, tmp_path: Pa
         assert rig.state.counters.records_missing == 0
 
 
-async def test_bracelet_that_is_not_listed_is_left_alone_and_said_once(
+async def test_bracelet_that_is_not_listed_is_not_connected_and_logged_once(
     air: Air, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
@@ -179,7 +179,7 @@ async def test_bracelet_that_is_not_listed_is_left_alone_and_said_once(
         assert "ble-002" not in rig.state.links
 
 
-async def test_radio_away_at_start_is_a_state(tmp_path: Path) -> None:
+async def test_unavailable_radio_at_start_is_a_state(tmp_path: Path) -> None:
     async with a_rig(tmp_path, radio="bumble:tcp-client:127.0.0.1:9") as rig:
         await eventually(lambda: rig.state.parts.get("radio", "").startswith("away: "))
         assert rig.state_of() == "searching"
@@ -187,7 +187,7 @@ async def test_radio_away_at_start_is_a_state(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_radio_that_is_being_opened_can_be_stopped(air: Air, steps: int) -> None:
-    """Closing stale links goes through a library that swallows a cancellation."""
+    """The library that closes stale links swallows a cancellation."""
     adapter = Adapter("system", lambda _: None, lambda: False, lambda _: None)
     running = asyncio.create_task(adapter.run(["F0:1B:DC:4B:00:01"]))
     for _ in range(steps):
@@ -198,7 +198,7 @@ async def test_radio_that_is_being_opened_can_be_stopped(air: Air, steps: int) -
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_attempt_that_is_called_off_leaves_the_scanner_running(air: Air, steps: int) -> None:
+async def test_cancelled_attempt_leaves_the_scanner_running(air: Air, steps: int) -> None:
     seen: list[Advertisement] = []
     adapter = Adapter("system", seen.append, lambda: False, lambda _: None)
     running = asyncio.create_task(adapter.run())
@@ -209,11 +209,11 @@ async def test_attempt_that_is_called_off_leaves_the_scanner_running(air: Air, s
         async with adapter.connecting():
             await asyncio.sleep(0.002)
 
-    called_off = asyncio.create_task(attempt())
+    cancelled = asyncio.create_task(attempt())
     for _ in range(steps):
         await asyncio.sleep(0)
-    called_off.cancel()
-    await asyncio.wait([called_off])
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
     seen.clear()
     await eventually(lambda: seen, 5)
     running.cancel()

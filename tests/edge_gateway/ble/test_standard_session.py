@@ -1,4 +1,4 @@
-"""A bought oximeter, strap and thermometer: found, connected and read by their services, over Bumble."""
+"""Standard oximeter, chest strap and thermometer, connected and read by their services, over Bumble."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOW = datetime(2025, 8, 24, 10, 30, 5, tzinfo=UTC)
 
 
 class StandardDeviceRig:
-    """The Bluetooth source with one standard device on its list, and what came from it."""
+    """A Bluetooth source with one standard device on its list, and its readings."""
 
     def __init__(self, source: BleSource, state: GatewayState) -> None:
         self._source, self.state = source, state
@@ -45,7 +45,7 @@ class StandardDeviceRig:
         self._alarms = AlarmEvaluator([], self.counters)
 
     async def next(self) -> InboxItem:
-        """The next arrival; the rules judge it as the gateway would."""
+        """Return the next item; a reading is evaluated as in the gateway."""
         async with asyncio.timeout(5):
             (arrival,) = await self._source.inbox.take(1)
         if isinstance(arrival.content, Reading):
@@ -53,7 +53,7 @@ class StandardDeviceRig:
         return arrival
 
     async def reading(self) -> Reading:
-        """The next arrival, which must be a reading."""
+        """Return the next item, which must be a reading."""
         content = (await self.next()).content
         assert isinstance(content, Reading)
         return content
@@ -76,7 +76,7 @@ async def a_device_rig(air: Air, path: Path, device: RadioDevice) -> AsyncIterat
 
 
 @pytest.mark.parametrize(("spo2", "fires"), [(87.6, True), (88.0, False)])
-async def test_oximeter_is_read_and_judged(air: Air, tmp_path: Path, spo2: float, fires: bool) -> None:
+async def test_oximeter_is_read_and_evaluated(air: Air, tmp_path: Path, spo2: float, fires: bool) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
     async with a_device_rig(air, tmp_path, oximeter) as rig:
         await oximeter.measure(Measurements(spo2_pct=spo2, freq_card=72))
@@ -88,7 +88,7 @@ async def test_oximeter_is_read_and_judged(air: Air, tmp_path: Path, spo2: float
         assert rig.state.links["dev-1"].battery_pct == 80
 
 
-async def test_oximeter_off_the_finger_is_no_value_with_its_reason(air: Air, tmp_path: Path) -> None:
+async def test_oximeter_off_the_finger_gives_no_value_and_the_reason(air: Air, tmp_path: Path) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
     async with a_device_rig(air, tmp_path, oximeter) as rig:
         await oximeter.measure(None)
@@ -111,7 +111,9 @@ async def test_spot_check_sent_twice_is_one_reading_with_its_own_time(air: Air, 
     assert first.late is True
 
 
-async def test_garbage_is_a_dead_letter_and_the_link_goes_on(air: Air, tmp_path: Path) -> None:
+async def test_malformed_measurement_becomes_a_dead_letter_and_the_link_stays(
+    air: Air, tmp_path: Path
+) -> None:
     oximeter = Oximeter(air.link, 31, "OX-1")
     async with a_device_rig(air, tmp_path, oximeter) as rig:
         await oximeter.send(b"\x03\x62")
@@ -148,7 +150,7 @@ async def test_thermometer_is_read_in_either_unit(air: Air, tmp_path: Path, fahr
         assert rig.counters.alerts == {"CRITICAL_TEMPERATURE": 1}
 
 
-async def test_device_with_little_to_say_is_not_taken_for_silent(
+async def test_device_that_rarely_measures_does_not_count_as_silent(
     air: Air, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standard_session, "_PROBE_S", 0.1)
@@ -159,7 +161,9 @@ async def test_device_with_little_to_say_is_not_taken_for_silent(
         assert rig.state.links["dev-1"].state == "live"
 
 
-async def test_fevers_dated_alike_by_a_clock_that_stands_still_are_two(air: Air, tmp_path: Path) -> None:
+async def test_two_measurements_with_the_same_time_of_a_stopped_clock_are_two_readings(
+    air: Air, tmp_path: Path
+) -> None:
     thermometer = Thermometer(air.link, 33, "TH-1", now=lambda: datetime(2000, 1, 1, tzinfo=UTC))
     async with a_device_rig(air, tmp_path, thermometer) as rig:
         await thermometer.measure(Measurements(temp_corp=38.5))
@@ -171,7 +175,7 @@ async def test_fevers_dated_alike_by_a_clock_that_stands_still_are_two(air: Air,
     assert datetime.now(UTC) - first.timestamp < timedelta(minutes=1)
 
 
-async def test_device_without_battery_service_is_not_taken_for_silent(
+async def test_device_without_battery_service_does_not_count_as_silent(
     air: Air, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Plain(RadioDevice):
@@ -187,10 +191,10 @@ async def test_device_without_battery_service_is_not_taken_for_silent(
         assert rig.state.links["dev-1"].battery_pct is None
 
 
-async def test_listed_device_without_vitals_says_so(air: Air, tmp_path: Path) -> None:
+async def test_listed_device_without_vitals_has_that_reason(air: Air, tmp_path: Path) -> None:
     class Keyboard(StandardDevice):
         async def measure(self, values: Measurements | None) -> None:
-            """It measures nothing."""
+            """Do nothing."""
 
     keyboard = Keyboard(air.link, 34, "KB-1", 0x1809, [])
     await keyboard.start()
@@ -220,7 +224,7 @@ async def test_listed_device_without_vitals_says_so(air: Air, tmp_path: Path) ->
         (NOW - timedelta(hours=1), True, NOW),
     ],
 )
-def test_spot_check_is_dated_by_its_clock_where_that_can_be_believed(
+def test_spot_check_is_dated_by_its_clock_if_plausible(
     own: datetime, clock_not_set: bool, expected: datetime
 ) -> None:
     sent = SpotCheckMeasurement(Oximetry(97, 72), DateTime.of(own), clock_not_set=clock_not_set)
@@ -237,11 +241,11 @@ def test_questionable_value_is_kept_and_invalid_one_is_not() -> None:
     assert observed(MeasurementStatus.UNAVAILABLE) is None
 
 
-def test_heart_rate_zero_is_kept_unless_the_skin_is_not_touched() -> None:
+def test_heart_rate_zero_is_kept_unless_there_is_no_skin_contact() -> None:
     assert of_heart_rate(b"\x00\x00").measurements == Measurements(freq_card=0)
     assert of_heart_rate(b"\x06\x00").measurements == Measurements(freq_card=0)
     assert of_heart_rate(b"\x04\x00").measurements is None
 
 
-def test_temperature_that_is_no_number_is_no_value() -> None:
+def test_temperature_that_is_not_a_number_is_no_value() -> None:
     assert of_temperature(bytes(Temperature(None))).measurements is None

@@ -38,7 +38,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureBroker]:
 
 
 class SecureMqttRig:
-    """The gateway's own MQTT code, and the states its connection went through."""
+    """The gateway's MQTT session and source, and the states of the connection."""
 
     def __init__(self, config: MqttConfig) -> None:
         self.states: list[str] = []
@@ -65,7 +65,7 @@ async def secure_rig(broker: SecureBroker, **changes: object) -> AsyncIterator[S
 
 
 def publish(broker: SecureBroker, account: str, topic: str) -> int:
-    """Publish as a bracelet does; the reason code of the acknowledgement."""
+    """Publish as a bracelet and return the reason code of the acknowledgement."""
     codes: list[ReasonCode] = []
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.username_pw_set(account, PASSWORD)
@@ -81,7 +81,7 @@ def publish(broker: SecureBroker, account: str, topic: str) -> int:
     return codes[0].value
 
 
-async def test_bracelet_speaks_for_itself_and_for_nobody_else(broker: SecureBroker) -> None:
+async def test_bracelet_may_publish_only_its_own_readings(broker: SecureBroker) -> None:
     async with secure_rig(broker) as rig:
         await eventually(lambda: rig.session.connected)
         foreign = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-002"))
@@ -100,7 +100,7 @@ async def test_gateway_may_publish_its_state_and_alarms(broker: SecureBroker) ->
         assert await rig.session.publish("kidjamo/patients/patient-001-ss/alarms", b"{}")
 
 
-async def test_wrong_password_is_a_state_with_its_reason(broker: SecureBroker, tmp_path: Path) -> None:
+async def test_wrong_password_is_shown_as_the_reason(broker: SecureBroker, tmp_path: Path) -> None:
     wrong = tmp_path / "password"
     wrong.write_text("another one")
     async with secure_rig(broker, password_file=wrong) as rig:
@@ -108,22 +108,22 @@ async def test_wrong_password_is_a_state_with_its_reason(broker: SecureBroker, t
         assert rig.states[0] == "away: refused: Not authorized"
 
 
-async def test_certificate_of_a_stranger_is_refused(broker: SecureBroker, tmp_path: Path) -> None:
+async def test_certificate_of_another_authority_is_refused(broker: SecureBroker, tmp_path: Path) -> None:
     make_certificates(tmp_path)
     async with secure_rig(broker, ca_file=tmp_path / "ca.pem") as rig:
         await eventually(lambda: rig.states)
         assert "certificate verify failed" in rig.states[0]
 
 
-async def test_broker_without_tls_never_sees_a_password(broker: SecureBroker) -> None:
+async def test_password_is_never_sent_to_a_broker_without_tls(broker: SecureBroker) -> None:
     first_bytes: list[bytes] = []
 
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first_bytes.append(await reader.read(512))
         writer.write(b"\x20\x02\x00\x00")  # a CONNACK in plain text
         writer.close()
 
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, secure_rig(broker, port=server.sockets[0].getsockname()[1]) as rig:
         await eventually(lambda: len(first_bytes) >= 2, 15)
         assert not rig.session.connected

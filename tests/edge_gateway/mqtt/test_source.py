@@ -1,4 +1,4 @@
-"""MQTT bracelets against a real broker: taken, refused, acknowledged only when durable, through outages."""
+"""MQTT bracelets on a real broker: accepted or refused, acknowledged only when durable, also in outages."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ def test_identity_of_a_numbered_reading_is_derived() -> None:
     assert read(PAYLOAD | {"seq": 17}).message_id == UUID("1afd4e36-083c-5384-a43a-5999da15c7db")
 
 
-def test_identity_of_a_bare_payload_is_its_digest_under_its_device() -> None:
+def test_identity_of_a_payload_without_number_is_its_digest_and_device() -> None:
     payload = json.dumps(PAYLOAD).encode()
     assert read(payload).message_id == read(payload).message_id
     assert read(payload).message_id != read(payload, device="demo-2").message_id
 
 
-def test_source_is_stamped_whatever_the_payload_says() -> None:
+def test_source_is_always_mqtt_whatever_the_payload_says() -> None:
     assert read(PAYLOAD | {"source": "api"}).source is Source.MQTT
 
 
@@ -159,7 +159,7 @@ async def test_malformed_payload_becomes_a_dead_letter_with_its_bytes(
     assert sum(state.counters.refused.values()) == 1
 
 
-async def test_reading_published_before_the_gateway_came_back_is_delivered(mqtt_broker: MqttBroker) -> None:
+async def test_reading_published_while_the_gateway_was_stopped_is_delivered(mqtt_broker: MqttBroker) -> None:
     name, device = f"test-{uuid4()}", f"away-{uuid4()}"
     session = a_session(mqtt_broker.port, name)
     a_source(session)
@@ -197,17 +197,17 @@ async def test_reading_not_confirmed_is_sent_again_and_a_confirmed_one_is_not(
     async with running(session):
         again = await next_arrival(source)
         assert again.content.device_id == second.content.device_id == devices[1]
-        second.confirm()  # belongs to the old connection: it must do nothing, and harm nothing
+        second.confirm()  # belongs to the old connection: it must have no effect
         again.confirm()
         with pytest.raises(TimeoutError):
             await next_arrival(source, 0.5)
 
 
-async def test_no_more_is_read_than_may_be_held_until_some_of_it_is_confirmed(
+async def test_reading_stops_at_the_limit_of_unacknowledged_messages(
     mqtt_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Mosquitto 2.0 sends more than it was told to once it is acknowledged: memory must not grow with it."""
-    monkeypatch.setattr(session_module, "_MOST_HELD", 20)
+    """Mosquitto 2.0 exceeds the receive maximum after acknowledgements; memory must not grow with it."""
+    monkeypatch.setattr(session_module, "_MOST_UNACKNOWLEDGED", 20)
     session, device = a_session(mqtt_broker.port), f"demo-{uuid4()}"
     source, _ = a_source(session)
     seen: set[int | None] = set()
@@ -226,7 +226,7 @@ async def test_no_more_is_read_than_may_be_held_until_some_of_it_is_confirmed(
     assert seen == set(range(200))
 
 
-async def test_broker_away_at_start_and_restarted_is_a_state(tmp_path: Path) -> None:
+async def test_broker_that_is_down_at_start_and_restarted_is_a_state(tmp_path: Path) -> None:
     broker = MqttBroker(tmp_path, free_port())
     session = a_session(broker.port)
     source, _ = a_source(session)
@@ -251,7 +251,7 @@ async def test_broker_away_at_start_and_restarted_is_a_state(tmp_path: Path) -> 
             await asyncio.to_thread(broker.stop)
 
 
-async def test_status_message_updates_the_link_and_is_no_reading(mqtt_broker: MqttBroker) -> None:
+async def test_status_message_updates_the_link_and_gives_no_reading(mqtt_broker: MqttBroker) -> None:
     session = a_session(mqtt_broker.port)
     source, state = a_source(session, accept_unknown=False, worn="p")
     async with running(session):
@@ -266,7 +266,9 @@ async def test_status_message_updates_the_link_and_is_no_reading(mqtt_broker: Mq
             await next_arrival(source, 0.3)
 
 
-async def test_unknown_bracelet_is_said_once_and_counted_each_time(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unknown_bracelet_is_logged_once_and_counted_each_time(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     source, state = a_source(a_session(1), accept_unknown=False)
     caplog.set_level(logging.WARNING)
     for _ in range(3):
@@ -300,11 +302,11 @@ async def test_alert_is_published_on_the_childs_topic(mqtt_broker: MqttBroker) -
     assert (alert["type"], alert["value"], alert["threshold"]) == ("CRITICAL_SPO2", 87.9, 88.0)
 
 
-async def test_notifier_without_broker_says_so() -> None:
+async def test_notifier_without_broker_raises_not_notified() -> None:
     alert = AlarmEvaluator([], Counters()).evaluate(a_reading(spo2_pct=80.0))[0]
     with pytest.raises(NotNotified):
         await MqttNotifier(a_session(1), "gw-test").publish_alert(alert)
 
 
-def test_namespace_is_the_projects() -> None:
+def test_namespace_is_that_of_the_project() -> None:
     assert str(NAMESPACE) == "5f1d7b0e-2c7a-5e4b-9a64-6b69646a616d"

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only or corrupt under a real gateway: it watches on, says so, loses nothing."""
+"""A real gateway on a full, read-only or corrupt disk continues, reports it and loses nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _SLOW_S = 30.0
 
 @dataclass
 class DiskRig:
-    """A gateway in a process of its own, its broker and its API."""
+    """A gateway process with its broker and its API."""
 
     gateway: Service
     shell: Shell
@@ -59,7 +59,7 @@ class DiskRig:
     sent: set[str] = field(default_factory=set)
 
     async def measure(self, number: int, **values: float) -> None:
-        """Publish readings; the broker has them all when this returns."""
+        """Publish readings and wait until the broker has them."""
         payloads = [self._payload(values or {"spo2_pct": 97.0}) for _ in range(number)]
 
         def send() -> None:
@@ -86,27 +86,27 @@ class DiskRig:
         return json.dumps(document)
 
     async def start(self) -> None:
-        """Start the gateway, and wait until it listens to bracelets."""
+        """Start the gateway and wait until it is connected to the broker."""
         self.gateway.log.unlink(missing_ok=True)
         await asyncio.to_thread(self.gateway.start)
-        await eventually(self._listens, _SLOW_S)
+        await eventually(self._is_connected, _SLOW_S)
         await asyncio.sleep(0.2)  # it has subscribed by then
 
-    async def _listens(self) -> bool:
+    async def _is_connected(self) -> bool:
         up = "kidjamo_gateway" in await self.metrics()
         return up and ": connected" in self.gateway.log.read_text()
 
     async def status(self) -> dict[str, Any]:
-        """What `status --json` says; empty where nothing answers."""
+        """Return the output of `status --json`; empty without an answer."""
         _, printed, _ = await self.shell.run("status", "--json")
         return json.loads(printed) if printed else {}
 
     async def conditions(self) -> dict[str, str]:
-        """Technical conditions that stand, and their priority."""
+        """Return the open technical conditions and their priority."""
         return {each["kind"]: each["priority"] for each in (await self.status()).get("conditions", [])}
 
     async def metrics(self) -> str:
-        """What the page tells Prometheus; empty where there is none."""
+        """Return the page's Prometheus metrics; empty without an answer."""
         async with httpx.AsyncClient() as client:
             try:
                 return (await client.get(f"{self.page}/metrics")).text
@@ -146,7 +146,7 @@ async def alarmed(rig: DiskRig) -> bool:
     return any(child["alarms"] == {"SPO2": "ACTIVE"} for child in children)
 
 
-async def test_full_disk_under_a_running_gateway_costs_no_reading_and_no_alarm(
+async def test_full_disk_under_a_running_gateway_loses_no_reading_and_no_alarm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
@@ -172,7 +172,7 @@ async def test_full_disk_under_a_running_gateway_costs_no_reading_and_no_alarm(
             assert rig.gateway.running
 
 
-async def test_gateway_killed_on_a_full_disk_gets_from_the_broker_what_it_had_not_kept(
+async def test_gateway_killed_on_a_full_disk_gets_unstored_readings_from_the_broker_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
@@ -187,7 +187,7 @@ async def test_gateway_killed_on_a_full_disk_gets_from_the_broker_what_it_had_no
             await rig.all_arrives()
 
 
-async def test_gateway_started_on_a_full_disk_judges_and_writes_once_there_is_room(
+async def test_gateway_started_on_a_full_disk_evaluates_and_writes_once_there_is_space(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
@@ -204,7 +204,7 @@ async def test_gateway_started_on_a_full_disk_judges_and_writes_once_there_is_ro
             await eventually(lambda: _is_over(rig), _SLOW_S)
 
 
-async def _page_tells_of_the_outbox(rig: DiskRig) -> bool:
+async def _page_shows_the_outbox(rig: DiskRig) -> bool:
     wanted = 'kidjamo_gateway_conditions{kind="OUTBOX_FAILING",priority="HIGH"} 1'
     return wanted in await rig.metrics()
 
@@ -213,7 +213,7 @@ async def _is_over(rig: DiskRig) -> bool:
     return bool(await rig.status()) and not await failing(rig)
 
 
-async def test_gateway_started_on_a_read_only_disk_knows_its_alarms_and_writes_once_it_may(
+async def test_gateway_started_on_a_read_only_disk_restores_alarms_and_writes_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
@@ -224,8 +224,8 @@ async def test_gateway_started_on_a_read_only_disk_knows_its_alarms_and_writes_o
             await asyncio.to_thread(rig.gateway.stop)
             disk.remount("ro")
             await rig.start()
-            # there is no place for the socket that commands go through: the page tells
-            await eventually(lambda: _page_tells_of_the_outbox(rig), _SLOW_S)
+            # the socket for commands cannot be created: the page shows the condition
+            await eventually(lambda: _page_shows_the_outbox(rig), _SLOW_S)
             _, _, complaint = await rig.shell.run("status")
             assert "does not accept commands" in complaint
             await rig.measure(1)
@@ -235,7 +235,7 @@ async def test_gateway_started_on_a_read_only_disk_knows_its_alarms_and_writes_o
             assert await alarmed(rig)
 
 
-async def test_disk_that_turns_read_only_under_a_running_gateway_costs_no_reading(
+async def test_disk_that_turns_read_only_under_a_running_gateway_loses_no_reading(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     image = an_image(tmp_path / "image")
@@ -256,7 +256,7 @@ async def test_disk_that_turns_read_only_under_a_running_gateway_costs_no_readin
             await asyncio.to_thread(rig.gateway.stop)
 
 
-async def test_corrupt_pages_under_a_running_gateway_are_set_aside_and_the_cloud_is_told(
+async def test_file_corrupted_under_a_running_gateway_is_set_aside_and_reported_to_the_cloud(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tmp_path / "data"
@@ -265,7 +265,7 @@ async def test_corrupt_pages_under_a_running_gateway_are_set_aside_and_the_cloud
         await rig.measure(500)
         await rig.all_arrives()
         with closing(sqlite3.connect(data / "outbox.sqlite3")) as other:
-            other.execute("INSERT INTO counters VALUES ('other', 1)")  # the gateway looks at the file anew
+            other.execute("INSERT INTO counters VALUES ('other', 1)")  # makes the gateway read the file again
             other.commit()
             other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with (data / "outbox.sqlite3").open("r+b") as file:
@@ -280,7 +280,7 @@ async def test_corrupt_pages_under_a_running_gateway_are_set_aside_and_the_cloud
         assert rig.gateway.running
 
 
-async def test_outbox_on_a_full_disk_opens_reads_and_waits(tmp_path: Path) -> None:
+async def test_outbox_on_a_full_disk_opens_and_writes_later(tmp_path: Path) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
         path = disk.path / "outbox.sqlite3"
         disk.fill()
@@ -297,7 +297,7 @@ async def test_outbox_on_a_full_disk_opens_reads_and_waits(tmp_path: Path) -> No
             assert outbox.trouble == ""
 
 
-async def test_outbox_on_a_read_only_disk_gives_what_was_kept(tmp_path: Path) -> None:
+async def test_outbox_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
     with a_small_disk(tmp_path / "disk") as disk:
         path = disk.path / "outbox.sqlite3"
         with Outbox(path) as outbox:
@@ -328,7 +328,7 @@ async def test_corrupt_file_on_a_read_only_disk_waits_until_it_can_be_set_aside(
             assert len(outbox.set_aside) == 1
 
 
-async def test_directory_that_is_not_ours_is_an_error_with_its_remedy(
+async def test_directory_without_write_permission_is_an_error_with_its_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge_gateway.outbox.file.os.access", lambda *_: False)  # root may write anywhere

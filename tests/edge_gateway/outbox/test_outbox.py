@@ -1,4 +1,4 @@
-"""What the outbox said is durable is there: after a kill, a full disk, a corrupt file."""
+"""Committed data survives a kill, a full disk and a corrupt file."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from tests.edge_gateway.helpers import a_row
 with Outbox(Path(sys.argv[1])) as outbox:
     while True:
         row = a_row()
-        def said(_, row=row):
+        def acknowledged(_, row=row):
             sys.stdout.write(f"{row.message_id}\\n")
             sys.stdout.flush()
         last = outbox.append([row])
-        last.add_done_callback(said)
+        last.add_done_callback(acknowledged)
         if int(row.message_id) % 40 == 0:
             last.result()
 """
@@ -56,7 +56,7 @@ async def test_append_keeps_order_and_counts_each_identity_once(tmp_path: Path) 
         assert await outbox.counts() == OutboxCounts(committed=50, pending=50)
 
 
-async def test_settle_removes_only_what_it_names(tmp_path: Path) -> None:
+async def test_settle_changes_only_the_given_rows(tmp_path: Path) -> None:
     rows = [a_row() for _ in range(3)]
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         outbox.append(rows).result()
@@ -71,7 +71,7 @@ async def test_settle_removes_only_what_it_names(tmp_path: Path) -> None:
         )
 
 
-async def test_history_purged_after_its_time_counters_stay(tmp_path: Path) -> None:
+async def test_history_is_purged_after_its_time_and_counters_stay(tmp_path: Path) -> None:
     clock = [1000.0]
     with Outbox(tmp_path / "outbox.sqlite3", now=lambda: clock[0]) as outbox:
         outbox.append([a_row() for _ in range(3)]).result()
@@ -85,7 +85,7 @@ async def test_history_purged_after_its_time_counters_stay(tmp_path: Path) -> No
     assert read_counts(tmp_path / "outbox.sqlite3") == OutboxCounts(committed=3, pending=2, delivered=1)
 
 
-async def test_dead_letter_is_kept_once_and_leaves_when_acknowledged(tmp_path: Path) -> None:
+async def test_dead_letter_is_stored_once_and_pending_until_acknowledged(tmp_path: Path) -> None:
     identity = uuid4()
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         outbox.append_dead_letter(identity, "{}").result()
@@ -119,7 +119,7 @@ async def test_clock_eras_last_until_their_records_are_committed(tmp_path: Path)
 
 
 async def test_clock_that_counts_from_a_restart_ends_the_eras_from_before_it(tmp_path: Path) -> None:
-    """Another bracelet of that name, or the restart counter has wrapped: the same number, another life."""
+    """The restart counter has wrapped around, or it is another bracelet of that name."""
     of_before = ClockEra(1, 80_000, 3_600_000, 1_756_000_000_000)
     started_ms, now_ms = 1_756_031_000_000, 1_756_031_400_000
     fresh = ClockEra(1, 400, started_ms, now_ms, was_set=False)
@@ -129,7 +129,7 @@ async def test_clock_that_counts_from_a_restart_ends_the_eras_from_before_it(tmp
         assert await outbox.clock_eras("ble-001") == (fresh,)
 
 
-async def test_outbox_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+async def test_outbox_of_an_earlier_version_is_migrated(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite3"
     with closing(sqlite3.connect(path)) as db:
         db.execute(
@@ -142,25 +142,25 @@ async def test_outbox_of_an_earlier_version_is_taken_over(tmp_path: Path) -> Non
         assert await outbox.clock_eras("ble-001") == (ClockEra(1, 100, 5000, 1_756_031_400_000),)
 
 
-def test_outbox_killed_at_a_random_moment_holds_all_it_acknowledged(tmp_path: Path) -> None:
+def test_outbox_killed_at_a_random_moment_has_all_acknowledged_readings(tmp_path: Path) -> None:
     path = tmp_path / "outbox.sqlite3"
-    said: set[str] = set()
+    acknowledged: set[str] = set()
     for _ in range(3):
         writer = subprocess.Popen(
             [sys.executable, "-c", _WRITER, str(path)], stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout
-        said.add(writer.stdout.readline().strip())
+        acknowledged.add(writer.stdout.readline().strip())
         time.sleep(random.uniform(0.4, 1.0))
         writer.kill()
-        said |= {line.strip() for line in writer.stdout if line.endswith("\n")}
+        acknowledged |= {line.strip() for line in writer.stdout if line.endswith("\n")}
         writer.wait()
-    assert len(said) > 100
-    assert said - identities(path) == set()
+    assert len(acknowledged) > 100
+    assert acknowledged - identities(path) == set()
 
 
 @pytest.mark.parametrize("where", [0, 4096])
-async def test_corrupt_file_is_set_aside_and_a_fresh_one_started(tmp_path: Path, where: int) -> None:
+async def test_corrupt_file_is_set_aside_and_replaced(tmp_path: Path, where: int) -> None:
     path = tmp_path / "outbox.sqlite3"
     with Outbox(path) as outbox:
         outbox.append([a_row() for _ in range(500)]).result()
@@ -212,7 +212,7 @@ async def test_full_disk_is_a_state_and_passes(tmp_path: Path, monkeypatch: pyte
     assert troubles == ["database or disk is full", ""]
 
 
-async def test_closing_while_the_disk_is_full_says_that_it_is_not_durable(tmp_path: Path) -> None:
+async def test_closing_while_the_disk_is_full_fails_pending_writes(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox.sqlite3").open()
     await outbox._ask(lambda db: db.execute("PRAGMA max_page_count = 12").fetchall())
     waiting = outbox.append([a_row() for _ in range(200)])
@@ -236,7 +236,7 @@ async def test_failing_statement_fails_only_its_caller(tmp_path: Path) -> None:
         assert (await outbox.counts()).committed == 2
 
 
-async def test_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+async def test_error_names_a_directory_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutboxUnavailable, match="file"):
         Outbox(tmp_path / "file" / "outbox.sqlite3").open()

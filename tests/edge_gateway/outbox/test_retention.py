@@ -1,4 +1,4 @@
-"""A bounded outbox gives up what matters least, keeps what matters most, and says what is gone."""
+"""A bounded outbox deletes the least important rows first and reports deleted readings."""
 
 from __future__ import annotations
 
@@ -90,13 +90,13 @@ async def gaps(outbox: Outbox) -> list[Gap]:
     return found
 
 
-async def test_nothing_goes_below_the_bound(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_nothing_is_deleted_below_the_bound(outbox: Outbox, clock: OutboxClock) -> None:
     measure(outbox, clock, 200)
     assert await enforce_bound(outbox, 2 * await used(outbox)) == 0
     assert len(await kept(outbox)) == 400
 
 
-async def test_delivered_readings_go_before_any_pending_one(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_delivered_readings_are_deleted_before_pending_ones(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 300)
     delivered = [entry.id for entry in await outbox.peek_live(0, 600)][:400]
     await outbox.settle(delivered, [])
@@ -123,7 +123,7 @@ async def test_readings_are_thinned_from_the_oldest_on_for_each_bracelet_alike(
         assert set(steps[thinned_up_to + 1 :]) == {1}
 
 
-async def test_thinned_again_and_again_no_critical_reading_goes(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_repeated_thinning_deletes_no_critical_reading(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 1500, critical_every=50)
     clock.now += timedelta(hours=2)
     bound = await used(outbox) // 5
@@ -137,7 +137,7 @@ async def test_thinned_again_and_again_no_critical_reading_goes(outbox: Outbox, 
     assert hours == {0, 1, 2, 3, 4}, "every part of the time is still there"
 
 
-async def test_last_hour_stays_whole_while_there_is_anything_older(
+async def test_last_hour_stays_complete_while_there_are_older_readings(
     outbox: Outbox, clock: OutboxClock
 ) -> None:
     measure(outbox, clock, 600)
@@ -148,7 +148,7 @@ async def test_last_hour_stays_whole_while_there_is_anything_older(
     assert {row.message_id for row in fresh} <= left
 
 
-async def test_oldest_go_when_nothing_is_left_to_thin(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_oldest_are_deleted_when_nothing_is_left_to_thin(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 600, critical_every=100)
     bound = int(await used(outbox) * 0.5)
     await enforce_bound(outbox, bound)  # all of it is younger than an hour
@@ -158,35 +158,37 @@ async def test_oldest_go_when_nothing_is_left_to_thin(outbox: Outbox, clock: Out
     assert await used(outbox) <= retention.FULL_FROM * bound
 
 
-async def test_critical_readings_alone_may_pass_the_bound(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_critical_readings_alone_may_exceed_the_bound(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 100, critical_every=1)
     assert await enforce_bound(outbox, 50_000) == 0
     assert len(await kept(outbox)) == len(rows)
 
 
-async def test_what_is_lost_is_told_by_bracelet_and_hour_once(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_deleted_readings_are_reported_once_by_bracelet_and_hour(
+    outbox: Outbox, clock: OutboxClock
+) -> None:
     clock.now = START + timedelta(minutes=55)
     rows = measure(outbox, clock, 600)
     clock.now += timedelta(hours=2)
     await enforce_bound(outbox, int(await used(outbox) * 0.6))
-    told = await gaps(outbox)
+    reported = await gaps(outbox)
     assert (
-        sum(gap.lost for gap in told)
+        sum(gap.lost for gap in reported)
         == (await outbox.counts()).thinned
         == len(rows) - len(await kept(outbox))
     )
-    assert sorted({(gap.device_id, gap.first[:13]) for gap in told}) == [
+    assert sorted({(gap.device_id, gap.first[:13]) for gap in reported}) == [
         ("b-1", "2025-08-24T00"),
         ("b-1", "2025-08-24T01"),
         ("b-2", "2025-08-24T00"),
         ("b-2", "2025-08-24T01"),
     ]
-    assert all(gap.first <= gap.last for gap in told)
+    assert all(gap.first <= gap.last for gap in reported)
     assert await gaps(outbox) == []
     assert (await outbox.counts()).dead_letters == 4
 
 
-async def test_flood_of_garbage_costs_no_reading(outbox: Outbox, clock: OutboxClock) -> None:
+async def test_many_dead_letters_displace_no_reading(outbox: Outbox, clock: OutboxClock) -> None:
     rows = measure(outbox, clock, 200)
     for number in range(300):
         outbox.append_dead_letter(uuid4(), json.dumps({"number": number, "original": "x" * 5000}))
@@ -201,7 +203,7 @@ async def test_flood_of_garbage_costs_no_reading(outbox: Outbox, clock: OutboxCl
     assert newest["number"] == 299
 
 
-async def test_backlog_leaves_critical_readings_first_then_the_oldest(
+async def test_backlog_starts_with_critical_readings_then_the_oldest(
     outbox: Outbox, clock: OutboxClock
 ) -> None:
     rows = measure(outbox, clock, 5, critical_every=3)

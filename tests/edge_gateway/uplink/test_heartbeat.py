@@ -1,4 +1,4 @@
-"""The sign of life: whom the gateway watches, whether anybody can be told, what the cloud acknowledged."""
+"""Heartbeats: monitored children, reachable contacts, and acknowledgements from the cloud."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ AWA = "patient-001-ss"
 
 
 class FakeHeartbeatApi:
-    """The API, as far as heartbeats go."""
+    """An API that accepts heartbeats or is unavailable."""
 
     def __init__(self) -> None:
-        self.heard: list[Heartbeat] = []
+        self.received: list[Heartbeat] = []
         self.answer: tuple[Acknowledged, ...] = ()
-        self.away = False
+        self.unavailable = False
 
     async def post_heartbeat(self, heartbeat: Heartbeat) -> tuple[Acknowledged, ...]:
-        if self.away:
+        if self.unavailable:
             raise DeliveryFailed("HTTP 503")
-        self.heard.append(heartbeat)
+        self.received.append(heartbeat)
         return self.answer
 
 
 class HeartbeatRig:
-    """A gateway that watches Awa."""
+    """A heartbeat sender of a gateway that monitors one child."""
 
     def __init__(self, outbox: Outbox) -> None:
         self.reachable = True
-        self.cloud, self.state, self.outbox = FakeHeartbeatApi(), GatewayState("gw-test"), outbox
+        self.api, self.state, self.outbox = FakeHeartbeatApi(), GatewayState("gw-test"), outbox
         self.ward = AlarmMonitor("gw-test", {AWA: "Awa"}, {"bracelet-001": AWA}, outbox, lambda *_: ())
-        self.pulse = HeartbeatSender(self.cloud, self.ward, self.state, outbox, lambda: self.reachable)
+        self.sender = HeartbeatSender(self.api, self.ward, self.state, outbox, lambda: self.reachable)
 
     def measure(self, spo2: float) -> None:
         reading = Reading(
@@ -82,45 +82,49 @@ async def rig(tmp_path: Path) -> AsyncIterator[HeartbeatRig]:
         yield rig
 
 
-async def test_heartbeat_says_whom_it_watches_and_what_waits(rig: HeartbeatRig) -> None:
+async def test_heartbeat_names_monitored_children_and_pending_readings(rig: HeartbeatRig) -> None:
     rig.state.part("api", "away: no\nroute")
     await asyncio.wrap_future(rig.outbox.append([a_row()]))
-    await rig.pulse.beat()
-    (heard,) = rig.cloud.heard
-    assert (heard.gateway_id, heard.watches, heard.contacts_reachable) == ("gw-test", (AWA,), True)
-    assert heard.parts == {"api": "away: no route"}
-    assert (heard.outbox_pending, heard.episodes) == (1, ())
+    await rig.sender.send()
+    (heartbeat,) = rig.api.received
+    assert (heartbeat.gateway_id, heartbeat.watches, heartbeat.contacts_reachable) == (
+        "gw-test",
+        (AWA,),
+        True,
+    )
+    assert heartbeat.parts == {"api": "away: no route"}
+    assert (heartbeat.outbox_pending, heartbeat.episodes) == (1, ())
 
 
-async def test_heartbeat_says_when_nobody_can_be_told(rig: HeartbeatRig) -> None:
+async def test_heartbeat_says_when_no_contact_is_reachable(rig: HeartbeatRig) -> None:
     rig.reachable = False
-    await rig.pulse.beat()
-    assert rig.cloud.heard[0].contacts_reachable is False
+    await rig.sender.send()
+    assert rig.api.received[0].contacts_reachable is False
 
 
 async def test_heartbeat_shows_open_alarms_and_who_silenced_them(rig: HeartbeatRig) -> None:
     rig.measure(85.0)
-    await rig.pulse.beat()
+    await rig.sender.send()
     rig.ward.acknowledge(AWA, "Fa\ttou")
-    await rig.pulse.beat()
-    first, second = (heard.episodes for heard in rig.cloud.heard)
+    await rig.sender.send()
+    first, second = (heartbeat.episodes for heartbeat in rig.api.received)
     assert first == (OpenEpisode(patient_id=AWA, group=Group.SPO2, phase=Phase.ACTIVE),)
     (silenced,) = second
     assert (silenced.phase, silenced.by) == (Phase.ACKNOWLEDGED, "Fa tou")
     assert silenced.until is not None
 
 
-async def test_cloud_that_is_away_is_not_waited_for(rig: HeartbeatRig) -> None:
-    rig.cloud.away = True
-    await rig.pulse.beat()
-    assert rig.cloud.heard == []
+async def test_unavailable_cloud_is_ignored(rig: HeartbeatRig) -> None:
+    rig.api.unavailable = True
+    await rig.sender.send()
+    assert rig.api.received == []
 
 
-async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(rig: HeartbeatRig) -> None:
+async def test_acknowledgement_in_the_cloud_is_applied_and_audited(rig: HeartbeatRig) -> None:
     rig.measure(85.0)
     now = datetime.now(UTC)
-    rig.cloud.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
-    await rig.pulse.beat()
+    rig.api.answer = (Acknowledged(patient_id=AWA, by="Fatou", at=now, until=now + 5 * MINUTE),)
+    await rig.sender.send()
     assert rig.phase() is Phase.ACKNOWLEDGED
     silence = rig.ward.children[AWA].episodes.episodes[Group.SPO2].silence
     assert silence is not None
@@ -130,19 +134,19 @@ async def test_acknowledgement_in_the_cloud_silences_here_and_is_audited(rig: He
 @pytest.mark.parametrize(
     ("at", "until", "group"),
     [
-        (-timedelta(seconds=30), 5 * MINUTE, None),  # the alarm has spoken since
+        (-timedelta(seconds=30), 5 * MINUTE, None),  # notified again since
         (MINUTE, -timedelta(seconds=1), None),  # over
-        (MINUTE, 5 * MINUTE, Group.TEMP),  # another one
+        (MINUTE, 5 * MINUTE, Group.TEMP),  # another alarm
     ],
 )
-async def test_acknowledgement_of_something_else_is_not_followed(
+async def test_acknowledgement_of_another_alarm_is_not_applied(
     rig: HeartbeatRig, at: timedelta, until: timedelta, group: Group | None
 ) -> None:
     rig.measure(85.0)
     now = datetime.now(UTC)
     acknowledged = Acknowledged(patient_id=AWA, group=group, by="Fatou", at=now + at, until=now + until)
-    rig.cloud.answer = (acknowledged,)
-    await rig.pulse.beat()
+    rig.api.answer = (acknowledged,)
+    await rig.sender.send()
     assert rig.phase() is Phase.ACTIVE
 
 
@@ -160,7 +164,7 @@ async def test_api_posts_a_heartbeat_and_reads_acknowledgements(rig: HeartbeatRi
         return httpx.Response(200, json=answer)
 
     api = ApiClient(ApiConfig(url="http://127.0.0.1:1"), httpx.MockTransport(serve))
-    received = await api.post_heartbeat(await rig.pulse.heartbeat(NIGHT))
+    received = await api.post_heartbeat(await rig.sender.heartbeat(NIGHT))
     await api.close()
     assert received == (Acknowledged(patient_id=AWA, by="F", at=NIGHT, until=NIGHT),)
     assert requests[0].url.path == "/iot/heartbeat"
@@ -168,11 +172,11 @@ async def test_api_posts_a_heartbeat_and_reads_acknowledgements(rig: HeartbeatRi
     assert (sent["gateway_id"], sent["watches"]) == ("gw-test", [AWA])
 
 
-async def test_the_real_api_takes_a_heartbeat(rig: HeartbeatRig, tmp_path: Path) -> None:
+async def test_real_api_accepts_a_heartbeat(rig: HeartbeatRig, tmp_path: Path) -> None:
     rig.measure(85.0)
     with RunningApi(environment(tmp_path, NOWHERE)) as running:
         api = ApiClient(ApiConfig(url=str(running.http.base_url)))
-        assert await api.post_heartbeat(await rig.pulse.heartbeat(NIGHT)) == ()
+        assert await api.post_heartbeat(await rig.sender.heartbeat(NIGHT)) == ()
         await api.close()
         assert running.component("spool")["pending"] == 1
 
@@ -181,7 +185,7 @@ async def test_the_real_api_takes_a_heartbeat(rig: HeartbeatRig, tmp_path: Path)
     ("failing", "reachable"),
     [((), True), (("mother",), True), (("mother", "father"), False), (("mother", "father", "doctor"), False)],
 )
-async def test_somebody_who_is_told_at_once_has_to_be_reachable(
+async def test_reachable_means_a_contact_of_the_first_level(
     tmp_path: Path, failing: tuple[str, ...], reachable: bool
 ) -> None:
     contacts = "".join(
@@ -190,13 +194,13 @@ async def test_somebody_who_is_told_at_once_has_to_be_reachable(
     )
     config = parse_config(MINIMAL + contacts)
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        told = notification_service(config, GatewayState("gw-home"), outbox, None)
-        for queue in told.contacts:
+        notification = notification_service(config, GatewayState("gw-home"), outbox, None)
+        for queue in notification.contacts:
             queue.failing = "away" if queue.name in failing else ""
-        assert told.reachable() is reachable
+        assert notification.reachable() is reachable
 
 
-async def test_without_contacts_nobody_is_reachable(tmp_path: Path) -> None:
+async def test_no_contact_is_reachable_without_contacts(tmp_path: Path) -> None:
     with Outbox(tmp_path / "outbox.sqlite3") as outbox:
         assert (
             notification_service(parse_config(MINIMAL), GatewayState("gw-home"), outbox, None).reachable()

@@ -187,7 +187,7 @@ async def test_faulty_reading_is_kept_while_the_api_accepts_no_other(
 
 
 async def test_reading_that_fails_for_a_while_is_delivered(outbox: Outbox, upstream: Upstream) -> None:
-    """One failure alone decides nothing: the second time it is accepted."""
+    """A single failure does not set a reading aside."""
     slow = a_row()
     outbox.append([a_row() for _ in range(5)] + [slow]).result()
     upstream.fails_on.add(str(slow.message_id))

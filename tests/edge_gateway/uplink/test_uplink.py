@@ -1,4 +1,4 @@
-"""Only what the API accepted leaves the outbox, however the API behaves."""
+"""A reading stays pending until the API accepts it, however the API behaves."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import httpx
 import pytest
 
 from edge_gateway.config import ApiConfig
+from edge_gateway.errors import BatchRejected, DeliveryFailed
 from edge_gateway.outbox.outbox import Outbox
-from edge_gateway.outbox.reading_queries import OutboxCounts
+from edge_gateway.outbox.reading_queries import OutboxCounts, OutboxEntry
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink import uplink as module
 from edge_gateway.uplink.client import ApiClient
@@ -94,7 +95,7 @@ async def test_batches_arrive_in_order_and_are_acknowledged(outbox: Outbox) -> N
     assert [each for batch in requests for each in batch] == [str(row.message_id) for row in rows]
 
 
-async def test_reading_that_comes_later_is_sent_at_once(outbox: Outbox) -> None:
+async def test_later_reading_is_sent_at_once(outbox: Outbox) -> None:
     async with uplink_to(accept, outbox) as (uplink, _):
         await asyncio.sleep(0.1)
         outbox.append([a_row()]).result()
@@ -134,7 +135,7 @@ async def test_rejected_reading_is_marked_with_its_reason_and_the_others_deliver
         httpx.RemoteProtocolError("cut"),
     ],
 )
-async def test_anything_but_an_acceptance_keeps_the_reading(
+async def test_reading_stays_pending_after_any_other_answer(
     outbox: Outbox, answer: httpx.Response | Exception
 ) -> None:
     outbox.append([a_row()]).result()
@@ -155,18 +156,46 @@ async def test_anything_but_an_acceptance_keeps_the_reading(
         assert state.counters.delivery_failures == 3
 
 
-async def test_batch_refused_whole_is_split_until_only_the_culprit_is_rejected(outbox: Outbox) -> None:
+async def test_batch_refused_as_a_whole_is_split_until_only_the_faulty_reading_is_rejected(
+    outbox: Outbox,
+) -> None:
     rows = [a_row() for _ in range(9)]
-    culprit = str(rows[5].message_id)
+    faulty = str(rows[5].message_id)
     outbox.append(rows).result()
 
     def handler(request: httpx.Request) -> httpx.Response:
-        if any(each["message_id"] == culprit for each in sent(request)):
+        if any(each["message_id"] == faulty for each in sent(request)):
             return httpx.Response(422, json={"error": "invalid"})
         return accept(request)
 
     async with uplink_to(handler, outbox):
         await eventually(counted(outbox, delivered=8, rejected=1, pending=0))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BatchRejected),
+        (413, BatchRejected),
+        (422, BatchRejected),
+        (500, BatchRejected),
+        (502, BatchRejected),
+        (401, DeliveryFailed),
+        (404, DeliveryFailed),
+        (429, DeliveryFailed),
+        (503, DeliveryFailed),
+    ],
+)
+async def test_only_statuses_that_a_reading_may_cause_reject_the_batch(
+    status: int, kind: type[DeliveryFailed]
+) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, headers={"Retry-After": "7"}))
+    client = ApiClient(ApiConfig(url="http://127.0.0.1:1"), transport)
+    with pytest.raises(DeliveryFailed) as failed:
+        await client.post_readings([OutboxEntry(1, "id", "{}")])
+    await client.close()
+    assert type(failed.value) is kind
+    assert failed.value.retry_after_s == 7
 
 
 async def test_dead_letters_go_to_their_own_route_once(outbox: Outbox) -> None:
@@ -188,7 +217,7 @@ async def test_dead_letters_go_to_their_own_route_once(outbox: Outbox) -> None:
     assert received == letters
 
 
-async def test_too_many_requests_wait_as_long_as_asked_and_lose_nothing(
+async def test_retry_after_of_429_is_respected_and_nothing_is_lost(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BACKOFF_CAP_S", 60.0)
@@ -206,34 +235,34 @@ async def test_too_many_requests_wait_as_long_as_asked_and_lose_nothing(
 
 
 class MisbehavingApi:
-    """A real server on loopback that refuses, hangs, cuts off and answers 503 before it behaves."""
+    """A real server on loopback that answers 503, hangs or cuts connections before it works."""
 
-    def __init__(self, *moods: str) -> None:
-        self.moods = list(moods)
-        self.lived: list[str] = []
+    def __init__(self, *behaviours: str) -> None:
+        self.behaviours = list(behaviours)
+        self.performed: list[str] = []
 
     @asynccontextmanager
     async def serve(self, port: int = 0) -> AsyncIterator[int]:
-        server = await asyncio.start_server(self._talk, "127.0.0.1", port)
+        server = await asyncio.start_server(self._handle, "127.0.0.1", port)
         try:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
                 body = await reader.readexactly(length)
-                mood = self.moods.pop(0) if self.moods else "good"
-                self.lived.append(mood)
-                if mood == "hang":
+                behaviour = self.behaviours.pop(0) if self.behaviours else "good"
+                self.performed.append(behaviour)
+                if behaviour == "hang":
                     await asyncio.sleep(3600)
-                if mood == "cut":
+                if behaviour == "cut":
                     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
                     break
-                writer.write(self._answer(mood, body))
+                writer.write(self._answer(behaviour, body))
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -241,8 +270,8 @@ class MisbehavingApi:
             writer.close()
 
     @staticmethod
-    def _answer(mood: str, body: bytes) -> bytes:
-        if mood == "503":
+    def _answer(behaviour: str, body: bytes) -> bytes:
+        if behaviour == "503":
             return b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n"
         readings = json.loads(gzip.decompress(body))["readings"]
         results = [{"status": "accepted", "message_id": each["message_id"]} for each in readings]
@@ -250,7 +279,7 @@ class MisbehavingApi:
         return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(payload), payload)
 
 
-async def test_real_server_that_misbehaves_loses_nothing(outbox: Outbox) -> None:
+async def test_misbehaving_server_loses_nothing(outbox: Outbox) -> None:
     server = MisbehavingApi("503", "hang", "cut", "good", "503", "cut")
     outbox.append([a_row() for _ in range(40)]).result()
     async with server.serve() as port:
@@ -260,10 +289,10 @@ async def test_real_server_that_misbehaves_loses_nothing(outbox: Outbox) -> None
         assert await outbox.counts() == OutboxCounts(committed=40, pending=40)
         async with server.serve(port):
             await eventually(counted(outbox, delivered=40, pending=0), 20)
-    assert server.lived[:6] == ["503", "hang", "cut", "good", "503", "cut"]
+    assert server.performed[:6] == ["503", "hang", "cut", "good", "503", "cut"]
 
 
-async def test_new_reading_overtakes_the_backlog(outbox: Outbox) -> None:
+async def test_new_reading_is_sent_before_the_backlog(outbox: Outbox) -> None:
     outbox.append([a_row() for _ in range(300)]).result()
     fresh = a_row()
     requests: list[list[str]] = []
@@ -282,12 +311,12 @@ async def test_new_reading_overtakes_the_backlog(outbox: Outbox) -> None:
     assert places in ([3], [4], [5])
 
 
-async def test_after_an_outage_the_newest_leave_first_and_each_reading_once(outbox: Outbox) -> None:
+async def test_after_an_outage_the_newest_are_sent_first_and_each_reading_once(outbox: Outbox) -> None:
     requests: list[list[str]] = []
-    away = True
+    down = True
 
     def handler(request: httpx.Request) -> httpx.Response:
-        if away:
+        if down:
             raise httpx.ConnectError("refused")
         requests.append([each["message_id"] for each in sent(request)])
         return accept(request)
@@ -298,10 +327,10 @@ async def test_after_an_outage_the_newest_leave_first_and_each_reading_once(outb
         outbox.append(rows).result()
         uplink.news.set()
         await eventually(lambda: state.undelivered_since)
-        away = False
+        down = False
         await eventually(counted(outbox, delivered=95))
         assert state.undelivered_since is None
     first_with_newest = next(n for n, batch in enumerate(requests) if str(rows[-1].message_id) in batch)
-    assert first_with_newest <= 4, "at its next attempt, while the backlog drains beside it"
+    assert first_with_newest <= 4, "at the next attempt, concurrently with the backlog"
     delivered = [each for batch in requests for each in batch]
     assert sorted(delivered) == sorted(str(row.message_id) for row in rows)

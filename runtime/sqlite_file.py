@@ -58,7 +58,7 @@ class SqliteFile:
         """Return a connection without implicit transactions; a corrupt file is replaced first.
 
         Raises:
-            OSError, sqlite3.Error: the file cannot be opened; `is_temporary` tells whether to try again.
+            OSError, sqlite3.Error: the file cannot be opened; if `is_temporary`, it may be tried again.
         """
         try:
             return self._connect()

@@ -36,7 +36,7 @@ class _ContactsFile(BaseModel):
         if len(names) != len(set(names)):
             raise ValueError("two contacts have the same name")
         if min(entry.level for entry in self.contact) > 0:
-            raise ValueError("no contact has level 0, so nobody would be notified at once")
+            raise ValueError("no contact has level 0, so no one would be notified at once")
         return self
 
 

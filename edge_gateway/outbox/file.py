@@ -78,8 +78,8 @@ def empty_outbox() -> sqlite3.Connection:
 def _connect_to_read(path: Path) -> sqlite3.Connection:
     """Return a connection that writes nothing, not even beside the file.
 
-    A file that was closed in good order on a disk that is read-only now can be read only as one that nobody
-    changes: sharing it needs a second file.
+    A WAL database can be shared only with a `-shm` file beside it. Where the disk is read-only and the file
+    was closed cleanly, it is opened as immutable instead.
     """
     if not path.exists():
         return empty_outbox()

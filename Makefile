@@ -1,6 +1,7 @@
-# demo · test · check · docs · bench · chaos: each does its own set-up.
+# demo · test · quick · check · docs · bench · chaos: each does its own set-up.
 PY := .venv/bin/python
-.PHONY: demo test check docs bench chaos setup lock
+PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+.PHONY: demo test quick check docs bench chaos setup lock
 
 setup:
 	@deploy/setup.sh
@@ -10,8 +11,11 @@ demo: setup  ## the whole system on one machine; DEMO_SECONDS=90 stops by itself
 
 test:  ## the whole test suite; COVERAGE=on measures and prints the branch coverage
 	@deploy/setup.sh tests
-	@$(PY) -m pytest $(if $(COVERAGE),--cov --cov-report=)
+	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=)
 	@$(if $(COVERAGE),echo "Branch coverage: $$($(PY) -m coverage report --format=total) %")
+
+quick: setup  ## the tests that need no Spark, broker, database or browser
+	@$(PYTEST) -m "not servers"
 
 check: setup  ## lint, types, who imports whom
 	@$(PY) -m ruff check .

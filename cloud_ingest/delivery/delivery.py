@@ -4,13 +4,13 @@ When `deliver` returns, every record is in Kafka (acknowledged by all replicas) 
 `ACK_TIMEOUT_S` to acknowledge, twice that where the probe got an answer meanwhile; then the missing records
 are written to the spool. A record acknowledged after that is deleted from the spool.
 
-Failures are tracked per lane (topic and key), because a topic may be denied, or a partition without a leader,
-while the others work. A lane with a record not acknowledged in time is suspended: its records are written to
+Failures are tracked per topic and key, because a topic may be denied, or a partition without a leader,
+while the others work. A topic key with a record not acknowledged in time is suspended: its records are written to
 the spool directly until one of them is acknowledged.
 
-The spool is replayed in passes, oldest record first. A lane that fails is skipped until the next pass, so
+The spool is replayed in passes, oldest record first. A topic key that fails is skipped until the next pass, so
 that it does not delay the others and its records keep their order. New records can overtake those in the
-spool: they are sent directly as soon as their lane is not suspended.
+spool: they are sent directly as soon as their topic key is not suspended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cloud_ingest.delivery.accounting import DeliveryAccounting, DeliveryBalance
 from cloud_ingest.delivery.spool import Spool, SpooledRecord
 from cloud_ingest.errors import NotDurable, SpoolUnavailable
 from cloud_ingest.kafka.producer import DELIVERY_TIMEOUT_S, Publisher, Ticket
-from cloud_ingest.kafka.record import Lane, Record, Store
+from cloud_ingest.kafka.record import Record, Store, TopicKey
 from cloud_ingest.metrics.probes import FRESH_S
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 ACK_TIMEOUT_S = 0.4
 REPLAY_BATCH = 500
 PASS_S = 10.0
-"""Longest duration of a pass; the next one tries the skipped lanes again."""
+"""Longest duration of a pass; the next one tries the skipped topic keys again."""
 IDLE_S, RETRY_S = 0.25, 1.0
 """Shortest and longest pause between passes; it doubles while nothing is replayed."""
 AUDIT_S = 30.0
@@ -55,8 +55,10 @@ class Delivery:
 
     def __init__(self, publisher: Publisher, spool: Spool, kafka_silence: Callable[[], float]) -> None:
         self._publisher, self._spool, self._kafka_silence = publisher, spool, kafka_silence
-        self._suspended: set[Lane] = set()
-        self._unsettled: Counter[Lane] = Counter()  # records in the spool that Kafka may still acknowledge
+        self._suspended: set[TopicKey] = set()
+        self._unsettled: Counter[TopicKey] = (
+            Counter()
+        )  # records in the spool that Kafka may still acknowledge
         self._undeleted: set[int] = set()  # ids of records in Kafka that could not be deleted from the spool
         self._late: set[asyncio.Task[None]] = set()
         self.acknowledged: Counter[str] = Counter()
@@ -80,7 +82,7 @@ class Delivery:
             return await self._spool_all(records)
         if not self._suspended:
             return await self._send_to_kafka(records)
-        direct = [record.lane not in self._suspended for record in records]
+        direct = [record.topic_key not in self._suspended for record in records]
         stores = iter(await self._send_to_kafka(list(compress(records, direct))))
         if suspended := [record for record, each in zip(records, direct, strict=True) if not each]:
             try:
@@ -166,8 +168,8 @@ class Delivery:
     ) -> list[int]:
         """Spool records not acknowledged in time; return the indices of those in the spool."""
         spooled = [records[index] for index in missing]
-        lanes = Counter(record.lane for record in spooled)
-        self._unsettled.update(lanes)  # before they are in the spool, so that no replay pass sends them
+        topic_keys = Counter(record.topic_key for record in spooled)
+        self._unsettled.update(topic_keys)  # before they are in the spool, so that no replay pass sends them
         try:
             ids = await self._spool.append(spooled)
             self.accounting.spooled += len(ids)
@@ -179,18 +181,18 @@ class Delivery:
                 raise NotDurable(f"Kafka does not acknowledge, {error}") from None
             return []
         finally:
-            self._unsettled -= lanes
+            self._unsettled -= topic_keys
         return missing
 
     def _await_late(self, ticket: Ticket, ids: dict[int, int], records: Sequence[Record]) -> None:
-        """Suspend the lanes of records in the spool, and settle them once Kafka has decided.
+        """Suspend the topic keys of records in the spool, and settle them once Kafka has decided.
 
         Args:
             ids: ids in the spool, by index in `records`.
         """
-        lanes = Counter(records[index].lane for index in ids)
-        self._unsettled.update(lanes)
-        self._suspend(lanes, ticket.failure or "no acknowledgement in time")
+        topic_keys = Counter(records[index].topic_key for index in ids)
+        self._unsettled.update(topic_keys)
+        self._suspend(topic_keys, ticket.failure or "no acknowledgement in time")
 
         async def settle() -> None:
             await ticket.done
@@ -198,7 +200,7 @@ class Delivery:
                 unsettled = await self._settle(ticket, ids, records)
                 self.accounting.in_flight -= len(unsettled)
             finally:
-                self._unsettled -= lanes
+                self._unsettled -= topic_keys
 
         task = asyncio.create_task(settle())
         self._late.add(task)
@@ -219,7 +221,7 @@ class Delivery:
         for index in refused:
             await self._refuse(ids[index], records[index].topic, ticket.refused[index])
         self.accounting.in_flight -= len(settled)
-        self._resume({records[index].lane for index in settled})
+        self._resume({records[index].topic_key for index in settled})
         return {index: row for index, row in ids.items() if index not in settled}
 
     async def _delete(self, ids: Collection[int]) -> bool:
@@ -255,7 +257,7 @@ class Delivery:
         await self._delete_remaining()
         if not self._spool.state.pending:
             self._resume(self._suspended)
-        skipped: set[Lane] = set()  # for the whole pass, so that the later records of a lane wait as well
+        skipped: set[TopicKey] = set()  # for the whole pass, so that the later records wait as well
         after, end = 0, time.monotonic() + PASS_S
         while self._spool.state.pending and self._kafka_answers() and time.monotonic() < end:
             skipped.update(self._unsettled)
@@ -265,8 +267,8 @@ class Delivery:
             skipped |= await self._replay(spooled)
             after = spooled[-1].id
 
-    async def _replay(self, spooled: Sequence[SpooledRecord]) -> set[Lane]:
-        """Send records of the spool; return the lanes of those not acknowledged in time."""
+    async def _replay(self, spooled: Sequence[SpooledRecord]) -> set[TopicKey]:
+        """Send records of the spool; return the topic keys of those not acknowledged in time."""
         records = [entry.record for entry in spooled]
         ticket = self._publisher.send(records)
         self.accounting.in_flight += len(records)
@@ -275,15 +277,15 @@ class Delivery:
         unsettled = await self._settle(ticket, ids, records)
         if unsettled:
             self._await_late(ticket, unsettled, records)
-        return {records[index].lane for index in unsettled}
+        return {records[index].topic_key for index in unsettled}
 
-    def _resume(self, lanes: set[Lane]) -> None:
-        if self._suspended and not self._suspended - lanes:
+    def _resume(self, topic_keys: set[TopicKey]) -> None:
+        if self._suspended and not self._suspended - topic_keys:
             log.info("Kafka acknowledges again")
-        self._suspended -= lanes
+        self._suspended -= topic_keys
 
-    def _suspend(self, lanes: Iterable[Lane], reason: str) -> None:
-        topics = {topic for topic, _ in lanes} - {topic for topic, _ in self._suspended}
+    def _suspend(self, topic_keys: Iterable[TopicKey], reason: str) -> None:
+        topics = {topic for topic, _ in topic_keys} - {topic for topic, _ in self._suspended}
         if topics:
             log.warning("Kafka, %s: %s; records are spooled", ", ".join(sorted(topics)), reason)
-        self._suspended.update(lanes)
+        self._suspended.update(topic_keys)

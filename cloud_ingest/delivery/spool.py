@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cloud_ingest.errors import SpoolUnavailable
-from cloud_ingest.kafka.record import Lane, Record
+from cloud_ingest.kafka.record import Record, TopicKey
 from runtime.file_lock import locked
 from runtime.group_commit import GroupCommit
 from runtime.sqlite_file import SqliteFile, set_aside_files, used_bytes
@@ -139,13 +139,13 @@ class Spool:
         return await self._run(insert)
 
     async def peek(
-        self, limit: int, skip: Collection[int] = (), held: Collection[Lane] = (), after: int = 0
+        self, limit: int, skip: Collection[int] = (), held: Collection[TopicKey] = (), after: int = 0
     ) -> list[SpooledRecord]:
         """Return the oldest records: at most `limit`, of no more than `PEEK_BYTES` where they are several.
 
         Args:
             skip: ids left out.
-            held: lanes left out.
+            held: topic keys left out.
             after: id after which to start.
         """
         skip, held = set(skip), set(held)

@@ -13,7 +13,7 @@ Store = Literal["kafka", "spool"]
 TopicPartition = tuple[str, int]
 """Topic and partition number."""
 
-Lane = tuple[str, bytes | None]
+TopicKey = tuple[str, bytes | None]
 """Topic and key: all records with the same ones go to one partition, in order."""
 
 
@@ -29,7 +29,7 @@ class Record(NamedTuple):
     value: bytes
 
     @property
-    def lane(self) -> Lane:
+    def topic_key(self) -> TopicKey:
         """Topic and key."""
         return self[:2]
 

@@ -41,7 +41,7 @@ async def test_peek_skips_held_lanes_beyond_one_scan(tmp_path: Path, monkeypatch
     monkeypatch.setattr("cloud_ingest.delivery.spool._SCAN_ROWS", 2)
     spool = Spool(tmp_path, MB)
     ids = await spool.append([record(1)] * 5 + [Record("t", None, b"2"), record(3), Record("t", None, b"4")])
-    held = {record(1).lane}
+    held = {record(1).topic_key}
     assert [s.id for s in await spool.peek(10, held=held)] == [ids[5]]
     assert [s.id for s in await spool.peek(10, held=held, after=ids[5])] == [ids[7]]
     assert await spool.peek(10, held=held, after=ids[7]) == []

@@ -1,1 +1,1 @@
-"""Grafana as code: panels in Python, rendered to JSON that a provisioned Grafana reads."""
+"""Grafana as code: panels in Python, rendered to the JSON files of a provisioned Grafana."""

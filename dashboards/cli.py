@@ -1,4 +1,4 @@
-"""The command `kidjamo-dashboards`."""
+"""The command `kidjamo-dashboards`: renders the Grafana dashboards and checks them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,51 +21,50 @@ from dashboards.sql import View
 OK, FAILURE = 0, 1
 DEFAULT_HOST, DEFAULT_DATABASE = "127.0.0.1", "kidjamo-db"
 RANGE, INTERVAL = timedelta(hours=1), "10s"
-"""What a dashboard shows when it is opened."""
+"""The time range a dashboard shows when it is opened, and the width of its points."""
 
 _CHECK = """
-Checks that the generated files are up to date and well-formed, then runs every query on the PostgreSQL that
-PGHOST, PGPORT, PGDATABASE (kidjamo-db), PGUSER and PGPASSWORD name, over the last hour and all children.
+Checks that the generated files are up to date and valid, then runs every query on PostgreSQL, over the last
+hour and all children. PGHOST, PGPORT, PGDATABASE (kidjamo-db), PGUSER and PGPASSWORD select the database.
 Changes nothing.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
-    chosen = _parser().parse_args(arguments)
-    return int(chosen.command(chosen))
+    """Entry point; return 0 on success, 1 if something is wrong; argparse exits with 2 on wrong usage."""
+    options = _parser().parse_args(arguments)
+    return int(options.command(options))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kidjamo-dashboards",
         description="Renders the Grafana dashboards and checks them against a database.",
-        epilog="Exit codes: 0 in order, 1 something is wrong (standard error says what), 2 wrong usage.",
+        epilog="Exit codes: 0 success, 1 something is wrong (see standard error), 2 wrong usage.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('kidjamo')}")
     commands = parser.add_subparsers(required=True, metavar="command")
     command = commands.add_parser("render", help="write the dashboards' JSON files")
-    command.add_argument(
-        "--check", action="store_true", help="write nothing; fail where a file is out of date"
-    )
+    command.add_argument("--check", action="store_true", help="write nothing; fail if a file is out of date")
     command.add_argument(
         "--output",
         type=Path,
         default=render.GENERATED,
         metavar="DIRECTORY",
-        help="where the files are (default: %(default)s)",
+        help="directory of the files (default: %(default)s)",
     )
     command.set_defaults(command=_render)
     command = commands.add_parser(
-        "check", help="check the files, and run every query on PostgreSQL", description=_CHECK
+        "check", help="check the files and run every query on PostgreSQL", description=_CHECK
     )
     command.set_defaults(command=_check)
     return parser
 
 
-def _render(chosen: argparse.Namespace) -> int:
-    if chosen.check:
-        return _complain(_stale(chosen.output))
-    for path in render.write(chosen.output):
+def _render(options: argparse.Namespace) -> int:
+    if options.check:
+        return _report(_out_of_date(options.output))
+    for path in render.write(options.output):
         print(path)
     return OK
 
@@ -72,22 +72,22 @@ def _render(chosen: argparse.Namespace) -> int:
 def _check(_: argparse.Namespace) -> int:
     boards = [json.loads(text) for text in render.rendered().values()]
     uids = structure.provisioned_uids()
-    problems = list(_stale(render.GENERATED))
+    problems = list(_out_of_date(render.GENERATED))
     problems += [f"{board['uid']}: {fault}" for board in boards for fault in structure.faults(board, uids)]
     try:
         database = _connect()
     except psycopg2.OperationalError as error:
-        return _complain([*problems, f"PostgreSQL: {str(error).strip()}"])
+        return _report([*problems, f"PostgreSQL: {str(error).strip()}"])
     try:
-        answers = [answer for board in boards for answer in _answers(database, board)]
+        results = [result for board in boards for result in _run_queries(database, board)]
     finally:
         database.close()
-    _print_table(answers)
-    problems += [f"{a.query.dashboard}: {a.query.panel}: {a.error}" for a in answers if a.error]
-    return _complain(problems)
+    _print_table(results)
+    problems += [f"{r.query.dashboard}: {r.query.panel}: {r.error}" for r in results if r.error]
+    return _report(problems)
 
 
-def _stale(directory: Path) -> Iterator[str]:
+def _out_of_date(directory: Path) -> Iterator[str]:
     for name in render.out_of_date(directory):
         yield f"{directory / name} is out of date: run `kidjamo-dashboards render`"
 
@@ -104,21 +104,21 @@ def _connect() -> connection:
     return database
 
 
-def _answers(database: connection, board: dict[str, Any]) -> Iterator[probe.Answer]:
+def _run_queries(database: connection, board: dict[str, Any]) -> Iterator[probe.QueryResult]:
     view = View.last(RANGE, probe.everything(board), interval=INTERVAL)
     for query in probe.queries(board):
         yield probe.run(database, query, view)
 
 
-def _print_table(answers: Sequence[probe.Answer]) -> None:
-    width = max(len(a.query.panel) for a in answers)
+def _print_table(results: Sequence[probe.QueryResult]) -> None:
+    width = max(len(r.query.panel) for r in results)
     print(f"{'dashboard':<16}  {'panel':<{width}}  {'rows':>7}  {'ms':>7}")
-    for a in answers:
-        figures = "error" if a.error else f"{len(a.rows):>7}  {a.milliseconds:>7.1f}"
-        print(f"{a.query.dashboard:<16}  {a.query.panel:<{width}}  {figures:>7}")
+    for r in results:
+        figures = "error" if r.error else f"{len(r.rows):>7}  {r.milliseconds:>7.1f}"
+        print(f"{r.query.dashboard:<16}  {r.query.panel:<{width}}  {figures:>7}")
 
 
-def _complain(problems: Sequence[str] | Iterator[str]) -> int:
+def _report(problems: Sequence[str] | Iterator[str]) -> int:
     code = OK
     for problem in problems:
         print(problem, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The query of a panel against Grafana's PostgreSQL data source, which the foundation SDK does not have."""
+"""A panel's query to Grafana's PostgreSQL data source, which the foundation SDK does not provide."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from grafana_foundation_sdk.cog.variants import Dataquery
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 DATASOURCE = DataSourceRef(type_val="grafana-postgresql-datasource", uid="kidjamo-postgresql")
-"""The one data source; its uid is given in deploy/grafana/provisioning/datasources."""
+"""The only data source; deploy/grafana/provisioning/datasources defines its uid."""
 
 Format = Literal["time_series", "table"]
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresQuery(Builder[Dataquery], Dataquery):
-    """One SQL query; builder and built query at once, as it never changes.
+    """One SQL query; its own builder, because it is immutable.
 
     Attributes:
-        sql: with Grafana's macros and variables in it.
-        format: "time_series" needs a column `time`, and takes a column `metric` for the name of the series.
+        sql: the SQL, with Grafana's macros and variables.
+        format: "time_series" requires a column `time`; a column `metric` names the series.
+        ref_id: id of the query in its panel.
     """
 
     sql: str
@@ -29,11 +30,11 @@ class PostgresQuery(Builder[Dataquery], Dataquery):
     ref_id: str = "A"
 
     def build(self) -> PostgresQuery:
-        """The query itself."""
+        """Return the query itself."""
         return self
 
     def to_json(self) -> dict[str, object]:
-        """As a panel's target in dashboard JSON."""
+        """Return the query as a panel's target in dashboard JSON."""
         return {
             "datasource": DATASOURCE,
             "editorMode": "code",

@@ -1,4 +1,4 @@
-"""Runs every query of a dashboard on a real PostgreSQL, as Grafana would."""
+"""Execution of a dashboard's queries on PostgreSQL, as Grafana does it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ _Time = int | float | Decimal | datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
+class PanelQuery:
     """One query of a dashboard.
 
     Attributes:
         dashboard: uid of its dashboard.
-        panel: title of its panel, or the variable's name after a `$`.
+        panel: title of its panel, or the variable's name with a leading `$`.
+        sql: the SQL, with Grafana's macros and variables.
+        format: "time_series" or "table".
     """
 
     dashboard: str
@@ -33,33 +35,36 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What the database made of it.
+class QueryResult:
+    """Result of one query.
 
     Attributes:
-        milliseconds: from sending to the last row.
-        error: why it cannot be shown; empty where it can.
+        query: the query.
+        columns: names of the columns.
+        rows: the rows.
+        milliseconds: time from sending the query to the last row.
+        error: why Grafana cannot show the result; empty if it can.
     """
 
-    query: Query
+    query: PanelQuery
     columns: tuple[str, ...] = ()
     rows: tuple[tuple[Any, ...], ...] = ()
     milliseconds: float = 0.0
     error: str = ""
 
 
-def queries(board: Mapping[str, Any]) -> Iterator[Query]:
-    """All queries of decoded dashboard JSON: the variables' first, then the panels'."""
+def queries(board: Mapping[str, Any]) -> Iterator[PanelQuery]:
+    """Yield all queries of decoded dashboard JSON: first those of variables, then those of panels."""
     for variable in board["templating"]["list"]:
         if variable["type"] == "query":
-            yield Query(board["uid"], f"${variable['name']}", variable["query"], "table")
+            yield PanelQuery(board["uid"], f"${variable['name']}", variable["query"], "table")
     for panel in board["panels"]:
         for target in panel.get("targets", ()):
-            yield Query(board["uid"], panel.get("title", ""), target["rawSql"], target["format"])
+            yield PanelQuery(board["uid"], panel.get("title", ""), target["rawSql"], target["format"])
 
 
 def everything(board: Mapping[str, Any]) -> dict[str, str]:
-    """Each variable's text when "All" is chosen, as the dashboard starts."""
+    """Return the text of each variable when "All" is selected, which is the default."""
     return {
         variable["name"]: variable.get("allValue")
         or quoted(str(option["value"]) for option in variable.get("options", ()))
@@ -67,8 +72,8 @@ def everything(board: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def run(database: connection, query: Query, view: View) -> Answer:
-    """Run one query; a failure is part of the answer, and the connection stays usable."""
+def run(database: connection, query: PanelQuery, view: View) -> QueryResult:
+    """Run one query; a failure is part of the result, and the connection stays usable."""
     start = time.perf_counter()
     try:
         sql = expand(query.sql, view)
@@ -81,19 +86,19 @@ def run(database: connection, query: Query, view: View) -> Answer:
             finally:
                 cursor.execute("ROLLBACK TO SAVEPOINT panel")
     except (psycopg2.Error, NotExpandable) as error:
-        return Answer(query, error=str(error).strip())
+        return QueryResult(query, error=str(error).strip())
     milliseconds = 1000 * (time.perf_counter() - start)
-    return Answer(query, columns, rows, milliseconds, _unfit(query, columns, rows))
+    return QueryResult(query, columns, rows, milliseconds, _problem(query, columns, rows))
 
 
-def _unfit(query: Query, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> str:
-    """Why Grafana could not draw this as a time series."""
+def _problem(query: PanelQuery, columns: tuple[str, ...], rows: tuple[tuple[Any, ...], ...]) -> str:
+    """Return why Grafana could not draw this as a time series; empty if it can."""
     if query.format != "time_series":
         return ""
     if "time" not in columns:
         return "a time series without a column `time`"
     times = [row[columns.index("time")] for row in rows]
     if not all(isinstance(moment, _Time) for moment in times):
-        return "column `time` holds something that is no time"
+        return "column `time` has a value that is not a time"
     seconds = [moment.timestamp() if isinstance(moment, datetime) else moment for moment in times]
-    return "" if seconds == sorted(seconds) else "rows are not in the order of `time`"
+    return "" if seconds == sorted(seconds) else "rows are not ordered by `time`"

@@ -1,4 +1,4 @@
-"""Dashboards -> JSON files: the same bytes each time, so that a file out of date shows."""
+"""Dashboards -> JSON files, reproducible to the byte so that outdated files can be detected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GENERATED = Path(__file__).parent / "generated"
 
 
 def rendered() -> dict[str, str]:
-    """Text of each dashboard's file, by file name."""
+    """Return the content of each dashboard's file, by file name."""
     boards = [ward(words) for words in LANGUAGES]
     return {
         f"{(board.uid or '').removeprefix('kidjamo-')}.json": json.dumps(
@@ -26,7 +26,7 @@ def rendered() -> dict[str, str]:
 
 
 def write(directory: Path = GENERATED) -> list[Path]:
-    """Write all dashboards; a file of a dashboard that is no more is deleted. Returns what changed."""
+    """Write all dashboards, delete files of removed ones, and return the files that changed."""
     directory.mkdir(parents=True, exist_ok=True)
     files = rendered()
     changed = []
@@ -41,7 +41,7 @@ def write(directory: Path = GENERATED) -> list[Path]:
 
 
 def out_of_date(directory: Path = GENERATED) -> list[str]:
-    """Names of files that are missing, differ from their dashboard, or belong to none."""
+    """Return the names of files that are missing, differ from their dashboard, or belong to none."""
     files = rendered()
-    found = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.json")}
-    return sorted(name for name in files.keys() | found.keys() if files.get(name) != found.get(name))
+    existing = {path.name: path.read_text(encoding="utf-8") for path in directory.glob("*.json")}
+    return sorted(name for name in files.keys() | existing.keys() if files.get(name) != existing.get(name))

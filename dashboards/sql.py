@@ -1,6 +1,6 @@
-"""What Grafana makes of a panel's SQL before PostgreSQL sees it: variables first, then macros.
+"""Expansion of Grafana's variables and macros in a panel's SQL, in Grafana's order.
 
-As much of Grafana's PostgreSQL macros as the panels use, so that every query can be run without a Grafana.
+Supports the PostgreSQL macros that the panels use, so that every query can be run without Grafana.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class NotExpandable(KidjamoError, ValueError):
-    """SQL with a macro or variable that this module does not know, or knows otherwise."""
+    """SQL with a macro or variable that is unknown or has other arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a person looks at.
+    """Selected time range and variables of a dashboard.
 
     Attributes:
-        start, end: the dashboard's time range.
-        interval: width of one point in a graph, in Grafana's words, such as "30s".
-        variables: the text that stands for each dashboard variable; see `quoted`.
+        start, end: the time range.
+        variables: text that replaces each dashboard variable; see `quoted`.
+        interval: width of one point in a graph in Grafana's notation, such as "30s".
     """
 
     start: datetime
@@ -39,26 +39,26 @@ class View:
 
     @classmethod
     def last(cls, width: timedelta, variables: Mapping[str, str], interval: str = "30s") -> View:
-        """The time up to now."""
+        """Return a view of the time up to now."""
         now = datetime.now(UTC)
         return cls(now - width, now, variables, interval)
 
 
 def literal(text: str) -> str:
-    """Text as an SQL string."""
+    """Return text as an SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def quoted(values: Iterable[str]) -> str:
-    """The values chosen for a variable, as Grafana writes them into SQL: `'a','b'`."""
+    """Return the selected values of a variable as Grafana writes them into SQL: `'a','b'`."""
     return ",".join(literal(value) for value in values)
 
 
 def expand(sql: str, view: View) -> str:
-    """The SQL that PostgreSQL gets.
+    """Return the SQL that PostgreSQL receives.
 
     Raises:
-        NotExpandable: names the macro or variable.
+        NotExpandable: a macro or variable is unknown; the message names it.
     """
     expanded = _MACRO.sub(lambda call: _macro(call, view), substitute(sql, view))
     if left := re.search(r"\$\w+", expanded):
@@ -67,24 +67,24 @@ def expand(sql: str, view: View) -> str:
 
 
 def substitute(sql: str, view: View) -> str:
-    """The SQL with variables and `$__interval` put in, macros left: what Grafana's browser side sends.
+    """Replace variables and `$__interval` but not macros, like Grafana's browser side.
 
     Raises:
-        NotExpandable: names the variable.
+        NotExpandable: a variable is unknown; the message names it.
     """
 
-    def value(found: re.Match[str]) -> str:
-        name = found["braced"] or found["plain"]
+    def value(match: re.Match[str]) -> str:
+        name = match["braced"] or match["plain"]
         if name == "__interval":
             return view.interval
         if name == "__interval_ms":
             return _number(1000 * _seconds(view.interval))
         if name.startswith("__"):
-            return found[0]
+            return match[0]
         if name not in view.variables:
             raise NotExpandable(f"${name}: no such variable")
-        if found["format"] not in (None, "sqlstring"):
-            raise NotExpandable(f"{found[0]}: format {found['format']} is not known")
+        if match["format"] not in (None, "sqlstring"):
+            raise NotExpandable(f"{match[0]}: unknown format {match['format']}")
         return view.variables[name]
 
     return _VARIABLE.sub(value, sql)
@@ -101,13 +101,13 @@ def _macro(call: re.Match[str], view: View) -> str:
         case "__timeTo", [""]:
             expanded = _moment(view.end)
         case "__timeGroup" | "__timeGroupAlias", [column, interval, *fill] if len(fill) <= 1:
-            # A third argument tells Grafana how to fill empty groups; the database does not see it.
+            # The third argument says how Grafana fills empty groups; it is not part of the SQL.
             width = _number(_seconds(interval))
             expanded = f"floor(extract(epoch from {column})/{width})*{width}"
-            if name == "__timeGroupAlias" or comma:  # so does Grafana when a comma follows
+            if name == "__timeGroupAlias" or comma:  # like Grafana if a comma follows
                 expanded += ' AS "time"'
         case _:
-            raise NotExpandable(f"{call[0]}: unknown macro, or not its arguments")
+            raise NotExpandable(f"{call[0]}: unknown macro, or wrong arguments")
     return expanded + comma
 
 
@@ -117,10 +117,10 @@ def _moment(moment: datetime) -> str:
 
 
 def _seconds(interval: str) -> float:
-    found = _INTERVAL.fullmatch(interval)
-    if not found:
+    match = _INTERVAL.fullmatch(interval)
+    if not match:
         raise NotExpandable(f"{interval}: not an interval")
-    return int(found[1]) * _SECONDS[found[2]]
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _number(number: float) -> str:

@@ -1,4 +1,4 @@
-"""What can be wrong with dashboard JSON before any query is run."""
+"""Checks of dashboard JSON that need no database."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GRID_COLUMNS = 24
 
 
 def provisioned_uids(provisioning: Path = PROVISIONING) -> set[str]:
-    """The uids of the data sources that Grafana is given."""
+    """Return the uids of the provisioned data sources."""
     files = (provisioning / "datasources").glob("*.yaml")
     return {
         uid
@@ -24,11 +24,11 @@ def provisioned_uids(provisioning: Path = PROVISIONING) -> set[str]:
 
 
 def faults(board: Mapping[str, Any], datasources: Collection[str]) -> Iterator[str]:
-    """Everything wrong with one dashboard, a sentence each.
+    """Yield a message for each fault of one dashboard.
 
     Args:
         board: decoded dashboard JSON.
-        datasources: uids that exist.
+        datasources: uids of the data sources that exist.
     """
     panels = board["panels"]
     for number, count in Counter(panel.get("id") for panel in panels).items():
@@ -54,7 +54,7 @@ def _overlap(a: Mapping[str, int], b: Mapping[str, int]) -> bool:
 
 
 def _datasources(part: object) -> set[str]:
-    """The uids of all data sources named anywhere in a piece of JSON."""
+    """Return the uids of all data sources in a piece of JSON."""
     match part:
         case Mapping():
             own = part.get("datasource")

@@ -1,1 +1,1 @@
-"""How the parts are put together and run."""
+"""Deployment: the one-machine stack, service units and installation scripts."""

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything `make demo` and, with the argument "tests", `make test` need on a fresh Debian, Ubuntu or Raspberry Pi OS
-# machine: system packages, the virtual environment, the jars. Safe to run again; nothing is fetched twice.
+# Installs what `make demo` and, with the argument "tests", `make test` need on a fresh Debian, Ubuntu or Raspberry Pi
+# OS machine: system packages, the virtual environment, the jars. Safe to run again; nothing is fetched twice.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ install_missing() {
     else fail "missing: ${needed[*]}. Install them with: sudo apt-get install ${needed[*]}"
     fi
     say "installing ${needed[*]}"
-    "${apt[@]}" update -qq >/dev/null || say "apt-get update failed; trying with the lists there are"
+    "${apt[@]}" update -qq >/dev/null || say "apt-get update failed; continuing with the existing package lists"
     "${apt[@]}" install -y -qq --no-install-recommends "${needed[@]}" >/dev/null \
         || fail "apt could not install ${needed[*]}. Try: sudo apt-get install ${needed[*]}"
 }
@@ -41,7 +41,7 @@ missing=()
 PATH=$PATH:/usr/sbin command -v mosquitto >/dev/null || missing+=(mosquitto)
 command -v mosquitto_pub >/dev/null || missing+=(mosquitto-clients)
 if [ "${1:-}" = tests ] && [ "$(uname -m)" = x86_64 ] && grep -qs '^ID=debian' /etc/os-release; then
-    # the guest in which the gateway meets the real BlueZ (tests/bluez)
+    # the virtual machine that tests the gateway with the real BlueZ (tests/bluez)
     while read -r program package; do
         PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || missing+=("$package")
     done <<-'PROGRAMS'
@@ -55,7 +55,7 @@ if [ "${1:-}" = tests ] && [ "$(uname -m)" = x86_64 ] && grep -qs '^ID=debian' /
 	PROGRAMS
 fi
 if [ "${1:-}" = tests ] && grep -qs '^ID=debian' /etc/os-release; then
-    command -v chromium >/dev/null || missing+=(chromium)  # the browser in which the carers' page is tested
+    command -v chromium >/dev/null || missing+=(chromium)  # the browser that tests the carers' page
 fi
 if [ ${#missing[@]} -gt 0 ]; then install_missing "${missing[@]}"; fi
 

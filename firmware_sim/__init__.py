@@ -1,1 +1,1 @@
-"""Bracelets that do not exist yet: simulated children, firmware and radio, and where their readings go."""
+"""Simulated bracelets: children, firmware, radio, and the targets of their readings."""

@@ -1,7 +1,7 @@
-"""A simulated Bluetooth adapter for bleak: code that calls BleakScanner and BleakClient runs unchanged.
+"""A simulated Bluetooth adapter for bleak: code that uses BleakScanner and BleakClient runs unchanged.
 
-`open_radio` is what the gateway loads as its plug-in; `use_device` does the same with a Bumble device of this
-process, for tests.
+The gateway loads `open_radio` as a plug-in; `use_device` does the same with a Bumble device of this process,
+for tests.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from bumble.transport.common import Transport
 from firmware_sim.radio.bleak_client import BumbleClient
 from firmware_sim.radio.bleak_radio import Radio
 from firmware_sim.radio.bleak_scanner import BumbleScanner
-from firmware_sim.radio.bonds import kept_bonds
-from firmware_sim.radio.virtual_radio import just_works
+from firmware_sim.radio.bonds import bond_store
+from firmware_sim.radio.virtual_radio import just_works_pairing
 
 log = logging.getLogger(__name__)
 
@@ -35,53 +35,53 @@ _FACTORIES = ("get_platform_client_backend_type", "get_platform_scanner_backend_
 
 @asynccontextmanager
 async def open_radio(transport_spec: str) -> AsyncIterator[Radio]:
-    """A radio at the other end of an HCI transport; inside, plain bleak calls go through it.
+    """Make bleak use the radio at the other end of an HCI transport inside the block.
 
-    When the other end goes away, connections drop and nothing can be started until it is back; then scans
-    go on.
+    When the transport is lost, connections drop and nothing can be started until it is back; then scans
+    resume.
 
     Args:
-        transport_spec: as Bumble writes it, such as `tcp-client:127.0.0.1:9544`.
+        transport_spec: a Bumble transport, such as `tcp-client:127.0.0.1:9544`.
 
     Raises:
-        BleakBluetoothNotAvailableError: nothing there, or a radio that is in use.
+        BleakBluetoothNotAvailableError: there is no radio, or it is in use.
     """
     radio = Radio()
-    transport, device = await _plug_in(transport_spec)
+    transport, device = await _open_device(transport_spec)
     await radio.attach(device)
-    keeper = asyncio.create_task(_keep(radio, transport_spec, transport), name="radio")
+    reconnecting = asyncio.create_task(_reconnect_when_lost(radio, transport_spec, transport), name="radio")
     try:
-        with _installed(radio):
+        with _patched_bleak(radio):
             yield radio
     finally:
-        keeper.cancel()
+        reconnecting.cancel()
         with suppress(asyncio.CancelledError):
-            await keeper
+            await reconnecting
 
 
 @asynccontextmanager
 async def use_device(device: Device) -> AsyncIterator[Radio]:
-    """The same with a Bumble device that is powered already."""
+    """Make bleak use a Bumble device inside the block; the device is already powered on."""
     radio = Radio()
     await radio.attach(device)
-    with _installed(radio):
+    with _patched_bleak(radio):
         yield radio
     radio.detach()
 
 
 @contextmanager
-def _installed(radio: Radio) -> Iterator[None]:
-    """Substitute bleak's platform backends, and put them back."""
+def _patched_bleak(radio: Radio) -> Iterator[None]:
+    """Replace bleak's platform backends inside the block."""
 
-    class Client(BumbleClient):
+    class BumbleBackendClient(BumbleClient):
         pass
 
-    class Scanner(BumbleScanner):
+    class BumbleBackendScanner(BumbleScanner):
         pass
 
-    Client.radio = Scanner.radio = radio
+    BumbleBackendClient.radio = BumbleBackendScanner.radio = radio
     before = [getattr(bleak, name) for name in _FACTORIES]
-    for name, backend in zip(_FACTORIES, (Client, Scanner), strict=True):
+    for name, backend in zip(_FACTORIES, (BumbleBackendClient, BumbleBackendScanner), strict=True):
         setattr(bleak, name, lambda backend=backend: (backend, "bumble"))
     try:
         yield
@@ -90,11 +90,11 @@ def _installed(radio: Radio) -> Iterator[None]:
             setattr(bleak, name, factory)
 
 
-async def _plug_in(spec: str) -> tuple[Transport, Device]:
+async def _open_device(spec: str) -> tuple[Transport, Device]:
     try:
         transport = await open_transport(spec)
     except (OSError, ValueError, BaseBumbleError) as error:
-        raise _not_there(
+        raise _unavailable(
             f"no simulated radio at {spec} ({error}); start kidjamo-sim bracelets first"
         ) from error
     device = Device.with_hci("gateway", hci.Address(GATEWAY_ADDRESS), transport.source, transport.sink)
@@ -103,40 +103,40 @@ async def _plug_in(spec: str) -> tuple[Transport, Device]:
             await device.power_on()
     except (BaseBumbleError, TimeoutError) as error:
         await transport.close()
-        raise _not_there(
-            f"the simulated radio at {spec} does not answer; another gateway may use it"
+        raise _unavailable(
+            f"the simulated radio at {spec} does not respond; another gateway may be using it"
         ) from error
-    device.pairing_config_factory = just_works
-    device.keystore = kept_bonds("gateway", GATEWAY_ADDRESS)
+    device.pairing_config_factory = just_works_pairing
+    device.keystore = bond_store("gateway", GATEWAY_ADDRESS)
     return transport, device
 
 
-async def _keep(radio: Radio, spec: str, transport: Transport) -> None:
-    """Watch the transport, and plug in again whenever it was lost."""
+async def _reconnect_when_lost(radio: Radio, spec: str, transport: Transport) -> None:
+    """Wait for the transport to be lost and open it again, forever."""
     while True:
         try:
             await asyncio.shield(transport.source.terminated)
-            log.warning("the simulated radio at %s is gone; trying again", spec)
+            log.warning("the simulated radio at %s is gone; retrying", spec)
         finally:
             radio.detach()
             await transport.close()
-        transport = await _plug_in_again(radio, spec)
+        transport = await _reopen_device(radio, spec)
 
 
-async def _plug_in_again(radio: Radio, spec: str) -> Transport:
+async def _reopen_device(radio: Radio, spec: str) -> Transport:
     attempt = 0
     while True:
         await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
         attempt += 1
         try:
-            transport, device = await _plug_in(spec)
+            transport, device = await _open_device(spec)
         except BleakBluetoothNotAvailableError as error:
-            log.debug("still no radio: %s", error)
+            log.debug("radio still unavailable: %s", error)
         else:
             await radio.attach(device)
             log.warning("the simulated radio at %s is back", spec)
             return transport
 
 
-def _not_there(message: str) -> BleakBluetoothNotAvailableError:
+def _unavailable(message: str) -> BleakBluetoothNotAvailableError:
     return BleakBluetoothNotAvailableError(message, BleakBluetoothNotAvailableReason.NO_BLUETOOTH)

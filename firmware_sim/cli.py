@@ -1,4 +1,4 @@
-"""The command `kidjamo-sim`: bracelets on the air, or readings sent straight to a service."""
+"""The command `kidjamo-sim`: simulates bracelets, or sends readings straight to a service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from firmware_sim.errors import SimulatorError
-from firmware_sim.faults.scenario_file import HOW_TO_WRITE_ONE, load_scenario
+from firmware_sim.faults.scenario_file import FILE_FORMAT_HELP, load_scenario
 from firmware_sim.options import parse
 from firmware_sim.plan import FleetPlan
 from firmware_sim.timeline import Timeline
@@ -32,41 +32,41 @@ OK, FAILURE = 0, 1
 _PROGRESS_S = 5.0
 
 
-class _Stop:
-    """The first signal asks to stop, the second to hurry."""
+class _StopSignals:
+    """Signal handler: the first signal sets `stop`, the second sets `abort`."""
 
     def __init__(self) -> None:
-        self.stop, self.hurry = asyncio.Event(), asyncio.Event()
+        self.stop, self.abort = asyncio.Event(), asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._ring)
+            asyncio.get_running_loop().add_signal_handler(number, self._on_signal)
 
-    def _ring(self) -> None:
-        (self.hurry if self.stop.is_set() else self.stop).set()
+    def _on_signal(self) -> None:
+        (self.abort if self.stop.is_set() else self.stop).set()
 
     async def end_of_draining(self, drain_s: float) -> None:
-        """Wait until asked to stop, and then for as long as draining may take."""
+        """Wait until stopped, then for as long as draining may take."""
         await self.stop.wait()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.hurry.wait(), drain_s)
+            await asyncio.wait_for(self.abort.wait(), drain_s)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point.
 
     Returns:
-        0 when all went well, 1 on failure; argparse ends with 2 on wrong usage.
+        0 on success, 1 on failure; argparse exits with 2 on wrong usage.
     """
     options = parse(arguments)
     if options.command == "scenarios":
-        print(HOW_TO_WRITE_ONE)
+        print(FILE_FORMAT_HELP)
         return OK
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if options.verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for chatty in ("bumble", "httpx", "httpcore"):
-        logging.getLogger(chatty).setLevel(logging.DEBUG if options.verbose else logging.CRITICAL)
+    for library in ("bumble", "httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.DEBUG if options.verbose else logging.CRITICAL)
     try:
         asyncio.run(_bracelets(options) if options.command == "bracelets" else _readings(options))
     except (SimulatorError, InvalidPseudonymKey, OSError) as error:
@@ -84,7 +84,7 @@ async def _bracelets(options: argparse.Namespace) -> None:
         hci=options.hci,
         broker=options.mqtt_broker,
         seed=options.seed,
-        boot=_boot(),
+        boot=_restart_counter(),
         period_s=options.period,
         duration_s=options.duration,
         drain_s=options.drain_seconds,
@@ -96,31 +96,31 @@ async def _bracelets(options: argparse.Namespace) -> None:
     )
     simulated_s = options.duration * options.speed if options.duration else None
     fleet = Fleet(plan, Timeline.begin(options.speed, simulated_s, options.start))
-    signals = _Stop()
-    await _with_progress(fleet.run(signals.stop, signals.hurry), fleet.summary)
+    signals = _StopSignals()
+    await _with_progress(fleet.run(signals.stop, signals.abort), fleet.summary)
 
 
 async def _readings(options: argparse.Namespace) -> None:
-    from firmware_sim.feed import Feed, readings
-    from firmware_sim.ledger import Ledger
+    from firmware_sim.feed import ReadingFeed, readings
+    from firmware_sim.sent_readings import SentReadingsLog
 
     simulated_s = options.duration * options.speed if options.duration else None
     if options.count is not None:
         simulated_s = options.period * options.count / options.patients
     timeline = Timeline.begin(options.speed, simulated_s, options.start)
-    source = readings(options.patients, options.seed, _boot(), timeline.start_ms, options.period)
+    source = readings(options.patients, options.seed, _restart_counter(), timeline.start_ms, options.period)
     target = _target(options)
-    signals = _Stop()
+    signals = _StopSignals()
     if options.duration:
         asyncio.get_running_loop().call_later(options.duration, signals.stop.set)
-    with Ledger(options.ledger) as ledger:
-        feed = Feed(islice(source, options.count), target, timeline, ledger)
+    with SentReadingsLog(options.ledger) as sent_readings:
+        feed = ReadingFeed(islice(source, options.count), target, timeline, sent_readings)
         work = asyncio.create_task(_with_progress(feed.run(signals.stop), feed.summary))
         limit = asyncio.create_task(signals.end_of_draining(options.drain_seconds))
         try:
             await asyncio.wait({work, limit}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                raise SimulatorError(f"stopped before everything was delivered: {feed.summary()}")
+                raise SimulatorError(f"stopped before all readings were delivered: {feed.summary()}")
             await work
         finally:
             work.cancel()
@@ -131,14 +131,14 @@ async def _readings(options: argparse.Namespace) -> None:
 def _target(options: argparse.Namespace) -> Target:
     from firmware_sim.targets import ApiTarget, CombinedTarget, KafkaTarget, MqttTarget, RetryingTarget
 
-    chosen: list[Target] = []
+    targets: list[Target] = []
     if options.target in ("api", "both"):
-        chosen.append(ApiTarget(options.url, _credentials(options)))
+        targets.append(ApiTarget(options.url, _credentials(options)))
     if options.target in ("kafka", "both"):
-        chosen.append(KafkaTarget(options.bootstrap, _pseudonyms()))
+        targets.append(KafkaTarget(options.bootstrap, _pseudonyms()))
     if options.target == "mqtt":
-        chosen.append(MqttTarget(options.mqtt_broker.host, options.mqtt_broker.port))
-    return CombinedTarget([RetryingTarget(target) for target in chosen])
+        targets.append(MqttTarget(options.mqtt_broker.host, options.mqtt_broker.port))
+    return CombinedTarget([RetryingTarget(target) for target in targets])
 
 
 def _credentials(options: argparse.Namespace) -> tuple[str, str] | None:
@@ -148,32 +148,32 @@ def _credentials(options: argparse.Namespace) -> tuple[str, str] | None:
 
 
 def _pseudonyms() -> Pseudonymiser | ClearIdentifiers:
-    """As the API would: no clear identifier reaches Kafka unless that is switched off."""
+    """Return what the API would use: pseudonyms, unless PSEUDONYMISATION=off."""
     if os.environ.get("PSEUDONYMISATION") == "off":
         return ClearIdentifiers()
     path = os.environ.get("PSEUDONYM_KEY_FILE")
     if not path:
         raise SimulatorError(
-            "Kafka takes no clear patient identifiers: set PSEUDONYM_KEY_FILE to the API's key file, "
-            "or PSEUDONYMISATION=off"
+            "patient identifiers must be pseudonymised for Kafka: set PSEUDONYM_KEY_FILE to the API's key "
+            "file, or PSEUDONYMISATION=off"
         )
     return parse_keys(Path(path).read_text())
 
 
 async def _with_progress(work: Coroutine[None, None, None], summary: Callable[[], str]) -> None:
-    async def tell() -> None:
+    async def report() -> None:
         while True:
             await asyncio.sleep(_PROGRESS_S)
             print(f"kidjamo-sim: {summary()}", file=sys.stderr, flush=True)
 
-    telling = asyncio.create_task(tell())
+    reporting = asyncio.create_task(report())
     try:
         await work
     finally:
-        telling.cancel()
+        reporting.cancel()
     print(f"kidjamo-sim: {summary()}", file=sys.stderr, flush=True)
 
 
-def _boot() -> int:
-    """A restart counter that differs between runs, whatever the seed."""
+def _restart_counter() -> int:
+    """Return a restart counter that differs between runs, whatever the seed."""
     return int(time.time()) % 256

@@ -1,11 +1,11 @@
-"""What can stop the simulator.
+"""Errors of the simulator.
 
 SimulatorError (a KidjamoError)
- ├─ PortBusy            somebody else listens where we should
- ├─ InvalidScenario     a scenario file that cannot be carried out
- ├─ UnknownTransport    an address we cannot make sense of
- ├─ TargetAway          a service that is not there right now: to be tried again
- └─ TargetRefused       a service that answered and will not take what we send
+ ├─ HciPortBusy         the HCI port is already in use
+ ├─ InvalidScenario     a scenario file that is malformed or does not fit the bracelets
+ ├─ UnknownTransport    an HCI transport that is unknown or cannot be opened
+ ├─ TargetUnavailable   a service cannot be reached now; retry
+ └─ TargetRefused       a service answered and rejects the readings; do not retry
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from vitals.errors import KidjamoError
 
 
 class SimulatorError(KidjamoError):
-    """Root of the simulator's errors; the message is for a person to read."""
+    """Base class of the simulator's errors; the message is shown to the user."""
 
 
-class PortBusy(SimulatorError):
-    """Somebody else listens where we should; says what to do."""
+class HciPortBusy(SimulatorError):
+    """The HCI port is already in use; the message says what to do."""
 
 
 class InvalidScenario(SimulatorError):
-    """A scenario file that is wrong, or cannot befall these bracelets; says where and why."""
+    """A scenario file that is malformed or does not fit the bracelets; the message says where and why."""
 
 
 class UnknownTransport(SimulatorError):
-    """An address we cannot make sense of, or cannot use."""
+    """An HCI transport that is unknown or cannot be opened."""
 
 
-class TargetAway(SimulatorError):
-    """A service that is not there right now: to be tried again."""
+class TargetUnavailable(SimulatorError):
+    """A service cannot be reached now; retry."""
 
 
 class TargetRefused(SimulatorError):
-    """A service that answered and will not take what we send."""
+    """A service answered and rejects the readings; do not retry."""

@@ -1,4 +1,4 @@
-"""The simple simulator feeding a target directly: one reading a child and period, no bracelet, no gateway."""
+"""The simple simulator, which sends readings straight to a target: no bracelet, no gateway."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import logging
 from collections.abc import Iterator
 from itertools import islice
 
-from firmware_sim.ledger import Ledger
 from firmware_sim.physiology.body import patients
 from firmware_sim.physiology.scenarios import simulate
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.targets import Target
-from firmware_sim.timeline import Timeline, moment
+from firmware_sim.timeline import Timeline, milliseconds, moment
 from vitals.reading import Reading, derived_message_id
 
 log = logging.getLogger(__name__)
@@ -20,20 +20,20 @@ LARGEST_BATCH = 500
 
 
 def readings(children: int, seed: int, boot: int, start_ms: int, period_s: float) -> Iterator[Reading]:
-    """Readings of all children without end, in order of time; devices are `sim-001`, `sim-002`, ….
+    """Yield readings of all children in order of time, without end; devices are `sim-001`, `sim-002`, ….
 
     Args:
-        children: how many.
-        seed: same seed, same values.
-        boot: restart counter, 0 to 255, that tells runs apart.
-        start_ms: time of the first, milliseconds since 1970 UTC.
+        children: number of children.
+        seed: the same seed gives the same values.
+        boot: restart counter, 0 to 255, which tells runs apart.
+        start_ms: time of the first reading, milliseconds since 1970 UTC.
         period_s: seconds between two readings of one child.
     """
-    lines = [(patient, simulate(patient, seed)) for patient in islice(patients(), children)]
+    samples_of = [(patient, simulate(patient, seed)) for patient in islice(patients(), children)]
     seq = 0
     while True:
         time_ms = start_ms + round(seq * period_s * 1000)
-        for number, (patient, samples) in enumerate(lines, start=1):
+        for number, (patient, samples) in enumerate(samples_of, start=1):
             device_id = f"sim-{number:03d}"
             yield Reading(
                 patient_id=patient.patient_id,
@@ -47,36 +47,43 @@ def readings(children: int, seed: int, boot: int, start_ms: int, period_s: float
         seq += 1
 
 
-class Feed:
-    """Sends readings when they are due, in batches where they come fast.
+class ReadingFeed:
+    """Sender of readings when they are due; readings due at the same time are sent as one batch.
 
     Attributes:
-        sent: readings delivered.
+        sent: number of readings delivered.
     """
 
-    def __init__(self, source: Iterator[Reading], target: Target, timeline: Timeline, ledger: Ledger) -> None:
-        self._source, self._target, self._timeline, self._ledger = source, target, timeline, ledger
+    def __init__(
+        self,
+        source: Iterator[Reading],
+        target: Target,
+        timeline: Timeline,
+        sent_readings: SentReadingsLog,
+    ) -> None:
+        self._source, self._target, self._timeline = source, target, timeline
+        self._sent_readings = sent_readings
         self.sent = 0
 
     def summary(self) -> str:
-        """One line for a person."""
-        return f"{self._ledger.count} readings measured, {self.sent} delivered"
+        """Return one line of progress."""
+        return f"{self._sent_readings.count} readings measured, {self.sent} delivered"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Send until `stop` or the end of the source; what was measured is delivered before it returns.
+        """Send until `stop` or the end of the source; deliver everything measured before returning.
 
         Raises:
-            TargetRefused: the target will not take the readings.
+            TargetRefused: the target rejects the readings.
         """
         batch: list[Reading] = []
         for reading in self._source:
-            due_s = self._timeline.seconds_until(round(reading.timestamp.timestamp() * 1000))
+            due_s = self._timeline.seconds_until(milliseconds(reading.timestamp))
             if due_s > 0 or len(batch) >= LARGEST_BATCH:
                 await self._deliver(batch)
-                due_s = self._timeline.seconds_until(round(reading.timestamp.timestamp() * 1000))
-            if stop.is_set() or (due_s > 0 and await _rings(stop, due_s)):
+                due_s = self._timeline.seconds_until(milliseconds(reading.timestamp))
+            if stop.is_set() or (due_s > 0 and await _is_set_within(stop, due_s)):
                 break
-            self._ledger.note(reading)
+            self._sent_readings.append(reading)
             batch.append(reading)
         await self._deliver(batch)
 
@@ -87,9 +94,9 @@ class Feed:
             batch.clear()
 
 
-async def _rings(event: asyncio.Event, within_s: float) -> bool:
+async def _is_set_within(event: asyncio.Event, timeout_s: float) -> bool:
     try:
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(timeout_s):
             return await event.wait()
     except TimeoutError:
         return False

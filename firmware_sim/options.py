@@ -6,17 +6,18 @@ import argparse
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
-from firmware_sim.faults.scenario_file import HOW_TO_WRITE_ONE
+from firmware_sim.faults.scenario_file import FILE_FORMAT_HELP
 from firmware_sim.plan import Address
-from firmware_sim.radio.standard_device import Kind
+from firmware_sim.radio.standard_device import StandardDeviceKind
 
 _DEFAULT_BLE, _DEFAULT_MQTT = 3, 2
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line; ends the process with 2 where it is wrong, 0 after `--help`."""
+    """Parse the command line; exit with 2 on wrong usage and with 0 after `--help`."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command == "bracelets":
@@ -25,114 +26,122 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         return options
     ends = options.duration or (options.command == "readings" and options.count)
     if options.speed > 1 and not (options.start or ends):
-        parser.error("--speed above 1 needs --duration, --count or --start: no reading of the future")
+        parser.error(
+            "--speed above 1 needs --duration, --count or --start, so that no reading is in the future"
+        )
     return options
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kidjamo-sim",
-        description="Simulated bracelets of made-up children. Research and education: no clinical evidence.",
-        epilog="Exit codes: 0 done or stopped by a signal, 1 failure, 2 wrong usage.",
+        description="Simulates bracelets of made-up children. For research and education; the data are not "
+        "clinical evidence.",
+        epilog="Exit codes: 0 finished or stopped by a signal, 1 failure, 2 wrong usage.",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('kidjamo')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    _add_bracelets(commands)
-    _add_scenarios(commands)
-    _add_readings(commands)
+    _add_bracelet_options(
+        commands.add_parser(
+            "bracelets",
+            help="simulate Bluetooth and MQTT bracelets for a gateway to connect to",
+            description="Simulates bracelets that measure, store and send like real ones. On SIGTERM or "
+            "SIGINT they stop measuring and keep sending until all readings are acknowledged; a second "
+            "signal stops them at once.",
+        )
+    )
+    commands.add_parser(
+        "scenarios",
+        help="describe the format of scenario files",
+        description=FILE_FORMAT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_reading_options(
+        commands.add_parser(
+            "readings",
+            help="send readings straight to the API, an MQTT broker, Kafka, or both API and Kafka",
+            description="The simple simulator: children in four scenarios (normal 70 %, stress 15 %, "
+            "activity 10 %, crisis 5 %), one reading per child and period. An unavailable target is retried.",
+        )
+    )
     return parser
 
 
-def _add_bracelets(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "bracelets",
-        help="put bracelets on the air, Bluetooth and MQTT, for a gateway to find",
-        description="Bracelets that measure, store and send as real ones. SIGTERM or SIGINT: they stop "
-        "measuring and stay on the air until all they hold was taken; a second signal ends them at once.",
-    )
-    parser.add_argument("--ble", type=_count, metavar="N", help="Bluetooth bracelets, ble-001 and so on (3)")
-    parser.add_argument("--mqtt", type=_count, metavar="N", help="MQTT bracelets, mqtt-001 and so on (2)")
+def _add_bracelet_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--count", type=_count, metavar="N", help="bracelets in all, instead of --ble, --mqtt"
+        "--ble", type=_count, metavar="N", help="Bluetooth bracelets, ble-001 and so on (default: 3)"
+    )
+    parser.add_argument(
+        "--mqtt", type=_count, metavar="N", help="MQTT bracelets, mqtt-001 and so on (default: 2)"
+    )
+    parser.add_argument(
+        "--count", type=_count, metavar="N", help="total number of bracelets, instead of --ble and --mqtt"
     )
     parser.add_argument(
         "--transport",
         choices=("ble", "mqtt", "both"),
         default="both",
-        help="what the bracelets of --count speak; both: half each (%(default)s)",
+        help="transport of the bracelets of --count; both: half of each (default: %(default)s)",
     )
     parser.add_argument(
         "--hci",
         default="tcp-server:127.0.0.1:9544",
         metavar="SPEC",
-        help="where the gateway's Bluetooth plugs in, tcp-server:ADDRESS:PORT or unix-server:PATH; the "
-        'gateway says radio = "bumble:tcp-client:ADDRESS:PORT" (%(default)s)',
+        help="where the gateway's Bluetooth stack connects, tcp-server:ADDRESS:PORT or unix-server:PATH; "
+        'set radio = "bumble:tcp-client:ADDRESS:PORT" in the gateway (default: %(default)s)',
     )
     parser.add_argument(
         "--scenario",
         type=Path,
         metavar="FILE",
-        help="TOML file with what befalls which bracelet when; kidjamo-sim scenarios tells what there is",
+        help="TOML file with the faults to inject; kidjamo-sim scenarios describes the format",
     )
     parser.add_argument(
         "--standard",
         type=_kinds,
         default=(),
         metavar="KIND,…",
-        help=f"bought devices beside them, of {', '.join(Kind)}; their addresses are logged",
+        help=f"standard devices to simulate as well: {', '.join(StandardDeviceKind)}; their addresses are "
+        "logged",
     )
     parser.add_argument(
         "--secure",
         action="store_true",
-        help="Bluetooth vitals only over links that were paired with LE Secure Connections",
+        help="send vitals only over links paired with LE Secure Connections",
     )
     parser.add_argument(
         "--drift-ppm",
         type=float,
         metavar="PPM",
-        help="how much too fast the bracelets' clocks run (each its own, within ± 50)",
+        help="how much too fast the bracelets' clocks run (default: random for each, within ± 50)",
     )
     _add_common(parser)
 
 
-def _add_scenarios(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    commands.add_parser(
-        "scenarios",
-        help="tell what a scenario file can hold",
-        description=HOW_TO_WRITE_ONE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _add_readings(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser(
-        "readings",
-        help="send readings straight to the API, an MQTT broker, Kafka, or API and Kafka",
-        description="The simple simulator: children in four scenarios (normal 70 %, stress 15 %, activity "
-        "10 %, crisis 5 %), one reading a child and period. A target that is away is tried again.",
-    )
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target",
         choices=("api", "mqtt", "kafka", "both"),
         default="api",
-        help="both: API and Kafka (%(default)s)",
+        help="where to send; both: API and Kafka (default: %(default)s)",
     )
     parser.add_argument(
-        "--url", default="http://127.0.0.1:8001", help="base address of the API (%(default)s)"
+        "--url", default="http://127.0.0.1:8001", help="base URL of the API (default: %(default)s)"
     )
     parser.add_argument(
-        "--client-id", metavar="ID", help="name the API knows the simulator by, where it wants one"
+        "--client-id", metavar="ID", help="client id registered with the API, if it requires authentication"
     )
-    parser.add_argument(
-        "--client-secret-file", type=Path, metavar="PATH", help="file with the secret of that name"
-    )
+    parser.add_argument("--client-secret-file", type=Path, metavar="PATH", help="file with the client secret")
     parser.add_argument(
         "--bootstrap",
         default=os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
         metavar="HOST:PORT",
-        help="Kafka; patients' identifiers are pseudonymised with PSEUDONYM_KEY_FILE, unless "
-        "PSEUDONYMISATION=off (KAFKA_BOOTSTRAP_SERVERS, else 127.0.0.1:9092)",
+        help="Kafka brokers; patient identifiers are pseudonymised with PSEUDONYM_KEY_FILE unless "
+        "PSEUDONYMISATION=off (default: KAFKA_BOOTSTRAP_SERVERS, else 127.0.0.1:9092)",
     )
-    parser.add_argument("--patients", type=_some, default=3, metavar="N", help="children (%(default)s)")
+    parser.add_argument(
+        "--patients", type=_some, default=3, metavar="N", help="number of children (default: %(default)s)"
+    )
     parser.add_argument("--count", type=_some, metavar="N", help="stop after this many readings")
     _add_common(parser)
 
@@ -143,42 +152,49 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=_address,
         default="127.0.0.1:1883",
         metavar="HOST:PORT",
-        help="MQTT broker (%(default)s)",
+        help="MQTT broker (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=7, help="same seed, same values (%(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=7, help="the same seed gives the same values (default: %(default)s)"
+    )
     parser.add_argument(
         "--period",
         type=_positive,
         default=1.0,
         metavar="S",
-        help="simulated seconds between two readings of a bracelet (%(default)s)",
+        help="simulated seconds between two readings of a bracelet (default: %(default)s)",
     )
     parser.add_argument(
         "--speed",
         type=_positive,
         default=1.0,
         metavar="X",
-        help="simulated seconds in a real one; above 1, give --duration, --count or --start, so that no "
-        "reading is from the future (%(default)s)",
+        help="simulated seconds per real second; above 1, give --duration, --count or --start, so that no "
+        "reading is in the future (default: %(default)s)",
     )
     parser.add_argument(
         "--start",
         type=_moment,
         metavar="TIME",
-        help="simulated time to begin at, ISO 8601 (now, or so long ago that a fast run ends now)",
+        help="simulated start time, ISO 8601 (default: now, or early enough for a fast run to end now)",
     )
     parser.add_argument(
-        "--duration", type=_positive, metavar="S", help="real seconds of measuring (until stopped)"
+        "--duration", type=_positive, metavar="S", help="real seconds of measuring (default: until stopped)"
     )
     parser.add_argument(
         "--drain-seconds",
         type=_not_negative,
         default=15.0,
         metavar="S",
-        help="longest stay after the end, for what nobody has taken yet (%(default)s)",
+        help="longest wait at the end for readings to be acknowledged (default: %(default)s)",
     )
-    parser.add_argument("--ledger", type=Path, metavar="PATH", help="append each reading as a line of JSON")
-    parser.add_argument("--verbose", action="store_true", help="log everything, Bluetooth packets included")
+    parser.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="PATH",
+        help="append each measured reading to this file as a line of JSON",
+    )
+    parser.add_argument("--verbose", action="store_true", help="log everything, including Bluetooth packets")
 
 
 def _address(text: str) -> Address:
@@ -188,11 +204,13 @@ def _address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def _kinds(text: str) -> tuple[Kind, ...]:
+def _kinds(text: str) -> tuple[StandardDeviceKind, ...]:
     try:
-        return tuple(Kind(name.strip()) for name in text.split(","))
+        return tuple(StandardDeviceKind(name.strip()) for name in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected some of {', '.join(Kind)}") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected one or more of {', '.join(StandardDeviceKind)}"
+        ) from None
 
 
 def _moment(text: str) -> datetime:
@@ -218,7 +236,7 @@ def _positive(text: str) -> float:
 
 
 def _not_negative(text: str) -> float:
-    return _number(text, 0, "a number from 0 on", included=True)
+    return _number(text, 0, "a number of at least 0", included=True)
 
 
 def _count(text: str) -> int:
@@ -229,12 +247,12 @@ def _count(text: str) -> int:
 
 def _some(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def _how_many(options: argparse.Namespace) -> tuple[int, int]:
-    """Numbers of Bluetooth and of MQTT bracelets."""
+    """Return the numbers of Bluetooth and MQTT bracelets."""
     if options.count is None:
         if options.ble is None and options.mqtt is None:
             return (0, 0) if options.standard else (_DEFAULT_BLE, _DEFAULT_MQTT)

@@ -1,12 +1,12 @@
-"""What a run of bracelets is to be, as values."""
+"""The parameters of one run, as values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from firmware_sim.faults.scenario_file import Scenario
-from firmware_sim.radio.standard_device import Kind
+from firmware_sim.faults.scenario_file import FaultScenario
+from firmware_sim.radio.standard_device import StandardDeviceKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +19,22 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class FleetPlan:
-    """What to put on the air.
+    """The devices of one run and how long they run.
 
     Attributes:
         ble, mqtt: number of bracelets.
-        hci: where the gateway's Bluetooth stack plugs in.
-        broker: of MQTT.
-        boot: restart counter of all of them, 0 to 255.
+        hci: transport the gateway's Bluetooth stack connects to.
+        broker: the MQTT broker.
+        seed: seed of everything random.
+        boot: restart counter of all bracelets, 0 to 255.
         period_s: simulated seconds between two readings of a bracelet.
-        duration_s: real seconds of measuring; without end where None.
-        drain_s: most seconds to stay on the air afterwards.
-        scenario: what befalls the bracelets.
-        standard: bought devices beside the bracelets.
-        secure: vitals only for who has paired.
-        drift_ppm: how much too fast their clocks run; each its own, within ± 50, where None.
+        duration_s: real seconds of measuring; None measures until stopped.
+        drain_s: longest wait afterwards for readings to be acknowledged, seconds.
+        ledger: file that logs each reading; None writes nothing.
+        scenario: the faults to inject.
+        drift_ppm: how much too fast their clocks run; None draws a drift within ± 50 for each.
+        secure: vitals are readable by paired centrals only.
+        standard: standard devices to simulate in addition to the bracelets.
     """
 
     ble: int
@@ -45,7 +47,7 @@ class FleetPlan:
     duration_s: float | None
     drain_s: float
     ledger: Path | None
-    scenario: Scenario | None = None
+    scenario: FaultScenario | None = None
     drift_ppm: float | None = None
     secure: bool = False
-    standard: tuple[Kind, ...] = ()
+    standard: tuple[StandardDeviceKind, ...] = ()

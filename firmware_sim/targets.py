@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from firmware_sim.errors import TargetAway, TargetRefused
+from firmware_sim.errors import TargetRefused, TargetUnavailable
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from runtime.oauth import ClientCredentials, TokenRequestFailed
 from vitals import rules, topics
@@ -30,11 +30,11 @@ _UNAVAILABLE = (429, 502, 503, 504)
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 10.0
 
 
-class Pseudonyms(Protocol):
-    """Replaces patient identifiers by pseudonyms."""
+class PatientPseudonyms(Protocol):
+    """Replacement of patient identifiers by pseudonyms."""
 
     def pseudonym(self, patient_id: str) -> str:
-        """Return the pseudonym of a patient."""
+        """Return the pseudonym of one patient."""
 
 
 class Target(Protocol):
@@ -44,7 +44,7 @@ class Target(Protocol):
         """Deliver readings durably; safe to repeat, as each carries its `message_id`.
 
         Raises:
-            TargetAway: the service is unavailable; to be tried again.
+            TargetUnavailable: the service cannot be reached now; retry.
             TargetRefused: the service does not accept them.
         """
 
@@ -70,7 +70,7 @@ class ApiTarget:
         try:
             response = await self._client.post("/iot/measurements", json=body)
         except httpx.TransportError as error:
-            raise TargetAway(f"API at {self._url}: {error or type(error).__name__}") from error
+            raise TargetUnavailable(f"API at {self._url}: {error or type(error).__name__}") from error
         except TokenRequestFailed as error:
             status = error.response.status_code if error.response is not None else None
             raise self._failure(status, str(error)) from error
@@ -82,8 +82,8 @@ class ApiTarget:
             reasons = {str(result.get("error")) for result in document["results"] if result.get("error")}
             log.warning("the API rejected %d readings: %s", document["rejected"], "; ".join(sorted(reasons)))
 
-    def _failure(self, status: int | None, reason: str) -> TargetAway | TargetRefused:
-        kind = TargetAway if status in _UNAVAILABLE else TargetRefused
+    def _failure(self, status: int | None, reason: str) -> TargetUnavailable | TargetRefused:
+        kind = TargetUnavailable if status in _UNAVAILABLE else TargetRefused
         return kind(f"API at {self._url}: {reason}")
 
     async def close(self) -> None:
@@ -99,7 +99,7 @@ class MqttTarget:
         self._client.start()
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Publish and wait until all are acknowledged."""
+        """Publish and wait until all readings are acknowledged."""
         for reading in readings:
             self._client.publish(reading)
         while self._client.unacknowledged:  # noqa: ASYNC110 - the caller sets a deadline
@@ -119,7 +119,7 @@ class KafkaTarget:
         timeout_s: longest wait for acknowledgements.
     """
 
-    def __init__(self, bootstrap: str, pseudonyms: Pseudonyms, timeout_s: float = 15.0) -> None:
+    def __init__(self, bootstrap: str, pseudonyms: PatientPseudonyms, timeout_s: float = 15.0) -> None:
         self._bootstrap, self._pseudonyms, self._timeout_s = bootstrap, pseudonyms, timeout_s
         self._producer = Producer(
             {
@@ -144,11 +144,13 @@ class KafkaTarget:
                 for topic, key, value in self._messages(reading):
                     self._producer.produce(topic, value, key, on_delivery=delivered)
         except (BufferError, KafkaException) as error:
-            raise TargetAway(f"Kafka at {self._bootstrap}: {error}") from error
+            raise TargetUnavailable(f"Kafka at {self._bootstrap}: {error}") from error
         remaining = await asyncio.to_thread(self._producer.flush, self._timeout_s + 5)
         if failures or remaining:
-            reason = failures[0].str() if failures else "no answer"
-            raise TargetAway(f"Kafka at {self._bootstrap}: {reason} (kidjamo-ingest topics makes the topics)")
+            reason = failures[0].str() if failures else "no response"
+            raise TargetUnavailable(
+                f"Kafka at {self._bootstrap}: {reason} (kidjamo-ingest topics creates the topics)"
+            )
 
     async def close(self) -> None:
         """Do nothing: `send` leaves nothing in the producer."""
@@ -176,21 +178,21 @@ class KafkaTarget:
 
 
 class RetryingTarget:
-    """Sends again while a target is unavailable."""
+    """A target that is retried with back-off while it is unavailable."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
 
     async def send(self, readings: Sequence[Reading]) -> None:
-        """Deliver readings, however long it takes."""
+        """Deliver readings, retrying for as long as the target is unavailable."""
         backoff = Backoff(_FIRST_WAIT_S, _LONGEST_WAIT_S, random.random)
         while True:
             try:
                 await self._target.send(readings)
                 return
-            except TargetAway as error:
+            except TargetUnavailable as error:
                 level = logging.DEBUG if backoff.failures else logging.WARNING
-                log.log(level, "%s; trying again", error)
+                log.log(level, "%s; retrying", error)
                 await asyncio.sleep(backoff.after_failure())
 
     async def close(self) -> None:
@@ -199,7 +201,7 @@ class RetryingTarget:
 
 
 class CombinedTarget:
-    """Sends the same readings to several targets at once."""
+    """Several targets that get the same readings at the same time."""
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets

@@ -1,4 +1,4 @@
-"""Simulated time: real time, or faster, and ending now rather than in a future nobody would accept."""
+"""Simulated time: real time or faster; a fast run starts in the past so that it ends now."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class Timeline:
     """A simulated clock.
 
     Attributes:
-        start_ms: simulated time when it was made, milliseconds since 1970 UTC.
-        speed: simulated seconds in a real one.
-        began_s: reading of `monotonic` when it was made.
-        monotonic: steady real seconds.
+        start_ms: simulated time at the start, milliseconds since 1970 UTC.
+        speed: simulated seconds per real second.
+        started_s: value of `monotonic` at the start.
+        monotonic: monotonic clock, in real seconds.
     """
 
     start_ms: int
     speed: float
-    began_s: float
+    started_s: float
     monotonic: Callable[[], float] = time.monotonic
 
     @classmethod
     def begin(cls, speed: float, duration_s: float | None, start: datetime | None = None) -> Timeline:
-        """A clock that starts now.
+        """Return a clock that starts now.
 
         Args:
-            speed: simulated seconds in a real one.
-            duration_s: simulated seconds it will run; a fast clock starts so long ago that it ends now.
-            start: simulated time to begin at, instead.
+            speed: simulated seconds per real second.
+            duration_s: simulated seconds it will run; a fast clock starts early enough to end now.
+            start: simulated start time, overrides that.
         """
         if start is None:
             ahead_s = (duration_s or 0) * (1 - 1 / speed) if speed > 1 else 0
@@ -42,24 +42,24 @@ class Timeline:
         return cls(milliseconds(start), speed, time.monotonic())
 
     def now_ms(self) -> int:
-        """Simulated time, milliseconds since 1970 UTC."""
-        return self.start_ms + round((self.monotonic() - self.began_s) * self.speed * 1000)
+        """Return the simulated time, milliseconds since 1970 UTC."""
+        return self.start_ms + round((self.monotonic() - self.started_s) * self.speed * 1000)
 
     def seconds_until(self, simulated_ms: int) -> float:
-        """Real seconds until a simulated moment; negative when it has passed."""
-        due = self.began_s + (simulated_ms - self.start_ms) / 1000 / self.speed
+        """Return the real seconds until a simulated time; negative if it has passed."""
+        due = self.started_s + (simulated_ms - self.start_ms) / 1000 / self.speed
         return due - self.monotonic()
 
-    async def pass_by(self, seconds: float) -> None:
-        """Let simulated seconds pass."""
+    async def sleep(self, seconds: float) -> None:
+        """Sleep for this many simulated seconds."""
         await asyncio.sleep(seconds / self.speed)
 
 
 def milliseconds(moment: datetime) -> int:
-    """Milliseconds since 1970 UTC, rounded."""
+    """Return a time as milliseconds since 1970 UTC, rounded."""
     return round((moment - _EPOCH) / timedelta(milliseconds=1))
 
 
 def moment(ms: int) -> datetime:
-    """The time of a number of milliseconds since 1970 UTC."""
+    """Return the time that is this many milliseconds after 1970 UTC."""
     return _EPOCH + timedelta(milliseconds=ms)

@@ -1,7 +1,7 @@
 """Five-minute windows per child, computed from raw. Pure: DataFrame -> DataFrame.
 
-A window is computed again from all its readings whenever one of them arrives, however late; the watermark
-only tells when it is final.
+A window is recomputed from all its readings whenever one of them arrives, however late; the watermark only
+decides when it is final.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _MINUTE_US = 60 * 1_000_000
 _KEY = ("patient_id", "window_start", "window_end")
 _MINUTES = ("minutes_with_data", "minutes_spo2_below_threshold", "minutes_with_fever")
 SINK_COLUMNS = ("revision", "is_final", "updated_at")
-"""Columns of a window that only the table's history can tell."""
+"""Columns of a window that depend on the table's history."""
 
 
 def with_window(raw: DataFrame) -> DataFrame:
-    """Readings with the start and end of the window they belong to."""
+    """Add the start and end of each reading's window."""
     time = F.unix_micros("timestamp")
     start = time - F.pmod(time, F.lit(WINDOW_US))
     return raw.withColumns(
@@ -42,11 +42,11 @@ def with_window(raw: DataFrame) -> DataFrame:
 
 
 def touched(raw: DataFrame) -> DataFrame:
-    """The (patient, window) pairs that readings belong to, times in microseconds since 1970.
+    """Return the (patient, window) pairs of readings; times are microseconds since 1970.
 
     Returns:
-        `patient_id, window_start, readings, newest, seen`; `seen` is the newest timestamp to be believed: a
-        reading counts at most with the time it came in, so that a fast clock makes nobody's window final.
+        `patient_id, window_start, readings, newest, seen`; `seen` is the newest trusted timestamp, at most
+        the ingestion time, so that a fast clock cannot make other children's windows final.
     """
     seen = F.least("timestamp", "ingestion_timestamp", F.current_timestamp())
     return (
@@ -61,14 +61,14 @@ def touched(raw: DataFrame) -> DataFrame:
 
 
 def plausible(field: str) -> Column:
-    """A vital's value where a body can have it, else null."""
+    """Return a vital's value if it is plausible, else null."""
     vital = limits.BY_FIELD[field]
     above = F.col(field) >= vital.low if vital.low_included else F.col(field) > vital.low
     return F.when(above & (F.col(field) <= vital.high), F.col(field))
 
 
 def rule(kind: AlertType) -> Column:
-    """Whether a raw reading meets a critical rule; the boundaries are `vitals.limits`."""
+    """Return whether a raw reading meets a critical rule, with the limits of `vitals.limits`."""
     met = {vital.alarm.alert_type: _crossed(vital.field, vital.alarm) for vital in VITALS if vital.alarm}
     low_spo2 = plausible(limits.SPO2.field) <= limits.SPO2_WITH_FEVER_UP_TO
     met[AlertType.CRITICAL_FEVER_SPO2] = met[AlertType.CRITICAL_TEMPERATURE] & low_spo2
@@ -85,20 +85,22 @@ def _crossed(field: str, alarm: AlarmLimits) -> Column:
 
 
 def has_invalid() -> Column:
-    """Whether a reading holds a value that no body can have."""
+    """Return whether a reading has a physiologically implausible value."""
     return reduce(or_, (F.col(f).isNotNull() & plausible(f).isNull() for f in schemas.VITAL_FIELDS))
 
 
 def windows(raw: DataFrame) -> DataFrame:
-    """Aggregate readings (`schemas.RAW`, copies allowed) into `schemas.WINDOWS` less `SINK_COLUMNS`.
+    """Aggregate readings (`schemas.RAW`, duplicates allowed) into `schemas.WINDOWS` without `SINK_COLUMNS`.
 
-    `count`, also called `received`, is distinct readings. `expected` is how many a whole window holds at the
-    pace of the bracelet that sent most: sequence numbers tell the pace even where readings are missing.
-    `coverage_pct` is received of expected. Minimum, mean and maximum are over plausible values.
+    `count`, also `received`, is the number of distinct readings. `expected` is the number in a full window at
+    the rate of the bracelet that sent most: sequence numbers give the rate even if readings are missing.
+    `coverage_pct` is received / expected. Minimum, mean and maximum are over plausible values.
     """
     readings = with_window(raw.dropDuplicates(["message_id"]))
-    per_bracelet = readings.groupBy(*_KEY, "device_id", "boot").agg(*_of_readings())
-    per_child = per_bracelet.withColumn("pace", _readings_a_window()).groupBy(*_KEY).agg(*_of_bracelets())
+    per_bracelet = readings.groupBy(*_KEY, "device_id", "boot").agg(*_reading_aggregates())
+    per_child = (
+        per_bracelet.withColumn("rate", _readings_per_window()).groupBy(*_KEY).agg(*_bracelet_aggregates())
+    )
     counts = [F.col(alert_count(kind)) for kind in schemas.CRITICAL_TYPES]
     columns = {
         **{f"{f}_mean": F.try_divide(f"{f}_sum", f"{f}_values") for f in schemas.VITAL_FIELDS},
@@ -114,7 +116,7 @@ def windows(raw: DataFrame) -> DataFrame:
     return per_child.withColumns(columns).select(*names)
 
 
-def _of_readings() -> list[Column]:
+def _reading_aggregates() -> list[Column]:
     columns = [
         F.count("*").alias("received"),
         F.coalesce(F.max("seq") - F.min("seq"), F.count("*") - 1).alias("steps"),
@@ -137,9 +139,9 @@ def _of_readings() -> list[Column]:
     ]
 
 
-def _of_bracelets() -> list[Column]:
+def _bracelet_aggregates() -> list[Column]:
     columns = [F.sum("received").alias("received"), F.sum("invalid").alias("invalid")]
-    columns.append(F.max_by("pace", "received").alias("expected"))
+    columns.append(F.max_by("rate", "received").alias("expected"))
     for field in schemas.VITAL_FIELDS:
         columns += [
             F.min(f"{field}_min").alias(f"{field}_min"),
@@ -151,8 +153,8 @@ def _of_bracelets() -> list[Column]:
     return columns + [F.bit_or(name).alias(name) for name in _MINUTES]
 
 
-def _readings_a_window() -> Column:
-    """How many readings a whole window would hold at this bracelet's pace; unknown pace: what it sent."""
-    known = (F.col("steps") > 0) & (F.col("span") > 0)
-    pace = F.round(F.lit(WINDOW_US) * F.col("steps") / F.col("span")).cast("long")
-    return F.when(known, pace).otherwise(F.col("received"))
+def _readings_per_window() -> Column:
+    """Return the readings in a full window at this bracelet's rate; if unknown, the readings it sent."""
+    has_rate = (F.col("steps") > 0) & (F.col("span") > 0)
+    per_window = F.round(F.lit(WINDOW_US) * F.col("steps") / F.col("span")).cast("long")
+    return F.when(has_rate, per_window).otherwise(F.col("received"))

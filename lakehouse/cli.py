@@ -1,4 +1,4 @@
-"""`kidjamo-lake`: run the flows, or tell how they are."""
+"""The command `kidjamo-lake`: runs the flows, or shows their status."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from lakehouse.errors import LakeError, LakeInUse
@@ -30,18 +31,18 @@ _SETTINGS = """\
 settings, from the environment:
   DATA_LAKE_PATH               directory of the Delta tables (./data_lake)
   KAFKA_BOOTSTRAP_SERVERS      (127.0.0.1:9092)
-  KAFKA_STARTING_OFFSETS       earliest or latest: where the very first start begins (earliest)
-  KAFKA_FAIL_ON_DATA_LOSS      true: stand still and say so when Kafka no longer holds what was not read yet;
-                               false: go on with what is left (true)
-  RESET_STREAMING_CHECKPOINTS  true: read again all that Kafka holds. Nothing is lost, unique tables stay
-                               unique, raw gets copies. Take it away again after that start (false)
-  LAKE_LAYOUT                  clustered, or partitioned for a handful of children (clustered)
+  KAFKA_STARTING_OFFSETS       earliest or latest: where the first start begins to read (earliest)
+  KAFKA_FAIL_ON_DATA_LOSS      true: fail when Kafka has deleted messages that were not read yet;
+                               false: continue with the remaining ones (true)
+  RESET_STREAMING_CHECKPOINTS  true: read everything in Kafka again. Nothing is lost, deduplicated tables
+                               stay free of duplicates, raw gets some. Unset it after that start (false)
+  LAKE_LAYOUT                  clustered, or partitioned for a few children (clustered)
   LAKE_MEMORY_MB               Java heap (1536)
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; 0 when all is well, 1 on a failure, 2 when the command cannot be understood."""
+    """Entry point; return 0 on success, 1 on failure, 2 on wrong usage."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("py4j").setLevel(logging.WARNING)
@@ -56,19 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kidjamo-lake",
-        description="Kafka topics into Delta tables: raw, bronze, silver, gold.",
+        description="Writes Kafka topics into Delta tables: raw, bronze, silver, gold.",
         epilog=_SETTINGS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('kidjamo')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="run|status")
     commands.add_parser("run", help="run all flows until interrupted")
-    status = commands.add_parser("status", help="how each flow is: rows, lag, freshness, last error")
-    status.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    status = commands.add_parser("status", help="show rows, lag, freshness and last error of each flow")
+    status.add_argument("--json", action="store_true", help="print one JSON document instead of a table")
     return parser
 
 
 def _run(settings: LakeSettings) -> int:
-    from lakehouse import session  # Spark is only needed here: status answers at once
+    from lakehouse import session  # imported here because `status` does not need Spark
     from lakehouse.pipeline import Pipeline
 
     stop = threading.Event()
@@ -84,25 +86,25 @@ def _run(settings: LakeSettings) -> int:
 
 
 def _follow(pipeline: Pipeline, stop: threading.Event) -> int:
-    """Run the pipeline beside this thread, which tells how it goes; 1 when it ended by itself."""
+    """Run the pipeline in a thread and log its progress; return 1 if it ended by itself."""
     worker = threading.Thread(target=pipeline.run, name="pipeline")
     worker.start()
     while worker.is_alive() and not stop.wait(PROGRESS_EVERY_S):
-        log.info("rows (waiting): %s", ", ".join(map(_brief, pipeline.board.all())))
-    asked = stop.is_set()
-    if asked:
-        log.info("stopping: the running micro-batches finish first")
+        log.info("rows (lag): %s", ", ".join(map(_brief, pipeline.board.all())))
+    requested = stop.is_set()
+    if requested:
+        log.info("stopping after the running micro-batches")
     pipeline.stop()
     worker.join()
-    return 0 if asked else 1
+    return 0 if requested else 1
 
 
 @contextmanager
 def _only_writer(settings: LakeSettings) -> Iterator[None]:
-    """Hold the lake: on a file system two writers of one table would overwrite each other's commits.
+    """Lock the lake: on a file system, two writers of one table would overwrite each other's commits.
 
     Raises:
-        LakeInUse: somebody else holds it.
+        LakeInUse: another process holds the lock.
     """
     settings.status.mkdir(parents=True, exist_ok=True)
     lock = settings.status / "writer.lock"
@@ -111,7 +113,7 @@ def _only_writer(settings: LakeSettings) -> Iterator[None]:
         with locked(lock):
             yield
     except BlockingIOError:
-        raise LakeInUse(f"another kidjamo-lake already runs on {settings.path}") from None
+        raise LakeInUse(f"another kidjamo-lake is already running on {settings.path}") from None
 
 
 def _is_running(settings: LakeSettings) -> bool:
@@ -147,6 +149,6 @@ def _line(flow: FlowStatus, now: datetime) -> str:
 
 
 def _brief(flow: FlowStatus) -> str:
-    waiting = f" ({flow.lag})" if flow.lag else ""
+    lag = f" ({flow.lag})" if flow.lag else ""
     failed = " !" if flow.last_error else ""
-    return f"{flow.flow} {flow.rows}{waiting}{failed}"
+    return f"{flow.flow} {flow.rows}{lag}{failed}"

@@ -1,8 +1,8 @@
-"""What keeps the lake from starting.
+"""Errors that keep the lake from starting.
 
 LakeError
- ├─ InvalidSettings     a variable of the environment
- ├─ UnsuitableMachine   Java, pyspark or delta-spark missing or of the wrong version
+ ├─ InvalidLakeSettings an environment variable is invalid
+ ├─ UnsuitableMachine   Java, pyspark or delta-spark is missing or has the wrong version
  └─ LakeInUse           another process writes to the same lake
 """
 
@@ -10,16 +10,16 @@ from __future__ import annotations
 
 
 class LakeError(Exception):
-    """Root of the lake's own errors."""
+    """Base class of the lake's errors."""
 
 
-class InvalidSettings(LakeError):
-    """A setting that cannot be; names it and what it may be."""
+class InvalidLakeSettings(LakeError):
+    """An invalid setting; the message names it and the allowed values."""
 
 
 class UnsuitableMachine(LakeError):
-    """Something the lake runs on is missing; says what to install."""
+    """A dependency of the lake is missing or unsuitable; the message says what to install."""
 
 
 class LakeInUse(LakeError):
-    """Another process writes to this lake; a table has one writer."""
+    """Another process writes to this lake; each table has one writer."""

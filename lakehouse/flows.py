@@ -1,4 +1,4 @@
-"""The six flows of the lake and how each is: rows, freshness, lag, last error."""
+"""The six flows of the lake and the status of each: rows, freshness, lag, last error."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ AGGREGATIONS = "aggregations"
 FLOWS = (MEASUREMENTS, ERRORS, ALERTS, DEVICE_STATUS, CRITICAL_ALERTS, AGGREGATIONS)
 
 PATIENT_DAILY = "patient_daily"
-"""The slow pass over whole days; not a flow, but has a status like one."""
+"""The periodic job that computes whole days; not a flow, but has a status like one."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowStatus:
-    """How one flow is.
+    """Status of one flow.
 
     Attributes:
-        rows: rows committed since the lake was made; for aggregations, readings taken into windows.
-        newest_event: time of the newest reading or alert it has committed.
-        committed_at: when it last committed.
+        flow: name of the flow.
+        rows: rows committed since the lake was created; for aggregations, readings added to windows.
+        newest_event: time of the newest reading or alert committed.
+        committed_at: time of the last commit.
         freshness_s: age of the newest event at that commit, in seconds.
-        lag: what waits for it as far as it knows: messages on Kafka, for aggregations rows in raw; None where
-            that is not known yet.
-        last_error: the last failure, empty when it has worked since.
-        last_error_at: when that was.
-        batch: the micro-batch of the last commit, so that a replayed one is not counted twice.
+        lag: messages on Kafka, for aggregations rows in raw, that are not processed yet; None if unknown.
+        last_error: the last failure; empty if there was a success since.
+        last_error_at: time of that failure.
+        batch: micro-batch of the last commit, so that a replayed one is not counted twice.
     """
 
     flow: str
@@ -52,14 +52,14 @@ _FIELDS = {field.name for field in fields(FlowStatus)}
 
 
 class StatusBoard:
-    """One small file a flow, replaced whole, so that another process can read them at any time."""
+    """One small file per flow, replaced atomically, so that other processes can read it at any time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
 
     def read(self, flow: str) -> FlowStatus:
-        """How one flow is; a fresh status where it has not written one."""
+        """Return the status of one flow; an empty one if it has not written any."""
         try:
             document = json.loads((self._directory / f"{flow}.json").read_text())
             return FlowStatus(**{name: value for name, value in document.items() if name in _FIELDS})
@@ -67,11 +67,11 @@ class StatusBoard:
             return FlowStatus(flow)
 
     def all(self) -> list[FlowStatus]:
-        """How every flow is, in data order."""
+        """Return the status of every flow, in data order."""
         return [self.read(flow) for flow in FLOWS]
 
-    def committed(self, flow: str, batch: str, rows: int, newest_event: datetime | None) -> None:
-        """Note a commit; it also ends a failure."""
+    def record_commit(self, flow: str, batch: str, rows: int, newest_event: datetime | None) -> None:
+        """Record a commit; it also clears the last error."""
         now = datetime.now(UTC)
         freshness = round((now - newest_event).total_seconds(), 1) if newest_event else None
         event = newest_event.isoformat() if newest_event else None
@@ -89,28 +89,28 @@ class StatusBoard:
                 )
             )
 
-    def holds(self, flow: str, rows: int) -> None:
-        """Correct the count of a flow to what its table holds."""
+    def set_rows(self, flow: str, rows: int) -> None:
+        """Set the row count of a flow."""
         with self._lock:
             if (old := self.read(flow)).rows != rows:
                 self._write(replace(old, rows=rows))
 
-    def lagging(self, flow: str, lag: int | None) -> None:
-        """Note how much waits for a flow."""
+    def set_lag(self, flow: str, lag: int | None) -> None:
+        """Set the lag of a flow."""
         with self._lock:
             if (old := self.read(flow)).lag != lag:
                 self._write(replace(old, lag=lag))
 
-    def failed(self, flow: str, error: str) -> None:
-        """Note a failure."""
+    def record_failure(self, flow: str, error: str) -> None:
+        """Record a failure."""
         with self._lock:
             now = datetime.now(UTC).isoformat()
             self._write(replace(self.read(flow), last_error=error, last_error_at=now))
 
-    def recovered(self, flow: str, error: str) -> None:
-        """Note that this failure is over; another one stays."""
+    def clear_failure(self, flow: str) -> None:
+        """Clear the last error of a flow."""
         with self._lock:
-            if (old := self.read(flow)).last_error == error:
+            if (old := self.read(flow)).last_error:
                 self._write(replace(old, last_error=""))
 
     def _write(self, status: FlowStatus) -> None:

@@ -12,24 +12,24 @@ MINUTES_A_DAY = 24 * 60
 
 
 def with_day(windows: DataFrame) -> DataFrame:
-    """Windows with the UTC day they belong to."""
+    """Add the UTC day of each window."""
     return windows.withColumn("day", F.to_date("window_start"))
 
 
 def stale(windows: DataFrame, days: DataFrame) -> DataFrame:
-    """The (patient, day) pairs with a window that changed since the day was computed, each once."""
+    """Return the distinct (patient, day) pairs with a window that changed since the day was computed."""
     changed = with_day(windows).groupBy("patient_id", "day").agg(F.max("updated_at").alias("changed_at"))
-    known = days.select("patient_id", "day", F.col("updated_at").alias("computed_at"))
-    late = F.col("computed_at").isNull() | (F.col("changed_at") > F.col("computed_at"))
-    return changed.join(known, ["patient_id", "day"], "left").where(late).select("patient_id", "day")
+    computed = days.select("patient_id", "day", F.col("updated_at").alias("computed_at"))
+    is_stale = F.col("computed_at").isNull() | (F.col("changed_at") > F.col("computed_at"))
+    return changed.join(computed, ["patient_id", "day"], "left").where(is_stale).select("patient_id", "day")
 
 
 def daily(windows: DataFrame) -> DataFrame:
     """Aggregate windows (`schemas.WINDOWS`) into days (`schemas.DAILY`).
 
-    `coverage_pct` is the share of the day's minutes with a reading; a baseline is the median of the day's
-    five-minute means of plausible values; minutes below threshold are minutes with at least one reading below
-    88 % SpO2, minutes with fever those with one from 38.0 °C. `updated_at` is the newest of the windows'.
+    `coverage_pct` is the percentage of the day's minutes with a reading; a baseline is the median of the
+    day's five-minute means of plausible values; a minute is below the threshold with at least one reading
+    below 88 % SpO2, and with fever with one of 38.0 °C or more. `updated_at` is the newest of the windows'.
     """
     summed = (
         "received",

@@ -1,4 +1,4 @@
-"""The flows: which query reads what and writes where. Wiring only."""
+"""The queries, their sources and their tables. Wiring only."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from lakehouse import flows, kafka, raw, silver, sinks
 from lakehouse.flows import StatusBoard
-from lakehouse.recompute import Windows, from_micros, update_days
+from lakehouse.recompute import WindowRecomputer, from_micros, update_days
 from lakehouse.settings import LakeSettings
-from lakehouse.sinks import Batch, Tables
-from lakehouse.supervisor import Gate, Query, Supervisor
+from lakehouse.sinks import MicroBatch, Tables
+from lakehouse.supervisor import BatchGate, ManagedQuery, QuerySupervisor
 from vitals import topics
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,8 @@ _TABLE_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """What a micro-batch holds for one flow."""
+class FlowRows:
+    """Rows of a micro-batch that belong to one flow."""
 
     rows: int
     newest: datetime | None
@@ -60,7 +60,7 @@ class Pipeline:
 
     Args:
         spark: session with Delta and the Kafka connector.
-        settings: where from and where to.
+        settings: settings of the lake.
     """
 
     def __init__(self, spark: SparkSession, settings: LakeSettings) -> None:
@@ -68,17 +68,17 @@ class Pipeline:
         self.board = StatusBoard(settings.status)
         self._tables = Tables(spark, settings.path)
         self._stop = threading.Event()
-        self._ingest_gate, self._windows_gate = Gate(self._stop), Gate(self._stop)
+        self._ingest_gate, self._windows_gate = BatchGate(self._stop), BatchGate(self._stop)
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="sink")
 
     def run(self) -> None:
         """Run until `stop` is called."""
         if self._settings.reset_checkpoints:
-            forget(self._settings)
+            discard_checkpoints(self._settings)
         self._tables.create(self._settings.layout)
         self._count_rows()
         threads = [
-            threading.Thread(target=Supervisor(query, self.board, self._stop).run, name=query.name)
+            threading.Thread(target=QuerySupervisor(query, self.board, self._stop).run, name=query.name)
             for query in (self._ingest(), self._windows())
         ]
         threads.append(threading.Thread(target=self._days, name="days"))
@@ -89,30 +89,30 @@ class Pipeline:
         self._pool.shutdown()
 
     def stop(self) -> None:
-        """Let every query finish its micro-batch, then end."""
+        """Stop after the running micro-batches."""
         self._stop.set()
 
     def _count_rows(self) -> None:
         for flow, table in _TABLE_OF.items():
-            self.board.holds(flow, self._tables.read(table).count())
+            self.board.set_rows(flow, self._tables.read(table).count())
 
     # --- Kafka -> raw, bronze alerts and status, silver ----------------------------------------------------
 
-    def _ingest(self) -> Query:
-        return Query(
+    def _ingest(self) -> ManagedQuery:
+        return ManagedQuery(
             "ingest",
             tuple(_TABLE_OF),
             self._start_ingest,
             self._ingest_gate,
-            waiting_on_kafka,
-            lambda: kafka.why_away(self._settings.bootstrap_servers),
+            lag_behind_kafka,
+            lambda: kafka.unreachable_reason(self._settings.bootstrap_servers),
         )
 
     def _start_ingest(self) -> StreamingQuery:
         messages = (
             self._spark.readStream.format("kafka")
             .option("kafka.bootstrap.servers", self._settings.bootstrap_servers)
-            # A pattern, so that a topic nobody has written to yet is no failure.
+            # A pattern, so that a topic that does not exist yet is not an error.
             .option("subscribePattern", "|".join(topics.KAFKA_TOPICS))
             .option("startingOffsets", self._settings.first_offsets)
             .option("failOnDataLoss", str(self._settings.fail_on_data_loss).lower())
@@ -125,22 +125,22 @@ class Pipeline:
         stream = raw.from_kafka(messages)
         return self._started("ingest", stream, self._write_messages, self._ingest_gate, INGEST_EVERY)
 
-    def _write_messages(self, messages: DataFrame, batch: Batch) -> None:
-        messages = raw.judged(messages.coalesce(2)).persist()
+    def _write_messages(self, messages: DataFrame, batch: MicroBatch) -> None:
+        messages = raw.parsed(messages.coalesce(2)).persist()
         try:
-            held = what_is_held(raw.summary(messages).collect())
+            rows = rows_by_flow(raw.summary(messages).collect())
             writes = [
-                self._pool.submit(self._write_flow, flow, messages, batch, held[flow])
+                self._pool.submit(self._write_flow, flow, messages, batch, rows[flow])
                 for flow in self._writers()
-                if flow in held
+                if flow in rows
             ]
             for write in writes:
                 write.result()
         finally:
             messages.unpersist()
 
-    def _writers(self) -> dict[str, Callable[[DataFrame, Batch], int | None]]:
-        """What writes each flow, most urgent first; it tells how many rows were new, where not all are."""
+    def _writers(self) -> dict[str, Callable[[DataFrame, MicroBatch], int | None]]:
+        """Return each flow's writer, most urgent first; writers return the number of new rows, or None."""
         tables = self._tables
         return {
             flows.CRITICAL_ALERTS: lambda m, b: tables.insert_new(
@@ -154,26 +154,26 @@ class Pipeline:
             flows.ERRORS: lambda m, b: tables.append(sinks.ERRORS, raw.errors(m), b),
         }
 
-    def _write_flow(self, flow: str, messages: DataFrame, batch: Batch, held: Held) -> None:
-        if held.rows <= _ONE_FILE_UP_TO:
+    def _write_flow(self, flow: str, messages: DataFrame, batch: MicroBatch, contained: FlowRows) -> None:
+        if contained.rows <= _ONE_FILE_UP_TO:
             messages = messages.coalesce(1)
         new = self._writers()[flow](messages, batch)
-        self.board.committed(flow, str(batch), held.rows if new is None else new, held.newest)
+        self.board.record_commit(flow, str(batch), contained.rows if new is None else new, contained.newest)
 
     # --- raw -> bronze windows, gold days ------------------------------------------------------------------
 
-    def _windows(self) -> Query:
-        return Query(
-            "windows", (flows.AGGREGATIONS,), self._start_windows, self._windows_gate, self._waiting_in_raw
+    def _windows(self) -> ManagedQuery:
+        return ManagedQuery(
+            "windows", (flows.AGGREGATIONS,), self._start_windows, self._windows_gate, self._lag_behind_raw
         )
 
     def _start_windows(self) -> StreamingQuery:
-        windows = Windows(self._tables)
+        windows = WindowRecomputer(self._tables)
 
-        def write(new: DataFrame, batch: Batch) -> None:
-            done = windows.update(new)
-            if done.readings:
-                self.board.committed(flows.AGGREGATIONS, str(batch), done.readings, done.newest)
+        def write(new: DataFrame, batch: MicroBatch) -> None:
+            result = windows.update(new)
+            if result.readings:
+                self.board.record_commit(flows.AGGREGATIONS, str(batch), result.readings, result.newest)
 
         stream = (
             self._spark.readStream.format("delta")
@@ -183,7 +183,7 @@ class Pipeline:
         )
         return self._started("windows", stream, write, self._windows_gate, WINDOWS_EVERY)
 
-    def _waiting_in_raw(self, query: StreamingQuery) -> Mapping[str, int | None]:
+    def _lag_behind_raw(self, query: StreamingQuery) -> Mapping[str, int | None]:
         if not query.lastProgress:
             return {flows.AGGREGATIONS: None}
         if not (query.status["isDataAvailable"] or query.status["isTriggerActive"]):
@@ -195,24 +195,24 @@ class Pipeline:
         while not self._stop.wait(DAYS_EVERY_S):
             try:
                 if rows := update_days(self._tables):
-                    self.board.committed(flows.PATIENT_DAILY, str(uuid4()), rows, None)
-            except Exception as error:  # noqa: BLE001 - the outermost edge of a pass: the next one does its work
-                log.error("days failed, trying again in %.0f s: %s", DAYS_EVERY_S, error)
-                self.board.failed(flows.PATIENT_DAILY, str(error)[:500])
+                    self.board.record_commit(flows.PATIENT_DAILY, str(uuid4()), rows, None)
+            except Exception as error:  # noqa: BLE001 - the outermost edge of the job: the next run repeats it
+                log.error("days failed, retrying in %.0f s: %s", DAYS_EVERY_S, error)
+                self.board.record_failure(flows.PATIENT_DAILY, str(error)[:500])
 
     def _started(
         self,
         name: str,
         stream: DataFrame,
-        write: Callable[[DataFrame, Batch], None],
-        gate: Gate,
+        write: Callable[[DataFrame, MicroBatch], None],
+        gate: BatchGate,
         every: str,
     ) -> StreamingQuery:
         app = app_id(self._settings, name)
 
         def write_batch(rows: DataFrame, number: int) -> None:
             with gate.batch():
-                write(rows, Batch(app, number))
+                write(rows, MicroBatch(app, number))
 
         return (
             stream.writeStream.queryName(name)
@@ -224,9 +224,9 @@ class Pipeline:
 
 
 def app_id(settings: LakeSettings, query: str) -> str:
-    """Identity of a query's checkpoint; a file inside it, so that both are lost together.
+    """Return the id of a query's checkpoint, stored inside it so that both are deleted together.
 
-    Were it kept when the checkpoint is reset, Delta would take the new batches for old ones and ignore them.
+    If it outlived the checkpoint, Delta would take new batches for old ones and ignore them.
     """
     path = settings.checkpoints / query / "kidjamo_app_id"
     if not path.exists():
@@ -237,25 +237,25 @@ def app_id(settings: LakeSettings, query: str) -> str:
     return path.read_text()
 
 
-def forget(settings: LakeSettings) -> None:
-    """Forget how far the queries were, and with it their app ids."""
-    log.warning("RESET_STREAMING_CHECKPOINTS: reading again all that Kafka holds; raw will hold copies")
+def discard_checkpoints(settings: LakeSettings) -> None:
+    """Delete the checkpoints of all queries, and their app ids with them."""
+    log.warning("RESET_STREAMING_CHECKPOINTS: reading everything in Kafka again; raw will have duplicates")
     if settings.checkpoints.exists():
         aside = settings.path / f"_checkpoints.{uuid4().hex[:8]}"
-        settings.checkpoints.rename(aside)  # at once: half a checkpoint would be worse than none
+        settings.checkpoints.rename(aside)  # atomic: a partial checkpoint would be worse than none
         shutil.rmtree(aside)
 
 
-def what_is_held(summary: list[Row]) -> dict[str, Held]:
-    """Rows of `raw.summary` by flow; flows without rows are absent."""
-    held: dict[str, Held] = {}
+def rows_by_flow(summary: list[Row]) -> dict[str, FlowRows]:
+    """Group the rows of `raw.summary` by flow; flows without rows are absent."""
+    grouped: dict[str, FlowRows] = {}
     for row in summary:
         newest = from_micros(row["newest"]) if row["newest"] is not None else None
         for flow in _flows_of(row):
-            before = held.get(flow, Held(0, None))
-            both = [time for time in (before.newest, newest) if time]
-            held[flow] = Held(before.rows + row["count"], max(both, default=None))
-    return held
+            before = grouped.get(flow, FlowRows(0, None))
+            times = [time for time in (before.newest, newest) if time]
+            grouped[flow] = FlowRows(before.rows + row["count"], max(times, default=None))
+    return grouped
 
 
 def _flows_of(row: Row) -> Iterator[str]:
@@ -267,8 +267,8 @@ def _flows_of(row: Row) -> Iterator[str]:
         yield flows.CRITICAL_ALERTS
 
 
-def waiting_on_kafka(query: StreamingQuery) -> Mapping[str, int | None]:
-    """Messages on Kafka that the last micro-batch left for the next."""
+def lag_behind_kafka(query: StreamingQuery) -> Mapping[str, int | None]:
+    """Return the messages on Kafka that the last micro-batch did not read."""
     progress = query.lastProgress
     if not progress:
         return dict.fromkeys(_TOPIC_OF)
@@ -282,5 +282,5 @@ def waiting_on_kafka(query: StreamingQuery) -> Mapping[str, int | None]:
 
 
 def _offsets(text: str | dict[str, dict[str, int]] | None) -> dict[str, dict[str, int]]:
-    found = json.loads(text) if isinstance(text, str) else text
-    return found or {}
+    offsets = json.loads(text) if isinstance(text, str) else text
+    return offsets or {}

@@ -1,6 +1,6 @@
-"""Kafka messages -> rows of the append tables. Pure: DataFrame -> DataFrame.
+"""Kafka messages -> rows of the append-only tables. Pure: DataFrame -> DataFrame.
 
-A message is parsed once (`judged`); whatever the lake cannot use becomes a row of raw/errors with its bytes.
+A message is parsed once (`parsed`); messages the lake cannot use become rows of raw/errors with their bytes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DATE_AND_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}"
 
 
 def from_kafka(messages: DataFrame) -> DataFrame:
-    """Kafka's columns under the names the tables give them."""
+    """Rename Kafka's columns to the names used in the tables."""
     return messages.select(
         F.col("topic").alias("kafka_topic"),
         F.col("partition").alias("kafka_partition"),
@@ -43,29 +43,29 @@ def from_kafka(messages: DataFrame) -> DataFrame:
     )
 
 
-def judged(messages: DataFrame) -> DataFrame:
-    """Messages with their parsed value in a column of their topic's name, and `fault`.
+def parsed(messages: DataFrame) -> DataFrame:
+    """Add the parsed value, in a column named after the topic, and `fault`.
 
-    `fault` says why the lake cannot use a message; null where it can.
+    `fault` says why the lake cannot use a message; null if it can.
 
     Args:
         messages: as `from_kafka` returns them.
     """
-    parsed = messages.withColumns(
-        {topic: F.when(F.col("kafka_topic") == topic, _parsed(topic)) for topic in topics.KAFKA_TOPICS}
+    with_values = messages.withColumns(
+        {topic: F.when(F.col("kafka_topic") == topic, _parsed_value(topic)) for topic in topics.KAFKA_TOPICS}
     )
     fault = F.when(F.col("value").isNull(), "no value")
     fault = fault.when(~F.is_valid_utf8(F.col("value").cast("string")), "not UTF-8")
     for topic in topics.KAFKA_TOPICS:
         fault = fault.when(F.col("kafka_topic") == topic, _fault(topic))
-    return parsed.withColumn("fault", fault)
+    return with_values.withColumn("fault", fault)
 
 
 def summary(messages: DataFrame) -> DataFrame:
-    """What a micro-batch holds: `kafka_topic, readable, critical, count, newest` (µs since 1970).
+    """Count the messages of a micro-batch: `kafka_topic, readable, critical, count, newest` (µs since 1970).
 
     Args:
-        messages: as `judged` returns them.
+        messages: as `parsed` returns them.
     """
     times = F.coalesce(*(_moment(F.col(f"`{topic}`.timestamp")) for topic in topics.KAFKA_TOPICS))
     severity = F.coalesce(F.col(f"`{topics.ALERTS}`.severity"), F.lit(""))
@@ -76,30 +76,30 @@ def summary(messages: DataFrame) -> DataFrame:
 
 
 def measurements(messages: DataFrame) -> DataFrame:
-    """Readable readings as rows of raw/iot_measurements (`schemas.RAW`).
+    """Return readable readings as rows of raw/iot_measurements (`schemas.RAW`).
 
     Args:
-        messages: as `judged` returns them.
+        messages: as `parsed` returns them.
     """
     return _rows(messages, topics.MEASUREMENTS, schemas.RAW)
 
 
 def alerts(messages: DataFrame) -> DataFrame:
-    """Readable alerts as rows of bronze/iot_alerts (`schemas.ALERTS`)."""
+    """Return readable alerts as rows of bronze/iot_alerts (`schemas.ALERTS`)."""
     return _rows(messages, topics.ALERTS, schemas.ALERTS)
 
 
 def device_status(messages: DataFrame) -> DataFrame:
-    """Readable device states as rows of bronze/device_status (`schemas.STATUS`)."""
+    """Return readable device states as rows of bronze/device_status (`schemas.STATUS`)."""
     return _rows(messages, topics.DEVICE_STATUS, schemas.STATUS)
 
 
 def errors(messages: DataFrame) -> DataFrame:
-    """Dead letters and every message that cannot be read, as rows of raw/errors (`schemas.ERRORS`)."""
+    """Return dead letters and unreadable messages as rows of raw/errors (`schemas.ERRORS`)."""
     return _rows(messages, topics.ERRORS, schemas.ERRORS).unionByName(_unreadable(messages))
 
 
-def _parsed(topic: str) -> Column:
+def _parsed_value(topic: str) -> Column:
     schema = StructType([*_VALUES[topic].fields, StructField(_CORRUPT, StringType())])
     options = {
         "mode": "PERMISSIVE",
@@ -110,14 +110,14 @@ def _parsed(topic: str) -> Column:
 
 
 def _fault(topic: str) -> Column:
-    """Why a message of this topic cannot be used; null where it can."""
+    """Return why a message of this topic cannot be used; null if it can."""
     value = F.col(f"`{topic}`")
     fault = F.when(value.isNull() | value[_CORRUPT].isNotNull(), "not the JSON document this topic carries")
     for name in _NEEDED[topic]:
         fault = fault.when(value[name].isNull(), f"{name} is missing")
     if topic == topics.MEASUREMENTS:
         absent = (value["measurements"][field].isNull() for field in schemas.VITAL_FIELDS)
-        fault = fault.when(reduce(lambda a, b: a & b, absent), "measurements holds no value")
+        fault = fault.when(reduce(lambda a, b: a & b, absent), "measurements has no value")
     for name in sorted(_TIMES & set(_VALUES[topic].fieldNames())):
         malformed = value[name].isNotNull() & _moment(value[name]).isNull()
         fault = fault.when(malformed, f"{name} is not an ISO 8601 date and time of the years 1 to 9999")
@@ -125,15 +125,15 @@ def _fault(topic: str) -> Column:
 
 
 def _moment(text: Column) -> Column:
-    """The UTC time that a text states; null where it states none."""
+    """Parse text as a UTC time; null if it is not one."""
     moment = text.try_cast("timestamp")
     return F.when(text.rlike(_DATE_AND_TIME) & F.year(moment).between(1, 9999), moment)
 
 
 def _rows(messages: DataFrame, topic: str, schema: StructType) -> DataFrame:
-    """The good messages of one topic as rows of a table: `select` is the contract."""
-    good = messages.where((F.col("kafka_topic") == topic) & F.col("fault").isNull())
-    return good.select(*(_column(topic, field).alias(field.name) for field in schema))
+    """Return the readable messages of one topic as rows of a table: `select` is the contract."""
+    readable = messages.where((F.col("kafka_topic") == topic) & F.col("fault").isNull())
+    return readable.select(*(_column(topic, field).alias(field.name) for field in schema))
 
 
 def _column(topic: str, field: StructField) -> Column:
@@ -150,28 +150,28 @@ def _column(topic: str, field: StructField) -> Column:
 
 
 def _decoded(original: Column) -> Column:
-    """Bytes from base64; of a text that is none, the text's own bytes."""
+    """Decode base64; text that is not base64 is kept as its own bytes."""
     return F.coalesce(F.try_to_binary(original, F.lit("base64")), F.encode(original, "UTF-8"))
 
 
 def _unreadable(messages: DataFrame) -> DataFrame:
-    place = F.concat_ws("/", "kafka_topic", "kafka_partition", "kafka_offset")
-    nothing = F.lit(None).cast("string")
+    position = F.concat_ws("/", "kafka_topic", "kafka_partition", "kafka_offset")
+    null = F.lit(None).cast("string")
     return messages.where(F.col("fault").isNotNull()).select(
-        _uuid5(place).alias("error_id"),
+        _uuid5(position).alias("error_id"),
         F.current_timestamp().alias("timestamp"),
         F.lit("lake").alias("source"),
-        F.concat(place, F.lit(": "), "fault").alias("reason"),
+        F.concat(position, F.lit(": "), "fault").alias("reason"),
         F.lit("").alias("field"),
         F.col("value").alias("original"),
-        nothing.alias("device_id"),
-        nothing.alias("gateway_id"),
+        null.alias("device_id"),
+        null.alias("gateway_id"),
         *schemas.KAFKA_PLACE,
     )
 
 
 def _uuid5(name: Column) -> Column:
-    """`uuid5(NAMESPACE, name)`, as RFC 9562 section 5.5 makes it from a SHA-1."""
+    """Return `uuid5(NAMESPACE, name)`, computed from a SHA-1 as in RFC 9562, section 5.5."""
     digest = F.sha1(F.concat(F.unhex(F.lit(NAMESPACE.hex)), F.encode(name, "UTF-8")))
     variant = F.translate(F.substring(digest, 17, 1), "0123456789abcdef", "89ab" * 4)
     return F.concat_ws(

@@ -1,4 +1,4 @@
-"""Bronze windows and gold days, computed again where something they are made of has changed."""
+"""Recomputation of bronze windows and gold days whose input has changed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lakehouse import bronze, gold, schemas
 from lakehouse.sinks import DAILY, RAW, WINDOWS, Tables, affected
 
 MAX_RANGES = 16
-"""Separate stretches of time that one pass looks for in raw; more are joined across the shortest gaps."""
+"""Most time ranges that one update reads from raw; more are merged across the shortest gaps."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recomputed:
-    """What one pass over new readings did.
+    """Result of one update.
 
     Attributes:
-        readings: how many there were.
+        readings: number of new readings.
         newest: their newest timestamp.
     """
 
@@ -32,10 +32,10 @@ class Recomputed:
     newest: datetime | None
 
 
-class Windows:
-    """Keeps bronze/iot_aggregations true to raw.
+class WindowRecomputer:
+    """Updater of bronze/iot_aggregations, which keeps it consistent with raw.
 
-    The watermark lives in memory only: it is found again from the final windows after a restart.
+    The watermark is kept in memory and recovered from the final windows after a restart.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -44,10 +44,10 @@ class Windows:
         self._finalised_to = 0
 
     def update(self, new: DataFrame) -> Recomputed:
-        """Compute again every window these readings touch; finalise those the watermark has passed.
+        """Recompute the windows of these readings; finalise those the watermark has passed.
 
         Args:
-            new: rows of raw that have just arrived; only tells which windows to look at.
+            new: new rows of raw; only used to select the windows.
         """
         pairs = bronze.touched(new).collect()
         if not pairs:
@@ -97,14 +97,14 @@ class Windows:
         merge.whenNotMatchedInsert(values=dict(first)).execute()
 
     def _finalise(self) -> None:
-        """Mark windows final that the watermark has passed."""
+        """Mark the windows final that the watermark has passed."""
         passed = (~F.col("is_final")) & (F.col("window_end") <= F.timestamp_micros(F.lit(self._final_to)))
         final = {"is_final": F.lit(True), "updated_at": F.current_timestamp()}
         self._tables.delta(WINDOWS).update(passed, dict(final))
 
 
 def update_days(tables: Tables) -> int:
-    """Compute again every day with a window that changed since; tell how many rows of gold that changed."""
+    """Recompute the days with changed windows; return the number of gold rows changed."""
     windows = tables.read(WINDOWS)
     stale = gold.stale(windows, tables.read(DAILY)).persist()
     try:
@@ -123,31 +123,31 @@ def update_days(tables: Tables) -> int:
 
 
 def ranges(starts: Iterable[int], width: int, at_most: int) -> list[tuple[int, int]]:
-    """Stretches [from, to) that cover windows of equal width, at most so many, shortest gaps closed first."""
+    """Return at most `at_most` ranges [from, to) that cover all windows, merged across the shortest gaps."""
     ordered = sorted(starts)
     gaps = sorted((after - before - width for before, after in pairwise(ordered)), reverse=True)
-    keep = gaps[at_most - 1] if len(gaps) >= at_most else 0
-    found: list[tuple[int, int]] = []
+    largest_merged = gaps[at_most - 1] if len(gaps) >= at_most else 0
+    merged: list[tuple[int, int]] = []
     for start in ordered:
-        if found and start - found[-1][1] <= keep:
-            found[-1] = (found[-1][0], start + width)
+        if merged and start - merged[-1][1] <= largest_merged:
+            merged[-1] = (merged[-1][0], start + width)
         else:
-            found.append((start, start + width))
-    return found
+            merged.append((start, start + width))
+    return merged
 
 
 def within(column: str, bounds: Sequence[tuple[int, int]]) -> Column:
-    """Whether a time lies in one of these stretches (µs since 1970), in a form that lets Delta skip files."""
+    """Return whether a time is in one of these ranges (µs since 1970); the form lets Delta skip files."""
     time = F.col(column)
-    stretches = (
+    conditions = (
         (time >= F.timestamp_micros(F.lit(first))) & (time < F.timestamp_micros(F.lit(last)))
         for first, last in bounds
     )
-    return reduce(or_, stretches)
+    return reduce(or_, conditions)
 
 
 def from_micros(micros: int) -> datetime:
-    """The UTC time so many microseconds after 1970 began."""
+    """Return the UTC time this many microseconds after 1970."""
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 

@@ -1,7 +1,7 @@
-"""Shapes of what comes from Kafka and of every Delta table; names are the contract's.
+"""Schemas of Kafka's values and of every Delta table; the contract fixes the names.
 
-Tables are flat: `measurements` and `signal` of a reading are columns beside the others. Times in a Kafka
-value are text here, because Spark would also take numbers and times of day for moments; `raw` judges them.
+Tables are flat: the fields of a reading's `measurements` and `signal` are columns. Times in a Kafka value are
+text here, because Spark would also accept numbers and times of day as timestamps; `raw` validates them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CRITICAL_TYPES = tuple(kind for kind in AlertType if kind.severity is Severity.C
 
 
 def alert_count(kind: AlertType) -> str:
-    """Name of the column that counts the readings that meet a rule."""
+    """Return the name of the column that counts the readings matching a rule."""
     return f"{kind.value.lower()}_alerts"
 
 

@@ -1,4 +1,4 @@
-"""A Spark session for a small machine, and the checks that make its errors readable."""
+"""A Spark session for a small machine, and checks that give readable errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PYSPARK = "4.2.0"
 DELTA = "4.4.0"
 KAFKA_CONNECTOR = f"org.apache.spark:spark-sql-kafka-0-10_2.13:{PYSPARK}"
 SHUFFLE_PARTITIONS = 2
-"""Frozen into each checkpoint at its first run."""
+"""Fixed in each checkpoint by its first run."""
 
 _SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.driver.extraJavaOptions": "-XX:+UseSerialGC -Dfile.encoding=UTF-8",
@@ -33,36 +33,36 @@ _SETTINGS: dict[str, bool | float | int | str | None] = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.shuffle.partitions": str(SHUFFLE_PARTITIONS),
     "spark.default.parallelism": str(SHUFFLE_PARTITIONS),
-    # Microseconds rather than INT96: they have statistics, so that readers can skip row groups.
+    # Microseconds instead of INT96: they have statistics, so that readers can skip row groups.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    # Spark would look up the Python line of every column operation: 1.3 s of each pass over the windows.
+    # Spark would record the Python line of every column operation: 1.3 s per update of the windows.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
-    # Nothing to learn from stages of a few rows: planning each again was a tenth of a micro-batch.
+    # Stages have few rows: replanning them took a tenth of each micro-batch.
     "spark.sql.adaptive.enabled": "false",
-    # Micro-batches are small and their plans wide: compiling them took longer than running them interpreted
-    # (a pass over the windows 5.2 s instead of 8.1 s, an append 0.8 s instead of 1.1 s).
+    # Micro-batches are small and their plans wide: compiling took longer than running them interpreted
+    # (an update of the windows 5.2 s instead of 8.1 s, an append 0.8 s instead of 1.1 s).
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.sql.streaming.stopTimeout": "10s",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.databricks.delta.autoCompact.enabled": "true",
-    # Bronze windows are merged into: what one merge rewrites stays bounded.
+    # Limits the size of the files that a merge into the windows rewrites.
     "spark.databricks.delta.autoCompact.maxFileSize": str(32 * 1024 * 1024),
 }
 
 
 def ivy_dir() -> Path:
-    """Where Spark's Ivy keeps the jars: $XDG_CACHE_HOME/kidjamo/ivy, by default under ~/.cache."""
+    """Return the directory of Spark's jars: $XDG_CACHE_HOME/kidjamo/ivy, by default under ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kidjamo" / "ivy"
 
 
 def _manifest() -> Path:
-    """Names of the jars that one complete resolution found: later starts need neither Ivy nor network."""
+    """Return the file with the names of all resolved jars: later starts need neither Ivy nor network."""
     return ivy_dir() / f"delta-{DELTA}-spark-{PYSPARK}.jars"
 
 
 def cached_jars() -> list[Path]:
-    """The jars of this Delta and Kafka connector, empty unless every one of them is on this machine."""
+    """Return the jars of this Delta and Kafka connector version; empty unless all are on this machine."""
     if not _manifest().exists():
         return []
     jars = [ivy_dir() / "jars" / name for name in _manifest().read_text().split()]
@@ -70,15 +70,15 @@ def cached_jars() -> list[Path]:
 
 
 def jars_are_fetched() -> bool:
-    """Whether Spark can start without the network."""
+    """Return whether Spark can start without the network."""
     return bool(cached_jars())
 
 
 def fetch_jars() -> None:
-    """Fetch the jars, by starting a session and stopping it.
+    """Fetch the jars by starting and stopping a session.
 
     Raises:
-        UnsuitableMachine: no suitable Java, or the jars could not be had.
+        UnsuitableMachine: no suitable Java, or the jars could not be fetched.
     """
     create("kidjamo-fetch").stop()
 
@@ -87,11 +87,12 @@ def create(name: str, memory_mb: int = 1536) -> SparkSession:
     """Start Spark with Delta and the Kafka connector.
 
     Args:
-        name: what Spark calls the application.
-        memory_mb: Java heap; the process takes about 700 MB more.
+        name: name of the Spark application.
+        memory_mb: Java heap; the process needs about 700 MB more.
 
     Raises:
-        UnsuitableMachine: Java, pyspark or delta-spark missing or of the wrong version, or jars out of reach.
+        UnsuitableMachine: Java, pyspark or delta-spark is missing or has the wrong version, or the jars could
+            not be fetched.
     """
     check_machine()
     builder = SparkSession.builder.appName(name).master("local[2]")
@@ -105,7 +106,7 @@ def create(name: str, memory_mb: int = 1536) -> SparkSession:
             _remember_jars(session)
     except Exception as error:
         raise UnsuitableMachine(
-            f"Spark did not start: {error}. A first start fetches jars from Maven Central: see above."
+            f"Spark did not start: {error}. The first start fetches jars from Maven Central, see above."
         ) from error
     session.sparkContext.setLogLevel("ERROR")
     _quiet(session, "org.apache.spark.sql.execution.streaming")
@@ -113,7 +114,7 @@ def create(name: str, memory_mb: int = 1536) -> SparkSession:
 
 
 def _quiet(session: SparkSession, logger: str) -> None:
-    """Silence a logger of Spark: how a streaming query ends, the lake says itself, without a page of Java."""
+    """Silence a Spark logger: the lake reports how a streaming query ends without a Java stack trace."""
     jvm: Any = session._jvm
     levels = jvm.org.apache.logging.log4j
     levels.core.config.Configurator.setLevel(logger, levels.Level.OFF)
@@ -131,7 +132,7 @@ def check_machine() -> None:
     """Check Java, pyspark and delta-spark.
 
     Raises:
-        UnsuitableMachine: says what is there, what is needed and how to get it.
+        UnsuitableMachine: the message says what is installed, what is needed and how to install it.
     """
     check_java(java_version())
     for package, needed in (("pyspark", PYSPARK), ("delta-spark", DELTA)):
@@ -142,22 +143,22 @@ def check_java(found: int | None) -> None:
     """Check a Java's major version.
 
     Raises:
-        UnsuitableMachine: none there, or too old.
+        UnsuitableMachine: Java is missing or too old.
     """
     if found is not None and found >= JAVA_AT_LEAST:
         return
-    have = "Java is missing" if found is None else f"Java {found} is too old"
+    problem = "Java is missing" if found is None else f"Java {found} is too old"
     raise UnsuitableMachine(
-        f"{have}: Spark needs Java {JAVA_AT_LEAST} or newer. Install it (Debian, Ubuntu: sudo apt-get "
-        "install openjdk-17-jre-headless) or point JAVA_HOME to one."
+        f"{problem}: Spark needs Java {JAVA_AT_LEAST} or newer. Install it (Debian, Ubuntu: sudo apt-get "
+        "install openjdk-17-jre-headless) or set JAVA_HOME."
     )
 
 
 def check_package(package: str, needed: str) -> None:
-    """Check the version of an installed package; Spark, Delta and the connector only work in step.
+    """Check the version of an installed package; versions of Spark, Delta and the connector must match.
 
     Raises:
-        UnsuitableMachine: not installed, or another version.
+        UnsuitableMachine: the package is missing or has another version.
     """
     try:
         installed = version(package)
@@ -170,7 +171,7 @@ def check_package(package: str, needed: str) -> None:
 
 
 def java_version() -> int | None:
-    """Major version of the Java that Spark would start; None where there is none."""
+    """Return the major version of the Java that Spark would start, or None."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin") if home else shutil.which("java")
     if java is None:
@@ -180,6 +181,6 @@ def java_version() -> int | None:
 
 
 def parse_java_version(text: str) -> int | None:
-    """Major version in the output of `java -version`; 1.8 is 8."""
+    """Return the major version in the output of `java -version`; 1.8 is 8."""
     found = re.search(r'version "(?:1\.)?(\d+)', text)
     return int(found[1]) if found else None

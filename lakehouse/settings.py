@@ -1,4 +1,4 @@
-"""What the environment decides about the lake."""
+"""Settings of the lake, from environment variables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from lakehouse.errors import InvalidSettings
+from lakehouse.errors import InvalidLakeSettings
 
 Layout = Literal["clustered", "partitioned"]
 
@@ -17,14 +17,15 @@ class LakeSettings:
     """Settings of one lake.
 
     Attributes:
-        path: DATA_LAKE_PATH; the tables and, in `_checkpoints`, how far each query is.
+        path: DATA_LAKE_PATH; the tables and, in `_checkpoints`, the position of each query.
         bootstrap_servers: KAFKA_BOOTSTRAP_SERVERS.
-        starting_offsets: KAFKA_STARTING_OFFSETS: where a query without a checkpoint begins.
-        fail_on_data_loss: KAFKA_FAIL_ON_DATA_LOSS: stand still and say so, rather than go on, when Kafka no
-            longer holds what was not read yet (retention passed, topic made anew).
-        reset_checkpoints: RESET_STREAMING_CHECKPOINTS: forget the checkpoints at this start and read again
-            all that Kafka holds, whatever `starting_offsets` says. Raw gets copies, the unique tables none.
-        layout: LAKE_LAYOUT of raw: clustered by child, or one directory a child, for a handful of children.
+        starting_offsets: KAFKA_STARTING_OFFSETS: where a query without a checkpoint starts.
+        fail_on_data_loss: KAFKA_FAIL_ON_DATA_LOSS: fail instead of continuing when Kafka has deleted messages
+            that were not read yet (retention passed, topic recreated).
+        reset_checkpoints: RESET_STREAMING_CHECKPOINTS: discard the checkpoints at this start and read
+            everything in Kafka again, whatever `starting_offsets` is. Raw gets duplicates, the deduplicated
+            tables do not.
+        layout: LAKE_LAYOUT of raw: clustered by child, or one directory per child for a few children.
         memory_mb: LAKE_MEMORY_MB, the Java heap.
     """
 
@@ -38,52 +39,52 @@ class LakeSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read the variables; an empty one counts as not set.
+        """Read the settings; an empty variable counts as unset.
 
         Raises:
-            InvalidSettings: names the variable and what it may be.
+            InvalidLakeSettings: a variable is invalid; the message names it and the allowed values.
         """
         given = {name: value for name, value in environment.items() if value}
         return cls(
             path=Path(given.get("DATA_LAKE_PATH", "data_lake")).resolve(),
             bootstrap_servers=given.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092"),
-            starting_offsets=_one_of(given, "KAFKA_STARTING_OFFSETS", ("earliest", "latest")),
-            fail_on_data_loss=_one_of(given, "KAFKA_FAIL_ON_DATA_LOSS", ("true", "false")) == "true",
-            reset_checkpoints=_one_of(given, "RESET_STREAMING_CHECKPOINTS", ("false", "true")) == "true",
+            starting_offsets=_choice(given, "KAFKA_STARTING_OFFSETS", ("earliest", "latest")),
+            fail_on_data_loss=_choice(given, "KAFKA_FAIL_ON_DATA_LOSS", ("true", "false")) == "true",
+            reset_checkpoints=_choice(given, "RESET_STREAMING_CHECKPOINTS", ("false", "true")) == "true",
             layout="partitioned"
-            if _one_of(given, "LAKE_LAYOUT", ("clustered", "partitioned")) == "partitioned"
+            if _choice(given, "LAKE_LAYOUT", ("clustered", "partitioned")) == "partitioned"
             else "clustered",
             memory_mb=_megabytes(given.get("LAKE_MEMORY_MB", "1536")),
         )
 
     @property
     def first_offsets(self) -> str:
-        """Where a query without a checkpoint begins; after a reset at the beginning: nothing is lost."""
+        """Where a query without a checkpoint starts; always the earliest offset after a reset."""
         return "earliest" if self.reset_checkpoints else self.starting_offsets
 
     @property
     def checkpoints(self) -> Path:
-        """Where the queries remember how far they are."""
+        """Directory of the queries' checkpoints."""
         return self.path / "_checkpoints"
 
     @property
     def status(self) -> Path:
-        """Where each flow writes how it is."""
+        """Directory of the flows' status files."""
         return self.path / "_status"
 
 
-_SAME = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
+_BOOLEAN_WORDS = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
-def _one_of(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
+def _choice(given: Mapping[str, str], name: str, allowed: tuple[str, ...]) -> str:
     value = given.get(name, allowed[0]).lower()
-    value = value if value in allowed else _SAME.get(value, value)
+    value = value if value in allowed else _BOOLEAN_WORDS.get(value, value)
     if value not in allowed:
-        raise InvalidSettings(f"{name}={given[name]}: must be {' or '.join(allowed)}")
+        raise InvalidLakeSettings(f"{name}={given[name]}: must be {' or '.join(allowed)}")
     return value
 
 
 def _megabytes(text: str) -> int:
     if not text.isdigit() or int(text) < 512:
-        raise InvalidSettings(f"LAKE_MEMORY_MB={text}: must be a whole number of at least 512")
+        raise InvalidLakeSettings(f"LAKE_MEMORY_MB={text}: must be a whole number of at least 512")
     return int(text)

@@ -1,4 +1,4 @@
-"""Critical alerts, each once. Pure: DataFrame -> DataFrame."""
+"""Critical alerts without duplicates. Pure: DataFrame -> DataFrame."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from vitals.rules import Severity
 
 
 def critical(alerts: DataFrame) -> DataFrame:
-    """The critical ones among alerts (`schemas.ALERTS`)."""
+    """Return the critical alerts among alerts (`schemas.ALERTS`)."""
     return alerts.where(F.col("severity") == Severity.CRITICAL.value)
 
 
-def once(rows: DataFrame, key: str) -> DataFrame:
-    """Each key once. One partition, because a micro-batch is small and a shuffle is not free."""
+def distinct(rows: DataFrame, key: str) -> DataFrame:
+    """Keep one row per key; in one partition, because a micro-batch is small and a shuffle is costly."""
     return rows.coalesce(1).dropDuplicates([key])

@@ -1,4 +1,4 @@
-"""Writes into Delta tables that a replayed micro-batch cannot repeat."""
+"""Idempotent writes into Delta tables: a replayed micro-batch changes nothing."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ TABLES: dict[str, StructType] = {
     CRITICAL: schemas.ALERTS,
     DAILY: schemas.DAILY,
 }
-_KEPT_APART_BY = {RAW: "patient_id"}
+_LAYOUT_KEY = {RAW: "patient_id"}
 _PROPERTIES = {
     "delta.logRetentionDuration": "interval 2 days",
     "delta.deletedFileRetentionDuration": "interval 2 days",
 }
-"""A commit every few seconds makes tens of thousands of log files a day."""
+"""Short, because a commit every few seconds creates tens of thousands of log files per day."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Which micro-batch of which query a write belongs to; Delta takes each (app, number) once a table.
+class MicroBatch:
+    """The micro-batch a write belongs to; Delta accepts each (app, number) once per table.
 
     Attributes:
-        app: identity of the query's checkpoint. A new checkpoint counts from 0 and needs a new one.
+        app: id of the query's checkpoint. A new checkpoint counts from 0 and needs a new id.
         number: Spark's number of the micro-batch.
     """
 
@@ -61,11 +61,11 @@ class Tables:
     path: Path
 
     def location(self, table: str) -> str:
-        """Directory of a table."""
+        """Return the directory of a table."""
         return str(self.path / table)
 
     def create(self, layout: Layout) -> None:
-        """Create the tables that are missing, so that every reader finds all of them, if empty."""
+        """Create missing tables, so that readers find all of them even if they are empty."""
         for table, schema in TABLES.items():
             if DeltaTable.isDeltaTable(self.spark, self.location(table)):
                 self._add_missing_columns(table, schema)
@@ -74,7 +74,7 @@ class Tables:
             builder = builder.addColumns(schema)
             for name, value in _PROPERTIES.items():
                 builder = builder.property(name, value)
-            if key := _KEPT_APART_BY.get(table):
+            if key := _LAYOUT_KEY.get(table):
                 builder = builder.clusterBy(key) if layout == "clustered" else builder.partitionedBy(key)
             builder.execute()
 
@@ -87,15 +87,15 @@ class Tables:
             )
 
     def read(self, table: str) -> DataFrame:
-        """A table as it stands now."""
+        """Return the current content of a table."""
         return self.spark.read.format("delta").load(self.location(table))
 
     def delta(self, table: str) -> DeltaTable:
-        """A table to merge into."""
+        """Return a table for merges and updates."""
         return DeltaTable.forPath(self.spark, self.location(table))
 
-    def append(self, table: str, rows: DataFrame, batch: Batch) -> None:
-        """Append a micro-batch's rows; a second time the same batch changes nothing."""
+    def append(self, table: str, rows: DataFrame, batch: MicroBatch) -> None:
+        """Append a micro-batch's rows; appending the same batch again changes nothing."""
         (
             rows.write.format("delta")
             .mode("append")
@@ -104,14 +104,14 @@ class Tables:
             .save(self.location(table))
         )
 
-    def insert_new(self, table: str, rows: DataFrame, key: str, batch: Batch) -> int:
-        """Insert the rows whose key the table does not hold yet; tell how many those were.
+    def insert_new(self, table: str, rows: DataFrame, key: str, batch: MicroBatch) -> int:
+        """Insert the rows whose key the table does not have yet; return their number.
 
-        The lake is the table's only writer, so an anti-join and an append do what a merge would, and leave
-        no empty commit behind where nothing is new.
+        The lake is the table's only writer, so an anti-join and an append are equivalent to a merge, without
+        an empty commit if nothing is new.
         """
-        held = self.read(table).select(key)
-        new = silver.once(rows, key).join(held, key, "left_anti").select(*rows.columns).persist()
+        existing = self.read(table).select(key)
+        new = silver.distinct(rows, key).join(existing, key, "left_anti").select(*rows.columns).persist()
         try:
             if count := new.count():
                 self.append(table, new, batch)
@@ -121,6 +121,6 @@ class Tables:
 
 
 def affected(metrics: DataFrame) -> int:
-    """How many rows a merge changed."""
+    """Return the number of rows a merge changed."""
     row = metrics.first()
     return int(row["num_affected_rows"]) if row else 0

@@ -1,1 +1,4 @@
-"""What the daemons share and `vitals` may not hold, because it does I/O. Imports `vitals` only."""
+"""Code with I/O that several packages share; it imports `vitals` and no other package.
+
+Each module needs only its own third-party library, if any, so that a package depends on what it uses.
+"""

@@ -1,8 +1,7 @@
 """A thread that writes to one SQLite file and commits the work of all its callers in groups.
 
-A flush costs the same for one row and for hundreds, in time and in wear of the card. Work therefore collects
-while the group before is flushed and, where a gathering time is set, for that time as well. A future is
-resolved after the commit that made its work durable.
+A flush costs the same for one row and for hundreds, in time and in wear of the disk. Work therefore gathers
+while the previous group is flushed and, where a gathering time is set, for that time as well.
 """
 
 from __future__ import annotations
@@ -23,25 +22,25 @@ log = logging.getLogger(__name__)
 W = TypeVar("W")
 
 _GATHER_UP_TO = 200
-"""With so many items waiting, a group is not delayed any further."""
+"""Number of waiting items from which on a group waits for no more."""
 
 
 class GroupCommit(Generic[W]):
-    """Makes work durable in the order it is submitted.
+    """Makes work durable in the order it is submitted; a future is resolved after the commit of its work.
 
-    Work that fails is tried again by itself, so that it cannot fail the work of others. All callbacks are
-    called in the writing thread.
+    If a group fails, each item is committed by itself, so that one item cannot fail the others. Callbacks run
+    in the writing thread.
 
     Args:
         name: of the thread, and of the file in messages.
-        execute: carries out a group of work inside a transaction; returns a result for each.
-        unavailable: makes the error of work that was not made durable because of `close`.
-        max_group: most items of one transaction.
-        gather_s: time for which work that is not in a hurry collects before a transaction.
-        retry_s: time after which a group is tried again while the disk is full, read-only or failing, and a
-            file that turns corrupt is replaced; None fails the callers instead.
+        execute: performs the work of a group inside a transaction; returns a result for each item.
+        unavailable: creates the error for work that is not durable because of `close`.
+        max_group: maximum number of items in a transaction.
+        gather_s: how long work that is not in a hurry waits for more work.
+        retry_s: pause before a group is tried again while the disk is full, read-only or failing; a file that
+            turns corrupt is then replaced as well. None fails the callers instead.
         on_commit: called after each commit, before its futures are resolved.
-        on_trouble: called whenever `trouble` changes.
+        on_trouble: called when `trouble` changes; by `start` in the caller's thread.
 
     Attributes:
         trouble: why the file cannot be written at the moment; empty while it can.
@@ -67,7 +66,7 @@ class GroupCommit(Generic[W]):
         self._db: sqlite3.Connection | None = None
         self._queue: SimpleQueue[_Item[W] | None] = SimpleQueue()
         self._hurry, self._closing = threading.Event(), threading.Event()
-        self._submitting = threading.Lock()  # nothing is queued behind the end
+        self._submitting = threading.Lock()  # no work is queued after the end marker
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self, db: sqlite3.Connection | None = None, trouble: str = "") -> None:
@@ -116,7 +115,7 @@ class GroupCommit(Generic[W]):
         """Wait for work and return what is queued; empty at the end."""
         group: list[_Item[W]] = []
         item = self._queue.get()
-        if item is not None:
+        if item is not None and not self._closing.is_set():
             if self._queue.qsize() < _GATHER_UP_TO:
                 self._hurry.wait(self._gather_s)
             self._hurry.clear()
@@ -130,7 +129,7 @@ class GroupCommit(Generic[W]):
             except Empty:
                 break
         if item is None and group:
-            self._queue.put(None)  # the end comes after this group
+            self._queue.put(None)  # the end marker stays last
         return group
 
     def _commit(self, group: Sequence[_Item[W]]) -> None:
@@ -138,7 +137,7 @@ class GroupCommit(Generic[W]):
         while True:
             try:
                 results = self._transact([item.work for item in group])
-            except Exception as error:  # noqa: BLE001 - the callers get it
+            except Exception as error:  # noqa: BLE001 - raised to the callers
                 self._roll_back()
                 if not self._should_retry(error):
                     self._fail(group, error)

@@ -1,4 +1,4 @@
-"""What `make chaos` and `make bench` share: areas that run alone or all, each leaving its figures."""
+"""Runner for the areas of `make chaos` and `make bench`, which writes the figures of each."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Figures = Mapping[str, object]
 
 
 def run(kind: str, areas: Sequence[str], chosen: Sequence[str], show: Callable[[str, Figures], None]) -> int:
-    """Run `tests.<kind>.<area>.run()` for the chosen areas and keep each one's figures.
+    """Run `tests.<kind>.<area>.run()` for the chosen areas and write their figures.
 
     Args:
         kind: package of the areas, and folder of their evidence.
-        areas: all there are.
-        chosen: the ones to run; all where empty.
+        areas: all areas.
+        chosen: the areas to run; empty runs all.
         show: prints an area's figures.
 
     Returns:
-        0; 1 when an area lost a reading; 2 when there is no such area.
+        0 on success, 1 if an area lost a reading, 2 if an area does not exist.
     """
     if unknown := [area for area in chosen if area not in areas]:
-        print(f"no area named {', '.join(unknown)}; there are: {', '.join(areas)}", file=sys.stderr)
+        print(f"unknown area: {', '.join(unknown)}; choose from: {', '.join(areas)}", file=sys.stderr)
         return 2
     (EVIDENCE / kind).mkdir(parents=True, exist_ok=True)
     lost = False

@@ -1,4 +1,4 @@
-"""The real servers the tests run against: each on a free loopback port, stopped by its own process."""
+"""Servers that the tests run against, each on a free loopback port."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from deploy.local.postgres import PostgresServer
 
 
 @pytest.fixture(autouse=True)
-def _bonds_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bonds of simulated radios begin and end with the test."""
+def _separate_bonds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test its own Bluetooth bonds."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker shared by the whole run: look for your own keys."""
+    """Start a broker shared by the whole run: use your own keys."""
     broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
     broker.start()
     yield broker
@@ -29,7 +29,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
 
 @pytest.fixture
 def fresh_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
-    """A broker of one's own, empty, to stop and start."""
+    """Start an empty broker for one test, which may stop and start it."""
     broker = KafkaBroker(tmp_path / "kafka")
     broker.start()
     yield broker
@@ -38,7 +38,7 @@ def fresh_kafka(tmp_path: Path) -> Iterator[KafkaBroker]:
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A database server shared by the whole run: ask it for a database of your own."""
+    """Start a database server shared by the whole run: create your own database."""
     server = PostgresServer(tmp_path_factory.mktemp("postgres"))
     server.start()
     yield server
@@ -47,7 +47,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 
 @pytest.fixture(scope="session")
 def mqtt_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MqttBroker]:
-    """An MQTT broker shared by the whole run: use a device id of your own."""
+    """Start an MQTT broker shared by the whole run: use your own device id."""
     broker = MqttBroker(tmp_path_factory.mktemp("mqtt"))
     broker.start()
     yield broker

@@ -1,4 +1,4 @@
-"""A web service that contacts are told through, on loopback."""
+"""A web service on loopback that receives notifications to contacts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 
-class Service:
-    """A web service that takes notifications, or refuses them."""
+class NotificationWebService:
+    """A web service that accepts notifications, or answers with the status it is set to."""
 
     def __init__(self) -> None:
         self.received: list[dict[str, Any]] = []
         self.status = 200
         service = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class NotificationHandler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
                 service.received.append(json.loads(self.rfile.read(length)))
@@ -29,10 +29,10 @@ class Service:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.server = HTTPServer(("127.0.0.1", 0), NotificationHandler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def __enter__(self) -> Service:
+    def __enter__(self) -> NotificationWebService:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,6 +46,6 @@ class Service:
 
 @contextmanager
 def hanging_service() -> Iterator[str]:
-    """The address of a web service that takes connections and never answers."""
+    """Yield the address of a web service that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
         yield f"json://127.0.0.1:{listener.getsockname()[1]}"

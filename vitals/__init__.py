@@ -1,1 +1,1 @@
-"""The contract every other package shares: what a reading is, when it is critical, what bytes mean."""
+"""The contract shared by all packages: readings, alert rules, alarm episodes and Bluetooth codecs. No I/O."""

@@ -1,4 +1,4 @@
-"""Waiting longer after each failure, never the same time twice, never longer than a cap."""
+"""Exponential back-off with jitter."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Backoff:
-    """Exponential back-off with jitter.
+    """Delays between the attempts of one operation.
 
     Attributes:
-        first_s: longest wait after the first failure.
-        cap_s: longest wait ever.
-        random: numbers from 0 up to 1.
-        failures: in a row, since the last success.
+        first_s: longest delay after the first failure.
+        cap_s: longest delay at all.
+        random: returns numbers from 0 up to 1.
+        failures: failures since the last success.
     """
 
     first_s: float
@@ -23,11 +23,11 @@ class Backoff:
     failures: int = field(default=0, init=False)
 
     def after_failure(self) -> float:
-        """Seconds to wait now: between half and all of a time that doubles with each failure."""
+        """Count a failure; return the seconds to wait: half to all of a time that doubles each time."""
         doubled = self.first_s * 2.0 ** min(self.failures, 30)
         self.failures += 1
         return min(self.cap_s, doubled) * (0.5 + 0.5 * self.random())
 
     def reset(self) -> None:
-        """Something worked."""
+        """Count a success."""
         self.failures = 0

@@ -1,7 +1,7 @@
-"""Technical alarm conditions: what keeps a child from being watched, how urgent, how often told.
+"""Technical alarm conditions: what prevents monitoring, how urgent it is and how often it is notified.
 
-A condition holds or does not: whoever knows says every second which ones do, and with which priority.
-Priorities are those of IEC 60601-1-8. Time is an argument.
+The caller states every second which conditions are present, and with which priority. Priorities are those of
+IEC 60601-1-8. Time is an argument.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ LONGEST_SILENCE = timedelta(minutes=30)
 
 
 class Priority(IntEnum):
-    """How soon somebody must do something about it."""
+    """How soon a response is needed."""
 
     LOW = 1
     MEDIUM = 2
@@ -33,11 +33,11 @@ REPEAT_EVERY = {
     Priority.MEDIUM: timedelta(minutes=10),
     Priority.HIGH: timedelta(minutes=5),
 }
-"""For as long as it lasts, however long that is."""
+"""How often a condition is notified again while it lasts."""
 
 
 class ConditionKind(StrEnum):
-    """What is wrong."""
+    """Type of a condition."""
 
     NO_DATA = "NO_DATA"
     SENSOR_OFF = "SENSOR_OFF"
@@ -52,17 +52,17 @@ class ConditionKind(StrEnum):
     DATABASE_DOWN = "DATABASE_DOWN"
 
     def text(self, language: Language) -> str:
-        """In words."""
+        """Return it in words."""
         return _KINDS[self][language]
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """Something that holds at present.
+    """A condition that is present.
 
     Attributes:
-        subject: a patient, a gateway or a part of one; empty where there is only one.
-        reason: why there is no number, for a child without data.
+        subject: patient, gateway or component it concerns; empty where there is only one.
+        reason: why there is no value, for a child without data.
     """
 
     kind: ConditionKind
@@ -72,11 +72,11 @@ class Condition:
 
     @property
     def key(self) -> str:
-        """The same for as long as it lasts, whatever its priority."""
+        """Identity of the condition, whatever its priority."""
         return f"{self.kind}:{self.subject}"
 
     def text(self, language: Language) -> str:
-        """In words."""
+        """Return it in words."""
         kind = self.kind.text(language)
         if self.reason is None:
             return kind
@@ -85,12 +85,13 @@ class Condition:
 
 
 class Standing(BaseModel):
-    """One condition over time.
+    """The history of one present condition.
 
     Attributes:
-        priority: when it was last told.
-        told: when that was.
-        silenced_by, silent_until: who has acknowledged it, and how long that lasts.
+        since: when it began.
+        priority: its current priority.
+        told: when it was last notified.
+        silenced_by, silent_until: who acknowledged it, and until when that silences it.
     """
 
     since: UtcTime
@@ -101,26 +102,26 @@ class Standing(BaseModel):
 
 
 class Conditions(BaseModel):
-    """All conditions of one gateway, or of the cloud; serialise it to survive a restart."""
+    """All present conditions of a gateway or of the cloud; serialise it to survive a restart."""
 
     standing: dict[str, Standing] = {}
 
     def update(self, present: Iterable[Condition], now: datetime) -> list[Condition]:
-        """Compare what holds with what held; returns what people are to be told.
+        """Replace the present conditions; return those to notify now.
 
-        A condition is told when it begins, when its priority rises, and again and again while it lasts.
-        Silence ends with a higher priority.
+        A condition is notified when it begins, when its priority rises, and repeatedly while it lasts. A rise
+        in priority also ends its silence.
         """
         current = {condition.key: condition for condition in present}
         self.standing = {key: standing for key, standing in self.standing.items() if key in current}
         return [condition for key, condition in current.items() if self._is_due(key, condition, now)]
 
     def acknowledge(self, by: str, now: datetime, key: str, made: datetime | None = None) -> bool:
-        """Silence one that is standing, for 30 minutes; returns whether there is one of that key.
+        """Silence a condition for 30 minutes; return whether it was present.
 
         Args:
-            made: when, where that was before now: silence counts from then, and what was told since is not
-                meant.
+            made: when it was acknowledged, if that was before now. Silence counts from then, and a condition
+                notified since is left out.
         """
         standing, until = self.standing.get(key), min(made or now, now) + LONGEST_SILENCE
         if standing is None or until <= now or (made is not None and standing.told > made):
@@ -129,43 +130,43 @@ class Conditions(BaseModel):
         return True
 
     def silence(self, condition: Condition, now: datetime) -> tuple[str, datetime] | None:
-        """Who has silenced a condition, and until when; None where it may speak."""
+        """Return who silenced a condition and until when; None if it is not silenced."""
         standing = self.standing.get(condition.key)
         if standing is None or not _within(standing.silent_until, now):
             return None
         return (standing.silenced_by or "", standing.silent_until or now)
 
     def _is_due(self, key: str, condition: Condition, now: datetime) -> bool:
-        known = self.standing.get(key)
-        if known is None:
+        standing = self.standing.get(key)
+        if standing is None:
             self.standing[key] = Standing(since=now, priority=condition.priority, told=now)
             return True
-        rises = condition.priority > known.priority
-        if rises or not _within(known.silent_until, now):
-            known.silenced_by = known.silent_until = None
-            if rises or not timedelta() <= now - known.told < REPEAT_EVERY[condition.priority]:
-                known.priority, known.told = condition.priority, now
+        rises = condition.priority > standing.priority
+        if rises or not _within(standing.silent_until, now):
+            standing.silenced_by = standing.silent_until = None
+            if rises or not timedelta() <= now - standing.told < REPEAT_EVERY[condition.priority]:
+                standing.priority, standing.told = condition.priority, now
                 return True
-        known.priority = condition.priority
+        standing.priority = condition.priority
         return False
 
 
 def no_data(latest: datetime, now: datetime, *, alarm_open: bool) -> Priority | None:
-    """How urgent it is that a child has had no value; None where there is one.
+    """Return how urgent a missing value is; None while values are recent.
 
     Args:
-        latest: when the latest value was measured; for a child never heard, when watching began.
-        alarm_open: whether an alarm of this child is open: then nobody knows how it goes on.
+        latest: when the latest value was measured; without any value, when monitoring began.
+        alarm_open: whether an alarm of this child is open: without values, its course is unknown.
     """
-    silence = now - latest
-    if alarm_open and silence >= VALUE_OLD_AFTER:
+    age = now - latest
+    if alarm_open and age >= VALUE_OLD_AFTER:
         return Priority.HIGH
-    reached = sum(silence >= after for after in NO_DATA_AFTER)
+    reached = sum(age >= after for after in NO_DATA_AFTER)
     return Priority(reached) if reached else None
 
 
 def _within(until: datetime | None, now: datetime) -> bool:
-    """A clock that jumps cannot make a silence longer than allowed."""
+    """Return whether a silence is in force; a clock that jumps cannot make it longer than allowed."""
     return until is not None and timedelta() < until - now <= LONGEST_SILENCE
 
 
@@ -174,16 +175,16 @@ _KINDS: dict[ConditionKind, dict[Language, str]] = {
     ConditionKind.SENSOR_OFF: {"en": "Sensor off", "fr": "Capteur débranché"},
     ConditionKind.LOW_BATTERY: {"en": "Bracelet battery low", "fr": "Batterie du bracelet faible"},
     ConditionKind.UPLINK_DOWN: {
-        "en": "No connection to the cloud; values are kept here",
-        "fr": "Pas de connexion au nuage\u00a0; les mesures sont gardées ici",
+        "en": "No connection to the cloud; readings are stored on the gateway",
+        "fr": "Pas de connexion au cloud\u00a0; les mesures sont conservées sur la passerelle",
     },
     ConditionKind.OUTBOX_FILLING: {
-        "en": "The gateway's memory is filling up",
-        "fr": "La mémoire de la passerelle se remplit",
+        "en": "The gateway's storage is filling up",
+        "fr": "La mémoire de la passerelle est bientôt pleine",
     },
     ConditionKind.OUTBOX_FAILING: {
-        "en": "The gateway cannot store values: its disk fails or is full",
-        "fr": "La passerelle ne peut plus enregistrer\u00a0: disque plein ou défaillant",
+        "en": "The gateway cannot store readings: its disk is full or failing",
+        "fr": "La passerelle ne peut plus enregistrer les mesures\u00a0: disque plein ou défaillant",
     },
     ConditionKind.CLOCK_UNSYNCHRONISED: {
         "en": "The gateway's clock is not synchronised",
@@ -194,15 +195,17 @@ _KINDS: dict[ConditionKind, dict[Language, str]] = {
         "fr": "Un contact est injoignable",
     },
     ConditionKind.GATEWAY_SILENT: {
-        "en": "The gateway has fallen silent; nobody knows how its children are",
+        "en": "The gateway is not responding; the state of its children is unknown",
         "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
     },
     ConditionKind.KAFKA_DOWN: {
-        "en": "The cloud's alarms hear nothing: Kafka is away, or they start over and over",
-        "fr": "Les alarmes du nuage n'entendent rien\u00a0: Kafka absent, ou elles redémarrent sans cesse",
+        "en": "Cloud alarms receive no data: Kafka is unavailable, or the service keeps restarting",
+        "fr": "Les alarmes du cloud ne reçoivent aucune donnée\u00a0: Kafka est indisponible ou le service "
+        "redémarre sans cesse",
     },
     ConditionKind.DATABASE_DOWN: {
-        "en": "The cloud's alarms cannot be saved or acknowledged: PostgreSQL is away",
-        "fr": "Les alarmes du nuage ne sont ni gardées ni acquittables\u00a0: PostgreSQL est absent",
+        "en": "Cloud alarms cannot be saved or acknowledged: PostgreSQL is unavailable",
+        "fr": "Les alarmes du cloud ne peuvent être ni enregistrées ni acquittées\u00a0: PostgreSQL est "
+        "indisponible",
     },
 }

@@ -224,7 +224,7 @@ class Episodes(BaseModel):
     def _critical(
         self, group: Group, values: Measurements, measured: datetime, now: datetime
     ) -> Iterator[Notice]:
-        episode = self.episodes[group]
+        episode = self.episodes.setdefault(group, Episode(group=group))
         starts = episode.phase in (Phase.NORMAL, Phase.LATCHED)
         episode.count(measured, values)
         if starts:

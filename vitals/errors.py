@@ -1,21 +1,27 @@
-"""Everything that can be wrong with what reaches us.
+"""The exceptions of the shared code.
 
 KidjamoError
- ├─ MalformedRecord      bytes that do not follow their Bluetooth profile
- ├─ InvalidReading       a reading that breaks the contract, with the field and the reason
- ├─ InvalidPseudonymKey  a key that is missing, too short or not hexadecimal
- └─ NotNotified          somebody could not be told now
+ ├─ MalformedRecord      bytes that violate their Bluetooth profile
+ ├─ InvalidReading       a reading that violates the contract, with the field and the reason
+ ├─ InvalidPseudonymKey  a pseudonym key that is missing, too short or not hexadecimal
+ └─ NotNotified          a notification could not be delivered now
 """
 
 from __future__ import annotations
 
 
 class KidjamoError(Exception):
-    """Root of the errors this project raises on purpose."""
+    """Base class of the errors this project raises."""
 
 
 class MalformedRecord(KidjamoError, ValueError):
-    """Bytes that do not follow their profile; keeps them for the dead letter."""
+    """Bytes that violate their profile.
+
+    Attributes:
+        profile: name of the profile.
+        data: the bytes, for the dead letter.
+        reason: what is wrong with them.
+    """
 
     def __init__(self, profile: str, data: bytes, reason: str) -> None:
         super().__init__(f"{profile}: {reason} ({data.hex(' ') or 'no bytes'})")
@@ -23,11 +29,11 @@ class MalformedRecord(KidjamoError, ValueError):
 
 
 class InvalidReading(KidjamoError, ValueError):
-    """A reading that breaks the contract.
+    """A reading that violates the contract.
 
     Attributes:
-        field: dotted path of the offending field, empty when the whole document is at fault.
-        reason: what is wrong, for a person to read; never quotes the value, which may identify a child.
+        field: dotted path of the invalid field; empty when the whole document is invalid.
+        reason: what is wrong; never quotes the value, which may identify a child.
     """
 
     def __init__(self, field: str, reason: str) -> None:
@@ -36,8 +42,8 @@ class InvalidReading(KidjamoError, ValueError):
 
 
 class InvalidPseudonymKey(KidjamoError, ValueError):
-    """A pseudonym key that cannot protect anyone."""
+    """A pseudonym key that is missing or too weak."""
 
 
 class NotNotified(KidjamoError):
-    """Something could not be passed on to a person or a broker now."""
+    """A notification could not be delivered to a contact or broker now; the sender may retry."""

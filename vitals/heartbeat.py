@@ -65,7 +65,7 @@ class Heartbeat(FrozenModel):
     outbox_pending: Counter | None = None
     contacts_reachable: Annotated[bool, Field(strict=True)] = False
     watches: Annotated[tuple[Identifier, ...], Field(max_length=MOST_CHILDREN)] = ()
-    episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=4 * MOST_CHILDREN)] = ()
+    episodes: Annotated[tuple[OpenEpisode, ...], Field(max_length=len(Group) * MOST_CHILDREN)] = ()
 
 
 class Acknowledged(FrozenModel):

@@ -1,4 +1,4 @@
-"""What is said to a person: one alarm or one technical condition, in both languages."""
+"""Messages to contacts: one alarm or one technical condition, in both languages."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Message:
     """One message.
 
     Attributes:
-        kind: a group of alarms or a kind of condition.
-        why: what makes it speak.
-        level: which contacts beyond the first are to be told, too.
-        about: the child's name, or the gateway's.
-        body: what has happened.
+        kind: a group of alarms or a type of condition.
+        why: the reason for sending it.
+        level: escalation level: contacts up to this level receive it.
+        about: name of the child or of the gateway.
+        body: the text.
     """
 
     kind: str
@@ -41,30 +41,30 @@ class Message:
     body: Mapping[Language, str]
 
     def title(self, language: Language) -> str:
-        """The first line: how urgent, and whom it is about."""
+        """Return the first line: priority and name."""
         return f"{_TITLES[self.priority][language]} {self.about}"
 
     def is_for(self, level: int) -> bool:
-        """Whether it is for a contact of this level: what is of low priority can be seen on the page."""
+        """Return whether a contact of this level receives it; low priority is shown on the page only."""
         return self.priority >= Priority.MEDIUM and self.level >= level
 
     @classmethod
     def from_json(cls, text: str, about: str) -> Message:
-        """What `to_json` made; it does not say whom it is about."""
-        kept = json.loads(text)
+        """Read the output of `to_json`, which leaves out `about`."""
+        fields = json.loads(text)
         return cls(
-            kept["kind"],
-            kept["why"],
-            kept["patient_id"],
-            Priority[kept["priority"]],
-            kept["level"],
-            datetime.fromisoformat(kept["timestamp"]),
+            fields["kind"],
+            fields["why"],
+            fields["patient_id"],
+            Priority[fields["priority"]],
+            fields["level"],
+            datetime.fromisoformat(fields["timestamp"]),
             about,
-            {"en": kept["message"], "fr": kept["message_fr"]},
+            {"en": fields["message"], "fr": fields["message_fr"]},
         )
 
     def to_json(self) -> str:
-        """As one JSON object, without a child's name: who listens knows the patient's identifier."""
+        """Return it as one JSON object, without the child's name."""
         return json.dumps(
             {
                 "kind": self.kind,
@@ -80,7 +80,7 @@ class Message:
 
 
 def of_notice(notice: Notice, name: str) -> Message:
-    """A child's alarm; a digest is about what is over."""
+    """Return the message of a notice; a digest reports the past and has medium priority."""
     return Message(
         notice.group.value,
         notice.why.value,
@@ -96,10 +96,10 @@ def of_notice(notice: Notice, name: str) -> Message:
 def of_condition(
     condition: Condition, patient_id: str | None, about: str, now: datetime, level: int = 0
 ) -> Message:
-    """A technical condition, of a child, of a gateway or of the cloud.
+    """Return the message of a technical condition of a child, a gateway or the cloud.
 
     Args:
-        level: which contacts beyond the first are to be told, too.
+        level: escalation level: contacts up to this level receive it.
     """
     return Message(
         condition.kind.value,
@@ -114,7 +114,7 @@ def of_condition(
 
 
 def self_test(gateway_id: str, now: datetime) -> Message:
-    """A test of the way to a person; says that it is one."""
+    """Return a test message for a contact."""
     return Message(
         "TEST",
         "test",
@@ -124,7 +124,7 @@ def self_test(gateway_id: str, now: datetime) -> Message:
         now,
         gateway_id,
         {
-            "en": "This is a test: alarms of this gateway reach you.",
-            "fr": "Ceci est un essai\u00a0: les alarmes de cette passerelle vous parviennent.",
+            "en": "This is a test: you will receive the alarms of this gateway.",
+            "fr": "Ceci est un test\u00a0: vous recevrez les alarmes de cette passerelle.",
         },
     )

@@ -88,16 +88,16 @@ class Notice(BaseModel):
 
     def text(self, language: Language) -> str:
         """Return one line for carers, without the child's name."""
-        worst = ", ".join(worded(field, value, language) for field, value in self.worst.items())
+        worst = ", ".join(value_text(field, value, language) for field, value in self.worst.items())
         if self.why is Why.DIGEST:
-            took = lasting(timedelta(seconds=self.lasted_s or 0), language)
+            took = duration_text(timedelta(seconds=self.lasted_s or 0), language)
             return _DIGEST[language].format(group=self.group.text(language), took=took, worst=worst)
-        how_long = lasting(self.at - self.since, language)
+        how_long = duration_text(self.at - self.since, language)
         line = _ALARM[language].format(group=self.group.text(language), worst=worst, how_long=how_long)
         return line if self.why is Why.RAISED else f"{line} ({self.why.text(language)})"
 
 
-def worded(field: str, value: float, language: Language) -> str:
+def value_text(field: str, value: float, language: Language) -> str:
     """Return a value with its name and unit."""
     number = shown(field, value, 1).removesuffix(".0")
     number = number.replace(".", ",") if language == "fr" else number
@@ -105,7 +105,7 @@ def worded(field: str, value: float, language: Language) -> str:
     return f"{vital.short_fr if language == 'fr' else vital.short_en} {number} {vital.unit_shown}"
 
 
-def lasting(length: timedelta, language: Language) -> str:
+def duration_text(length: timedelta, language: Language) -> str:
     """Return a duration in words, to the minute."""
     minutes = max(0, round(length / timedelta(minutes=1)))
     if minutes < 1:

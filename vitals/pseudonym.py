@@ -1,7 +1,7 @@
-"""Patient identifiers become pseudonyms: `p1_` + 32 hex digits of HMAC-SHA-256(key, patient_id).
+"""Pseudonyms of patient identifiers: `p1_` + 32 hex digits of HMAC-SHA-256(key, patient_id).
 
-The digit is the key's version. A salted hash alone could be reversed by trying every patient number; the key
-makes that impossible for whoever does not hold it.
+The digit after `p` is the version of the key. A salted hash alone could be reversed by trying every patient
+number; without the secret key that is impossible.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from vitals.errors import InvalidPseudonymKey
 
 KEY_BYTES = 32
-"""Shortest key accepted: 256 bits."""
+"""Minimum length of a key: 256 bits."""
 
 
 def _spelled(word: str) -> bytes:
-    """A pattern for a word of which JSON may have escaped any letter."""
+    """Return a pattern for a word in which any letter may be a JSON escape."""
     either = (rf"(?:{c}|\\u00(?:{ord(c):02x}|{ord(c.upper()):02x}))" for c in word)
     return "".join(either).encode()
 
@@ -29,15 +29,15 @@ def _spelled(word: str) -> bytes:
 _KEY = rb"%b (?: (?:[_\s-]|\\u00(?:5f|2d))? %b)?" % (_spelled("patient"), _spelled("id"))
 _PATIENT = re.compile(
     rb"""
-    ( %b (?:\\*["'])?                                    # the key, whatever quotes it
+    ( %b (?:\\*["'])?                                    # the key, with any quotes
       (?: (?:\s|\xc2\xa0)* [:=>] (?:\s|\xc2\xa0)*
-        | [^\S\n]* \n \s* ))                              # the value of a form stands on a line of its own
+        | [^\S\n]* \n \s* ))                              # in a form the value is on its own line
     (?!null\b)
     (
-        "(?:[^"\\]++|\\.)*+(?:"|\\?\Z)                     # a string, perhaps cut short
+        "(?:[^"\\]++|\\.)*+(?:"|\\?\Z)                     # a string, possibly truncated
       | '(?:[^'\\]++|\\.)*+(?:'|\\?\Z)
-      | \\+["'] (?:[^\\]++|\\++(?!["']))*+ (?:\\+["']|\Z)   # a string inside a string
-      | [\[{].*                                          # no identifier at all: nothing after it is trusted
+      | \\+["'] (?:[^\\]++|\\++(?!["']))*+ (?:\\+["']|\Z)   # an escaped string within a string
+      | [\[{].*                                          # not an identifier: replace all that follows
       | [^\s,;&}\]<]++ (?: [ \t]++ [^\s,;&}\]<=:]++ (?![=:]) )*+
     )
     """
@@ -49,7 +49,7 @@ _MENTION = re.compile(_KEY, re.VERBOSE | re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Pseudonymiser:
-    """Turns patient identifiers into pseudonyms with the newest of its keys.
+    """Derives pseudonyms with the newest of its keys.
 
     Attributes:
         keys: secret keys by version, at least one.
@@ -69,11 +69,11 @@ class Pseudonymiser:
                 raise InvalidPseudonymKey(f"key {version} is not random")
 
     def pseudonym(self, patient_id: str) -> str:
-        """The pseudonym of one patient under the newest key."""
+        """Return the pseudonym of a patient under the newest key."""
         return self._under(max(self.keys), patient_id)
 
     def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
-        """The pseudonyms of one patient under each key, the newest first."""
+        """Return the pseudonyms of a patient under every key, the newest first."""
         return tuple(self._under(version, patient_id) for version in sorted(self.keys, reverse=True))
 
     def _under(self, version: int, patient_id: str) -> str:
@@ -82,47 +82,46 @@ class Pseudonymiser:
         return f"p{version}_{digest[:32]}"
 
     def scrub(self, data: bytes) -> bytes:
-        """Bytes that were refused, what follows each `patient_id` in them replaced by its pseudonym.
+        """Replace the value after each `patient_id` in rejected bytes by its pseudonym.
 
-        The bytes need not be JSON: cut short, quoted otherwise, unquoted, a form or JSON inside a string will
-        do. Where they name a patient in a way that is none of these, all that follows is taken for the
-        identifier.
+        The bytes need not be valid JSON: they may be truncated, use other quotes or none, be a form, or hold
+        JSON inside a string. If a patient is named in any other way, everything after the name is replaced.
         """
-        scrubbed, found = _PATIENT.subn(
+        scrubbed, replaced = _PATIENT.subn(
             lambda value: b'%b"%b"' % (value[1], self.pseudonym(_text(value[2])).encode()), data
         )
-        mention = None if found else _MENTION.search(data)
+        mention = None if replaced else _MENTION.search(data)
         if mention is None or _is_json(data):
             return scrubbed
         return b'%b "%b"' % (data[: mention.end()], self.pseudonym(_text(data[mention.end() :])).encode())
 
 
 class ClearIdentifiers:
-    """Passes identifiers through, for a demonstration on loopback with made-up patients."""
+    """Returns identifiers unchanged, for a demonstration on loopback with made-up patients."""
 
     def pseudonym(self, patient_id: str) -> str:
-        """The identifier itself."""
+        """Return the identifier unchanged."""
         return patient_id
 
     def every_pseudonym(self, patient_id: str) -> tuple[str, ...]:
-        """The identifier itself."""
+        """Return the identifier unchanged."""
         return (patient_id,)
 
     def scrub(self, data: bytes) -> bytes:
-        """The bytes themselves."""
+        """Return the bytes unchanged."""
         return data
 
 
 def new_key() -> str:
-    """Text of a key file that holds one fresh key."""
+    """Return the text of a key file with one new random key."""
     return f"1:{secrets.token_hex(KEY_BYTES)}\n"
 
 
 def parse_keys(text: str) -> Pseudonymiser:
-    """Read the text of a key file: one `version:hexadecimal key` a line, `#` starts a comment.
+    """Parse a key file: one `version:hexadecimal key` per line, `#` starts a comment.
 
     Raises:
-        InvalidPseudonymKey: says which line and why, never what it held.
+        InvalidPseudonymKey: with the line number and the reason, never the content.
     """
     keys: dict[int, bytes] = {}
     for number, line in enumerate(text.splitlines(), start=1):
@@ -130,14 +129,14 @@ def parse_keys(text: str) -> Pseudonymiser:
             continue
         version, _, key = content.partition(":")
         try:
-            fresh = {int(version): bytes.fromhex(key)}
+            parsed = {int(version): bytes.fromhex(key)}
         except ValueError:
             raise InvalidPseudonymKey(
                 f"key file, line {number}: expected <version>:<hexadecimal key>"
             ) from None
-        if fresh.keys() & keys.keys():
+        if parsed.keys() & keys.keys():
             raise InvalidPseudonymKey(f"key file, line {number}: a second key of the same version")
-        keys |= fresh
+        keys |= parsed
     return Pseudonymiser(keys)
 
 
@@ -150,7 +149,7 @@ def _is_json(data: bytes) -> bool:
 
 
 def _text(token: bytes) -> str:
-    """What a token of `_PATIENT` says, so that a legible identifier gets the pseudonym it has everywhere."""
+    """Return the identifier in a match of `_PATIENT`, decoded so that it gets its usual pseudonym."""
     if token.startswith(b'"'):
         try:
             return str(json.loads(token))

@@ -1,4 +1,4 @@
-"""Names of the Kafka and MQTT topics, in one place."""
+"""Names of the Kafka and MQTT topics."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ ERRORS = "kidjamo-iot-errors"
 KAFKA_TOPICS = (MEASUREMENTS, ALERTS, DEVICE_STATUS, ERRORS)
 
 BRACELETS = "kidjamo/bracelets/+/+"
-"""MQTT filter for everything bracelets send."""
+"""MQTT filter for all messages of bracelets."""
 
 
 class BraceletTopic(NamedTuple):
-    """Where on MQTT a bracelet speaks: kidjamo/bracelets/<device_id>/measurements or …/status."""
+    """A bracelet's MQTT topic: kidjamo/bracelets/<device_id>/measurements or …/status."""
 
     device_id: str
     channel: str
@@ -25,7 +25,7 @@ class BraceletTopic(NamedTuple):
 
     @classmethod
     def parse(cls, topic: str) -> BraceletTopic | None:
-        """The bracelet and channel of an MQTT topic; None where it is not a bracelet's."""
+        """Parse an MQTT topic; return None if it is not a bracelet's."""
         match topic.split("/"):
             case ["kidjamo", "bracelets", device_id, ("measurements" | "status") as channel] if device_id:
                 return cls(device_id, channel)
@@ -33,30 +33,30 @@ class BraceletTopic(NamedTuple):
 
 
 def measurements_of(device_id: str) -> str:
-    """MQTT topic of a bracelet's readings."""
+    """Return the MQTT topic of a bracelet's readings."""
     return str(BraceletTopic(device_id, "measurements"))
 
 
 def status_of(device_id: str) -> str:
-    """MQTT topic of a bracelet's technical state."""
+    """Return the MQTT topic of a bracelet's technical state."""
     return str(BraceletTopic(device_id, "status"))
 
 
 def gateway_state(gateway_id: str) -> str:
-    """Retained MQTT topic of a gateway's state."""
+    """Return the MQTT topic of a gateway's retained state."""
     return f"kidjamo/gateways/{gateway_id}/state"
 
 
 def patient_alarms(patient_id: str) -> str:
-    """MQTT topic on which a child's alarms go out."""
+    """Return the MQTT topic of a child's alarms."""
     return f"kidjamo/patients/{patient_id}/alarms"
 
 
 def patient_notifications(patient_id: str) -> str:
-    """MQTT topic of what people are told about a child."""
+    """Return the MQTT topic of the notifications about a child."""
     return f"kidjamo/patients/{patient_id}/notifications"
 
 
 def gateway_notifications(gateway_id: str) -> str:
-    """MQTT topic of what people are told about a gateway itself."""
+    """Return the MQTT topic of the notifications about a gateway."""
     return f"kidjamo/gateways/{gateway_id}/notifications"

@@ -1,9 +1,9 @@
 """The API's own durable store for records that Kafka cannot take now.
 
-One SQLite file, written by one thread that groups commits. What `append` returned for survives kill -9 and a
-power cut. The file never exceeds its limit: a full spool refuses. A file found corrupt at the start is set
-aside, never deleted; one that turns corrupt later refuses until the next start, since ids in use elsewhere
-would begin again in an empty file.
+One SQLite file, written by one thread that groups commits. Records that `append` has returned for survive
+kill -9 and a power cut. The file never exceeds its limit: a full spool refuses records. A file found corrupt
+at the start is set aside, never deleted. One that turns corrupt later refuses records until the next start:
+ids that callers still hold would be used again in an empty file.
 """
 
 from __future__ import annotations
@@ -115,17 +115,17 @@ class Spool:
 
     @property
     def state(self) -> SpoolState:
-        """What it holds, as of the last commit; never waits."""
+        """What the spool holds as of the last commit; never waits."""
         return self._state
 
     async def append(self, records: Sequence[Record]) -> list[int]:
         """Make records durable.
 
         Returns:
-            their ids, in order.
+            their ids, in the same order.
 
         Raises:
-            SpoolUnavailable: full, or the disk refuses.
+            SpoolUnavailable: the spool is full or closed, or the disk fails.
         """
         now = time.time()
 
@@ -146,7 +146,7 @@ class Spool:
         Args:
             skip: ids left out.
             held: lanes left out.
-            after: the id to go on from.
+            after: id after which to start.
         """
         skip, held = set(skip), set(held)
 
@@ -201,7 +201,7 @@ class Spool:
         await self._run(recount)
 
     def close(self) -> None:
-        """Commit what was submitted, and release the file."""
+        """Commit what was submitted and release the file."""
         self._commits.close()
         self._lock.close()
 
@@ -260,7 +260,7 @@ def _reconcile_counters(db: sqlite3.Connection) -> int:
 
 
 def _lock(directory: Path) -> ExitStack:
-    """Make the directory and lock it until the returned stack is closed."""
+    """Create the directory and lock it until the returned stack is closed."""
     held = ExitStack()
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,1 +1,1 @@
-"""One module a dashboard; beside them the SQL that is too long to stand among panels."""
+"""One module per dashboard, and modules with the SQL of its longer queries."""

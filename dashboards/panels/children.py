@@ -1,4 +1,4 @@
-"""Which children there are, read from the tables that hold them without reading all of their rows."""
+"""SQL that lists the known children without reading all rows of the tables."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ measured AS (
     UNION
     SELECT patient_id FROM alerted WHERE patient_id IS NOT NULL
 )"""
-"""Recursive common table expressions that end in `known(patient_id)`: one index look-up a child and table.
+"""Recursive common table expressions that define `known(patient_id)`: one index look-up per child and table.
 
-Alerts count too: a reading with a clock far ahead raises its alerts but is no measurement.
+Alerts count too: a reading from a clock far ahead raises alerts but is not stored as a measurement.
 """
 
 PATIENTS = f"WITH RECURSIVE {KNOWN_CHILDREN}\nSELECT patient_id FROM known ORDER BY patient_id"
-"""Choices of the variable `patient`."""
+"""Query of the variable `patient`."""
 
 ALL_PATIENTS = "patient_id"
-"""What `$patient` is for "All": `patient_id IN (patient_id)`, true of children who came after the page too.
+"""Value of `$patient` for "All": `patient_id IN (patient_id)`, so that children added later are included.
 
-So a query may use `patient_id IN ($patient)` only where that name is one column.
+A query may therefore use `patient_id IN ($patient)` only if that name is unambiguous.
 """

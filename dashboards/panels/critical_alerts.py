@@ -1,7 +1,7 @@
-"""SQL of the critical alerts: one row a child and rule, open ones first.
+"""SQL of the critical alerts: one row per child and rule, open ones first.
 
-An alert is over once its vital has been back within the clear limits of the alarm rules for long enough: at
-least three valid readings, all of them within, over the whole hold. Missing data never clears an alert.
+An alert is over once its vital has been within the clear limits of the alarm rules for long enough: at least
+three valid readings, all of them within, over the whole hold time. Missing data never clears an alert.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from vitals.recovery import MIN_VALUES
 from vitals.rules import Severity
 
 OPEN_FOR_AT_LEAST = "1 day"
-"""How far back an open alert is looked for, however short the chosen time range."""
-MOST_ROWS = 200
+"""How far back open alerts are searched, however short the selected time range."""
+MAX_ROWS = 200
 
 
 def critical_alerts(words: Words) -> str:
-    """The query in one language: state, child, what, last record, seconds since then, records in the range.
+    """Return the query: state, child, message, last record, seconds since then, records in the time range.
 
-    An alert from a clock that runs ahead counts from when it was recorded: it is not hidden until then.
+    An alert from a fast clock counts from when it was recorded, so that it is shown at once.
     """
     cleared = "\n            ".join(
         f"WHEN {literal(kind)} THEN {' AND '.join(_is_clear(BY_FIELD[field]) for field in group.fields)}"
@@ -37,26 +37,26 @@ WITH records AS (
       AND timestamp >= least($__timeFrom()::timestamptz, now() - interval '{OPEN_FOR_AT_LEAST}')
       AND least(timestamp, recorded_at) <= $__timeTo()
     GROUP BY patient_id, type
-), judged AS (
+), evaluated AS (
     SELECT r.*, coalesce(CASE r.type
             {cleared}
         END, false) AS cleared
     FROM records r
     LEFT JOIN LATERAL (SELECT timestamp FROM measurements WHERE patient_id = r.patient_id
-                       ORDER BY timestamp DESC LIMIT 1) heard ON true
+                       ORDER BY timestamp DESC LIMIT 1) latest ON true
 )
 SELECT CASE WHEN cleared THEN {literal(words.over)} ELSE {literal(words.open)} END AS "{words.state}",
        patient_id AS "{words.child}", message AS "{words.what}", last AS "{words.last_time}",
        round(extract(epoch FROM now() - last)::double precision) AS "{words.since}",
        records AS "{words.records}"
-FROM judged
+FROM evaluated
 WHERE NOT cleared OR newest >= $__timeFrom()
 ORDER BY cleared, last DESC, patient_id, type
-LIMIT {MOST_ROWS}"""
+LIMIT {MAX_ROWS}"""
 
 
 def _is_clear(vital: Vital) -> str:
-    """Whether the readings since the last one outside the clear limits are enough, and span the hold."""
+    """Return whether the readings since the last one outside the clear limits span the hold time."""
     if vital.alarm is None:
         raise ValueError(f"{vital.field} has no alarm")
     (low, high), hold = vital.clear_range, f"{vital.alarm.hold.total_seconds():g} s"
@@ -68,7 +68,7 @@ patient_id = r.patient_id AND {vital.field} IS NOT NULL
 (SELECT count(*) >= {MIN_VALUES} AND max(timestamp) - min(timestamp) >= interval '{hold}'
              FROM measurements
              WHERE {valid}
-               AND timestamp > greatest(r.newest, heard.timestamp - 2 * interval '{hold}', (
+               AND timestamp > greatest(r.newest, latest.timestamp - 2 * interval '{hold}', (
                   SELECT max(timestamp) FROM measurements
                   WHERE {valid}
-                  AND timestamp > heard.timestamp - 2 * interval '{hold}' AND NOT {condition})))"""
+                  AND timestamp > latest.timestamp - 2 * interval '{hold}' AND NOT {condition})))"""

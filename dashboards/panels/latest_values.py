@@ -1,4 +1,4 @@
-"""SQL of the latest values: one row a child, each vital a number, an old number with its age, or a reason."""
+"""SQL of the latest values: one row per child with, for each vital, a number or why there is none."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from vitals import limits
 from vitals.limits import VITALS, Vital
 
 OLD_AFTER_S = int(limits.VALUE_OLD_AFTER.total_seconds())
+"""A number older than this is shown as old, with its age."""
 NO_DATA_AFTER_S = int(limits.NO_DATA_AFTER[0].total_seconds())
+"""A child without a reading for longer than this has no data."""
 HEARD_WITHIN_DAYS = 7
 MEASURED_WITHIN = "10 minutes"
-"""How long before a child's newest reading a vital is looked for: not every vital is measured each time."""
+"""How long before a child's newest reading a vital is searched: a reading need not have all of them."""
 
 LOW, HIGH = "▼", "▲"
 
 
 def latest_values(words: Words) -> str:
-    """The query in one language; columns: child, state, seconds since last heard, the vitals."""
+    """Return the query; columns: child, state, seconds since the last reading, and the vitals."""
     columns = [
         f"r.patient_id AS {_name(words.child)}",
         f"{_state(words)} AS {_name(words.state)}",
@@ -51,7 +53,7 @@ ORDER BY r.patient_id"""
 
 
 def _newest(vital: Vital) -> str:
-    """A child's newest row that holds this vital, valid or not; a clock ahead does not make it younger."""
+    """Join a child's newest row with this vital, valid or not; a fast clock does not make it newer."""
     field = vital.field
     return f"""\
 LEFT JOIN LATERAL (SELECT {field} AS value, {literal(field)} = ANY (invalid_fields) AS invalid, contact,
@@ -62,8 +64,8 @@ LEFT JOIN LATERAL (SELECT {field} AS value, {literal(field)} = ANY (invalid_fiel
                    ORDER BY timestamp DESC LIMIT 1) {field} ON true"""
 
 
-def _silence(words: Words) -> str:
-    """Why a child is not heard; NULL while it is."""
+def _no_data(words: Words) -> str:
+    """Return why there is no recent reading of a child; NULL if there is one."""
     return (
         f"CASE WHEN r.age <= {NO_DATA_AFTER_S} THEN NULL"
         f" WHEN r.battery_pct <= {limits.BATTERY_LOW_UP_TO_PCT} THEN {literal(words.low_battery)}"
@@ -73,7 +75,7 @@ def _silence(words: Words) -> str:
 
 def _state(words: Words) -> str:
     return (
-        f"coalesce({_silence(words)}, CASE WHEN r.contact IS FALSE THEN {literal(words.not_worn)}"
+        f"coalesce({_no_data(words)}, CASE WHEN r.contact IS FALSE THEN {literal(words.not_worn)}"
         f" WHEN r.probe_off THEN {literal(words.sensor_off)}"
         f" WHEN r.battery_pct <= {limits.BATTERY_LOW_UP_TO_PCT} THEN {literal(words.low_battery)}"
         f" ELSE {literal(words.all_well)} END)"
@@ -82,36 +84,36 @@ def _state(words: Words) -> str:
 
 def _cell(vital: Vital, words: Words) -> str:
     v = vital.field
-    value = f"replace(concat({_beyond(vital)}, {v}.value), '.', {literal(words.decimal)})"
+    value = f"replace(concat({_critical_sign(vital)}, {v}.value), '.', {literal(words.decimal)})"
     before, _, rest = words.old.partition("{value}")
     between, _, after = rest.partition("{age}")
     old = f"concat({literal(before)}, {value}, {literal(between)}, {_age(f'{v}.age')}, {literal(after)})"
     return f"""\
 CASE
-        WHEN {v}.value IS NULL THEN coalesce({_silence(words)}, CASE
+        WHEN {v}.value IS NULL THEN coalesce({_no_data(words)}, CASE
             WHEN r.contact IS FALSE THEN {literal(words.not_worn)} ELSE {literal(words.not_measured)} END)
-        WHEN {v}.invalid THEN coalesce({_silence(words)}, CASE
+        WHEN {v}.invalid THEN coalesce({_no_data(words)}, CASE
             WHEN {v}.contact IS FALSE THEN {literal(words.not_worn)}
             WHEN {v}.value = 0 THEN {literal(words.sensor_off)} ELSE {literal(words.impossible)} END)
         WHEN {v}.age > {OLD_AFTER_S} THEN {old}
         ELSE {value} END"""
 
 
-def _beyond(vital: Vital) -> str:
-    """A sign before a critical number; raw values are compared, as the rules do."""
-    v = vital.field
-    if vital.alarm is None:
+def _critical_sign(vital: Vital) -> str:
+    """Return the sign before a critical number; raw values are compared, as in the rules."""
+    value, alarm = f"{vital.field}.value", vital.alarm
+    if alarm is None:
         return "''"
     signs = []
-    if low := vital.alarm.low:
-        signs.append(f"WHEN {v}.value {'<=' if low.included else '<'} {low.critical} THEN '{LOW} '")
-    if high := vital.alarm.high:
-        signs.append(f"WHEN {v}.value {'>=' if high.included else '>'} {high.critical} THEN '{HIGH} '")
+    if low := alarm.low:
+        signs.append(f"WHEN {value} {'<=' if low.included else '<'} {low.critical:g} THEN '{LOW} '")
+    if high := alarm.high:
+        signs.append(f"WHEN {value} {'>=' if high.included else '>'} {high.critical:g} THEN '{HIGH} '")
     return f"CASE {' '.join(signs)} END"
 
 
 def _age(seconds: str) -> str:
-    """Seconds under two minutes, minutes under two hours, then hours; rounded down."""
+    """Format an age: seconds under two minutes, minutes under two hours, then hours; rounded down."""
     return (
         f"CASE WHEN {seconds} < 120 THEN floor({seconds}) || ' s'"
         f" WHEN {seconds} < 7200 THEN floor({seconds} / 60) || ' min'"

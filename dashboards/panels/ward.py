@@ -1,6 +1,6 @@
-"""The ward: how each child is now, what is critical, how the vitals went, and whether data flow.
+"""The ward dashboard: current state of each child, critical alerts, vitals over time, and data flow.
 
-`kidjamo-dashboards render` writes it once a language.
+`kidjamo-dashboards render` writes it in each language.
 """
 
 from __future__ import annotations
@@ -16,6 +16,20 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.text import TextMode
 
 from dashboards.panels import children
+from dashboards.panels.components import (
+    CLEAR,
+    GREY,
+    ORANGE,
+    RED,
+    background,
+    background_cell,
+    coloured,
+    override_property,
+    plain_timeseries,
+    short_pseudonym,
+    steps,
+    vital_timeseries,
+)
 from dashboards.panels.critical_alerts import critical_alerts
 from dashboards.panels.latest_values import (
     HEARD_WITHIN_DAYS,
@@ -24,20 +38,6 @@ from dashboards.panels.latest_values import (
     NO_DATA_AFTER_S,
     OLD_AFTER_S,
     latest_values,
-)
-from dashboards.panels.parts import (
-    CLEAR,
-    GREY,
-    ORANGE,
-    RED,
-    background,
-    background_cell,
-    coloured,
-    plain_timeseries,
-    prop,
-    short_pseudonym,
-    steps,
-    vital_timeseries,
 )
 from dashboards.postgres_query import DATASOURCE, PostgresQuery
 from dashboards.sql import literal
@@ -51,7 +51,7 @@ _WITH_OWN_PANEL = (SPO2, HEART_RATE, RESPIRATORY_RATE, TEMPERATURE)
 
 
 def ward(words: Words) -> model.Dashboard:
-    """The ward dashboard in one language."""
+    """Return the ward dashboard in one language."""
     panels: list[Builder[model.Panel]] = [
         notice_text(words).id(1).span(_FULL).height(3),
         vitals_latest(words).id(2).span(_FULL).height(9),
@@ -85,7 +85,7 @@ def ward(words: Words) -> model.Dashboard:
 
 
 def patient_variable(words: Words) -> build.QueryVariable:
-    """Which children; all of them unless chosen otherwise."""
+    """Return the variable that selects children; all by default."""
     return (
         build.QueryVariable("patient")
         .label(words.child)
@@ -102,12 +102,12 @@ def patient_variable(words: Words) -> build.QueryVariable:
 
 
 def notice_text(words: Words) -> text.Panel:
-    """What this is not."""
+    """Return the notice that this is not a medical device."""
     return text.Panel().transparent(True).mode(TextMode.MARKDOWN).content(words.notice)
 
 
 def vitals_latest(words: Words) -> table.Panel:
-    """Each child's newest values, or why there are none."""
+    """Return the table of each child's newest values, or the reason why there are none."""
     old = words.old.partition("{")[0]
     signs = [
         coloured(f"/^[{LOW}{HIGH}]/", RED),
@@ -120,19 +120,19 @@ def vitals_latest(words: Words) -> table.Panel:
         .description(words.latest_note.format(days=HEARD_WITHIN_DAYS, old_s=OLD_AFTER_S))
         .datasource(DATASOURCE)
         .with_target(PostgresQuery(latest_values(words)))
-        .override_by_name(words.child, [prop("mappings", [short_pseudonym()])])
+        .override_by_name(words.child, [override_property("mappings", [short_pseudonym()])])
         .override_by_name(
             words.state,
             [
-                prop("mappings", [coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
+                override_property("mappings", [coloured(f"/^(?!{words.all_well}$)/", ORANGE)]),
                 *background(),
             ],
         )
         .override_by_name(
             words.last_heard,
             [
-                prop("unit", "s"),
-                prop(
+                override_property("unit", "s"),
+                override_property(
                     "thresholds", steps((None, CLEAR), (OLD_AFTER_S, ORANGE), (NO_DATA_AFTER_S, RED)).build()
                 ),
                 background_cell(),
@@ -140,12 +140,12 @@ def vitals_latest(words: Words) -> table.Panel:
         )
     )
     for vital in VITALS:
-        panel.override_by_name(words.heading(vital), [prop("mappings", signs), *background()])
+        panel.override_by_name(words.heading(vital), [override_property("mappings", signs), *background()])
     return panel
 
 
 def alerts_table(words: Words) -> table.Panel:
-    """Critical alerts, open ones first."""
+    """Return the table of critical alerts, open ones first."""
     return (
         table.Panel()
         .title(words.alerts)
@@ -153,15 +153,15 @@ def alerts_table(words: Words) -> table.Panel:
         .datasource(DATASOURCE)
         .with_target(PostgresQuery(critical_alerts(words)))
         .override_by_name(
-            words.state, [prop("mappings", [coloured(f"/^{words.open}$/", RED)]), *background()]
+            words.state, [override_property("mappings", [coloured(f"/^{words.open}$/", RED)]), *background()]
         )
-        .override_by_name(words.child, [prop("mappings", [short_pseudonym()])])
-        .override_by_name(words.since, [prop("unit", "s")])
+        .override_by_name(words.child, [override_property("mappings", [short_pseudonym()])])
+        .override_by_name(words.since, [override_property("unit", "s")])
     )
 
 
 def spo2_timeseries(words: Words) -> timeseries.Panel:
-    """Oxygen saturation; no dip is averaged away."""
+    """Return the graph of oxygen saturation; it shows minima so that no dip is averaged out."""
     limit, fever = limits.SPO2_CRITICAL_BELOW, limits.SPO2_WITH_FEVER_UP_TO
     return (
         vital_timeseries(SPO2, f"min(m.{SPO2.field})", words)
@@ -184,7 +184,7 @@ def spo2_timeseries(words: Words) -> timeseries.Panel:
 
 
 def heart_rate_timeseries(words: Words) -> timeseries.Panel:
-    """Heart rate; the value nearest to either limit, so that neither side is averaged away."""
+    """Return the graph of heart rate; it shows the value nearest to either limit."""
     low, high = limits.HEART_RATE_CRITICAL_BELOW, limits.HEART_RATE_CRITICAL_ABOVE
     least, most, middle = f"min(m.{HEART_RATE.field})", f"max(m.{HEART_RATE.field})", (low + high) / 2
     return (
@@ -208,12 +208,12 @@ def heart_rate_timeseries(words: Words) -> timeseries.Panel:
 
 
 def respiratory_rate_timeseries(words: Words) -> timeseries.Panel:
-    """Respiratory rate, which has no critical threshold."""
+    """Return the graph of respiratory rate, which has no critical threshold."""
     return mean_timeseries(RESPIRATORY_RATE, words).axis_soft_min(0).axis_soft_max(40)
 
 
 def mean_timeseries(vital: Vital, words: Words) -> timeseries.Panel:
-    """A vital without a critical threshold."""
+    """Return the graph of a vital without a critical threshold."""
     if vital.alarm is not None:
         raise ValueError(f"{vital.field} has critical thresholds, which this panel does not show")
     return (
@@ -225,7 +225,7 @@ def mean_timeseries(vital: Vital, words: Words) -> timeseries.Panel:
 
 
 def temperature_timeseries(words: Words) -> timeseries.Panel:
-    """Body temperature; no peak is averaged away."""
+    """Return the graph of body temperature; it shows maxima so that no peak is averaged out."""
     limit = limits.TEMPERATURE_CRITICAL_FROM
     return (
         vital_timeseries(TEMPERATURE, f"max(m.{TEMPERATURE.field})", words)
@@ -240,7 +240,7 @@ def temperature_timeseries(words: Words) -> timeseries.Panel:
 
 
 def flow_timeseries(words: Words) -> timeseries.Panel:
-    """How many readings a minute reach the database."""
+    """Return the graph of recorded readings per minute."""
     sql = """\
 SELECT $__timeGroupAlias(m.timestamp, 1m, 0), coalesce(m.source, '?') AS metric, count(*) AS value
 FROM measurements m
@@ -251,7 +251,7 @@ ORDER BY 1, 2"""
 
 
 def delay_timeseries(words: Words) -> timeseries.Panel:
-    """How long readings take to the database, live ones and those from a backlog apart."""
+    """Return the graph of the delay until readings are recorded, for live readings and backlog."""
     sql = f"""\
 SELECT $__timeGroupAlias(m.timestamp, 1m),
        CASE WHEN m.late THEN {literal(words.backlog)} ELSE {literal(words.live)} END AS metric,
@@ -271,7 +271,7 @@ ORDER BY 1, 2"""
 
 
 def errors_timeseries(words: Words) -> timeseries.Panel:
-    """How many records were refused, and where."""
+    """Return the graph of rejected records by source."""
     sql = """\
 SELECT $__timeGroupAlias(e.timestamp, $__interval, 0), e.source AS metric, count(*) AS value
 FROM ingestion_errors e

@@ -1,1 +1,1 @@
-"""The whole system on one machine: real Kafka, PostgreSQL and MQTT broker beside our own processes."""
+"""The whole system on one machine: Kafka, PostgreSQL, an MQTT broker, and all processes of this project."""

@@ -1,4 +1,4 @@
-"""Where downloads live that outlast one checkout."""
+"""The directory of downloads, shared by all checkouts."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def cache_dir() -> Path:
-    """`$XDG_CACHE_HOME/kidjamo`, by default ~/.cache/kidjamo."""
+    """Return `$XDG_CACHE_HOME/kidjamo`, by default ~/.cache/kidjamo."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kidjamo"

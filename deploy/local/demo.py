@@ -1,7 +1,7 @@
 """`make demo`: the whole system on one machine, from simulated bracelets to Delta tables and PostgreSQL.
 
-`DEMO_SECONDS=90` stops it by itself. At the end the bracelets stop measuring, every stage drains, and
-`evidence/demo.json` says what each stage holds. The exit code is 0 only when no reading was lost.
+`DEMO_SECONDS=90` stops it after 90 seconds. At the end the bracelets stop measuring, every stage drains, and
+`evidence/demo.json` is written with the readings of each stage. The exit code is 0 only if none was lost.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rich.markup import escape
 
 from cloud_ingest.privacy.pseudonyms import load_key
 from deploy.local import view
-from deploy.local.census import Census, Places
 from deploy.local.process import ServiceError
-from deploy.local.stack import Stack, worn_bracelets
+from deploy.local.stack import Stack, assigned_bracelets
+from deploy.local.stage_counts import StageCounts, StageSources
 from runtime.file_lock import locked
 from vitals.pseudonym import ClearIdentifiers
 
@@ -32,16 +32,16 @@ REPOSITORY = Path(__file__).parents[2]
 DRAIN_LIMIT_S = 120
 COUNT_EVERY_S = 5
 _CHILDREN = ("Awa", "Moussa", "Fatou", "Kofi", "Aminata")
-"""Made-up names, shown on this screen only."""
+"""Made-up names, shown in this terminal only."""
 
 
 class Demo:
     """One run, from the first process to the written evidence.
 
     Args:
-        stack: what to run.
-        seconds: stop after this many seconds of measuring; never where None.
-        console: where progress is shown.
+        stack: the processes to run.
+        seconds: stop after this many seconds of measuring; None runs until interrupted.
+        console: console for progress.
     """
 
     def __init__(self, stack: Stack, seconds: float | None, console: Console) -> None:
@@ -50,107 +50,109 @@ class Demo:
         self._started = time.monotonic()
         self._silver_before = 0
         self._first_silver_s: float | None = None
-        self._census: Census | None = None
+        self._counts: StageCounts | None = None
 
     def run(self, evidence: Path) -> int:
-        """Run to the end.
+        """Run the demo.
 
         Args:
             evidence: file the figures are written to.
 
         Returns:
-            0 when every stage holds every reading, 1 otherwise.
+            0 if every stage has every reading, else 1.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._stop.set())
         try:
-            self._stack.start(self._say)
-            self._name_children()
-            places = self._stack.places()
-            self._watch(places)
+            self._stack.start(self._report_progress)
+            self._insert_display_names()
+            sources = self._stack.stage_sources()
+            self._watch(sources)
             if not self._stack.services["bracelets"].running:
-                self._say(f"the bracelets ended early:\n{self._stack.services['bracelets'].tail()}")
-            census = self._drain(places)
+                self._report_progress(
+                    f"the bracelets exited early:\n{self._stack.services['bracelets'].tail()}"
+                )
+            counts = self._drain(sources)
         except ServiceError as error:
             self._console.print(f"✗ {error}", style="bold red", markup=False)
             return 1
         finally:
-            self._say("stopping")
+            self._report_progress("stopping")
             self._stack.stop()
-        return self._report(census, evidence)
+        return self._report(counts, evidence)
 
-    def _say(self, message: str) -> None:
+    def _report_progress(self, message: str) -> None:
         self._console.print(
             f"[dim]{time.monotonic() - self._started:5.1f} s[/] {escape(message)}", soft_wrap=True
         )
 
-    def _revive(self) -> None:
-        for name in self._stack.revive():
-            self._say(f"{name} had ended and is started again")
+    def _restart_ended(self) -> None:
+        for name in self._stack.restart_ended():
+            self._report_progress(f"{name} had exited and was restarted")
 
-    def _watch(self, places: Places) -> None:
-        """Show the running system until it is time to stop."""
-        self._silver_before = places.critical_rows()
+    def _watch(self, sources: StageSources) -> None:
+        """Show the running system until stopped or the time is over."""
+        self._silver_before = sources.critical_rows()
         end = time.monotonic() + self._seconds if self._seconds else None
-        self._say("running; the first critical alert reaches silver within a minute or so")
-        counting = threading.Thread(target=self._keep_counting, args=(places,), daemon=True)
+        self._report_progress("running; the first critical alert reaches silver within a minute or so")
+        counting = threading.Thread(target=self._keep_counting, args=(sources,), daemon=True)
         counting.start()
         with self._screen() as draw:
             while not self._stop.wait(1 if self._console.is_terminal else 5):
                 if end and time.monotonic() >= end:
                     break
-                self._revive()
+                self._restart_ended()
                 draw(f"running, {end - time.monotonic():.0f} s to go" if end else "running")
         self._stop.set()
         counting.join()
 
-    def _keep_counting(self, places: Places) -> None:
-        """Count again and again, but a tenth of the time at most: a count grows with what there is."""
+    def _keep_counting(self, sources: StageSources) -> None:
+        """Count repeatedly, but for at most a tenth of the time: counting takes longer as data grows."""
         next_count = 0.0
         while not self._stop.wait(1):
-            self._look_for_silver(places)
-            began = time.monotonic()
-            if began >= next_count:
-                self._census = places.count()
-                took = time.monotonic() - began
-                next_count = began + max(COUNT_EVERY_S, 10 * took)
+            self._check_silver(sources)
+            started = time.monotonic()
+            if started >= next_count:
+                self._counts = sources.count()
+                duration = time.monotonic() - started
+                next_count = started + max(COUNT_EVERY_S, 10 * duration)
 
-    def _look_for_silver(self, places: Places) -> None:
-        if self._first_silver_s is None and places.critical_rows() > self._silver_before:
+    def _check_silver(self, sources: StageSources) -> None:
+        if self._first_silver_s is None and sources.critical_rows() > self._silver_before:
             self._first_silver_s = time.monotonic() - self._started
-            self._say(f"first row in silver after {self._first_silver_s:.1f} s")
+            self._report_progress(f"first row in silver after {self._first_silver_s:.1f} s")
 
     @contextmanager
     def _screen(self) -> Iterator[view.Draw]:
         if not self._console.is_terminal:
-            yield lambda _headline: self._say(view.line(self._stack, self._census))
+            yield lambda _headline: self._report_progress(view.line(self._stack, self._counts))
             return
         with Live(console=self._console, auto_refresh=False) as live:
-            yield lambda headline: live.update(view.screen(self._stack, self._census, headline), refresh=True)
+            yield lambda headline: live.update(view.screen(self._stack, self._counts, headline), refresh=True)
 
-    def _drain(self, places: Places) -> Census:
-        """Let the last readings arrive everywhere, then count."""
-        self._say("draining: the bracelets have stopped measuring")
-        self._stack.quiesce()
+    def _drain(self, sources: StageSources) -> StageCounts:
+        """Wait until the last readings have reached every stage, then count."""
+        self._report_progress("draining: the bracelets have stopped measuring")
+        self._stack.stop_measuring()
         deadline = time.monotonic() + DRAIN_LIMIT_S
-        census = places.count()
-        while census.lost() and time.monotonic() < deadline:
+        counts = sources.count()
+        while counts.lost() and time.monotonic() < deadline:
             time.sleep(2)
-            self._revive()
-            self._look_for_silver(places)
-            census = places.count()
-        self._look_for_silver(places)
-        return census
+            self._restart_ended()
+            self._check_silver(sources)
+            counts = sources.count()
+        self._check_silver(sources)
+        return counts
 
-    def _report(self, census: Census, evidence: Path) -> int:
-        lost = census.lost()
+    def _report(self, counts: StageCounts, evidence: Path) -> int:
+        lost = counts.lost()
         figures = {
-            "stages": census.stages(),
+            "stages": counts.stages(),
             "lost": sum(lost.values()),
-            "duplicated": census.duplicated(),
+            "duplicated": counts.duplicated(),
             "seconds_to_first_silver": round(self._first_silver_s, 1) if self._first_silver_s else None,
             "lost_by_stage": lost,
-            "redelivered": {"kafka": census.kafka.repeated(), "raw": census.raw.repeated()},
+            "redelivered": {"kafka": counts.kafka.repeated(), "raw": counts.raw.repeated()},
         }
         evidence.parent.mkdir(parents=True, exist_ok=True)
         evidence.write_text(json.dumps(figures, indent=2) + "\n")
@@ -158,27 +160,27 @@ class Demo:
         if lost:
             self._console.print(f"✗ readings lost: {lost}", style="bold red")
             return 1
-        self._console.print("✓ every stage holds every reading", style="bold green")
+        self._console.print("✓ every stage has every reading", style="bold green")
         return 0
 
-    def _name_children(self) -> None:
-        """Give the made-up children names; only the clinicians' schema holds them."""
+    def _insert_display_names(self) -> None:
+        """Insert names of the made-up children; only the identity schema has them."""
         clear = os.environ.get("PSEUDONYMISATION") == "off"
         pseudonyms = ClearIdentifiers() if clear else load_key(self._stack.pseudonym_key)
         rows = [
             (pseudonyms.pseudonym(worn["patient_id"]), name)
-            for worn, name in zip(worn_bracelets(), _CHILDREN, strict=True)
+            for worn, name in zip(assigned_bracelets(), _CHILDREN, strict=True)
         ]
         with closing(self._stack.dsn.connect()) as connection, connection, connection.cursor() as cursor:
             cursor.executemany("INSERT INTO identity.patients VALUES (%s, %s) ON CONFLICT DO NOTHING", rows)
 
 
 @contextmanager
-def only_one(root: Path) -> Iterator[None]:
-    """Hold the demo's directory; a second demo on the same data would corrupt both.
+def exclusive_directory(root: Path) -> Iterator[None]:
+    """Lock the demo's directory; a second demo on the same data would corrupt both.
 
     Raises:
-        ServiceError: somebody else holds it.
+        ServiceError: another process holds the lock.
     """
     root.mkdir(parents=True, exist_ok=True)
     try:
@@ -186,7 +188,7 @@ def only_one(root: Path) -> Iterator[None]:
             yield
     except BlockingIOError:
         raise ServiceError(
-            f"a demo already runs on {root}; stop it, or choose another directory with DEMO_DIR"
+            f"a demo is already running on {root}; stop it, or choose another directory with DEMO_DIR"
         ) from None
 
 
@@ -201,7 +203,7 @@ def main() -> int:
         console.print("✗ DEMO_SECONDS must be a number of seconds, as in DEMO_SECONDS=90", style="bold red")
         return 2
     try:
-        with only_one(root):
+        with exclusive_directory(root):
             return Demo(Stack(root, lake), seconds, console).run(REPOSITORY / "evidence" / "demo.json")
     except ServiceError as error:
         console.print(f"✗ {error}", style="bold red", markup=False)

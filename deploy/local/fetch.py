@@ -1,4 +1,4 @@
-"""Fetch the jars of Kafka and Spark ahead of the first start, saying what takes so long."""
+"""Download of the jars of Kafka and Spark before the first start, with progress messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lakehouse.session import fetch_jars, jars_are_fetched
 
 
 def main() -> int:
-    """Fetch what is missing; 1 when it could not be had."""
+    """Fetch missing jars; return 0 on success, 1 on failure."""
     try:
         if not kafka.is_fetched():
             print("• fetching the Kafka broker from Maven Central", file=sys.stderr)

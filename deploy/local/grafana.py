@@ -1,21 +1,21 @@
-"""Grafana with our provisioning, where a Grafana server is on the machine."""
+"""Grafana with our provisioning, if a Grafana server is installed."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-from deploy.local.ports import LOOPBACK, answers
+from deploy.local.ports import LOOPBACK, is_listening
 from deploy.local.postgres import Dsn
 from deploy.local.process import Service
 
 PROVISIONING = Path(__file__).parents[1] / "grafana" / "provisioning"
 DASHBOARDS = Path(__file__).parents[2] / "dashboards" / "generated"
-HOW_TO_GET_ONE = "no Grafana here: grafana.com/grafana/download, then start the demo again"
+INSTALL_HINT = "not installed: see grafana.com/grafana/download, then restart the demo"
 
 
 class Grafana:
-    """A Grafana server on loopback, open to look at without a login.
+    """A Grafana server on loopback, viewable without a login.
 
     Args:
         directory: its database, configuration and log.
@@ -31,12 +31,12 @@ class Grafana:
 
     @property
     def installed(self) -> bool:
-        """Whether the machine has a Grafana server."""
+        """Whether a Grafana server is installed."""
         return self._program is not None
 
     @property
     def url(self) -> str:
-        """Where its pages are."""
+        """Its base URL."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def start(self, dsn: Dsn) -> Service:
@@ -46,7 +46,7 @@ class Grafana:
             dsn: the database that the panels read.
 
         Raises:
-            ServiceError: it did not come up.
+            ServiceError: it did not start.
         """
         environment = {
             "GF_SERVER_HTTP_ADDR": LOOPBACK,
@@ -68,9 +68,9 @@ class Grafana:
             env=environment,
         )
         self._service.start()
-        self._service.wait_until(lambda: answers(self.port), 60)
+        self._service.wait_until(lambda: is_listening(self.port), 60)
         return self._service
 
     def stop(self) -> None:
-        """Stop."""
+        """Stop the server."""
         self._service.stop()

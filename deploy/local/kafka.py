@@ -1,4 +1,4 @@
-"""A real Kafka broker: one KRaft node on loopback, its jars fetched once from Maven Central."""
+"""A Kafka broker: one KRaft node on loopback, with jars fetched once from Maven Central."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 
 from deploy.local.cache import cache_dir
-from deploy.local.ports import LOOPBACK, answers, free_port
+from deploy.local.ports import LOOPBACK, free_port, is_listening
 from deploy.local.process import Service, ServiceError
 
 VERSION = "4.4.0"
@@ -18,7 +18,7 @@ _IVY_FILE = Path(__file__).with_name("kafka-ivy.xml")
 
 
 def is_fetched() -> bool:
-    """Whether the jars are on this machine."""
+    """Return whether the jars have been fetched."""
     return _target().is_dir()
 
 
@@ -27,10 +27,10 @@ def _target() -> Path:
 
 
 def jars() -> Path:
-    """Directory with the broker's jars, fetched where they are missing.
+    """Return the directory of the broker's jars; fetch them if they are missing.
 
     Raises:
-        ServiceError: no Java, or Maven Central out of reach.
+        ServiceError: Java is missing, or Maven Central cannot be reached.
     """
     target = _target()
     if is_fetched():
@@ -65,11 +65,11 @@ def _java(*arguments: str) -> None:
 
 
 class KafkaBroker:
-    """One broker with its data in `directory`; data survive a stop, a kill and a new start.
+    """One broker with its data in `directory`; data survive a stop, a kill and a restart.
 
     Args:
         directory: data, configuration and log.
-        port: loopback port clients use; any free one where absent.
+        port: loopback port for clients; by default any free one.
         heap_mb: Java heap.
     """
 
@@ -89,14 +89,14 @@ class KafkaBroker:
 
     @property
     def bootstrap(self) -> str:
-        """What clients are given as bootstrap servers."""
+        """Bootstrap servers for clients."""
         return f"{LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        """Format the storage where it is new, start, and wait until clients can connect.
+        """Format the storage if it is new, start, and wait until clients can connect.
 
         Raises:
-            ServiceError: it did not come up.
+            ServiceError: it did not start.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(self._properties())
@@ -106,14 +106,14 @@ class KafkaBroker:
                 "-t", _cluster_id(), "-c", str(self._config),
             )  # fmt: skip
         self.service.start()
-        self.service.wait_until(lambda: answers(self.port), 60)
+        self.service.wait_until(lambda: is_listening(self.port), 60)
 
     def stop(self) -> None:
         """Stop cleanly."""
         self.service.stop()
 
     def kill(self) -> None:
-        """Stop as a power cut would."""
+        """Kill the process, like a power cut."""
         self.service.kill()
 
     def _properties(self) -> str:
@@ -136,7 +136,7 @@ class KafkaBroker:
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
             "controlled.shutdown.enable": "false",
-            # A killed broker is back as soon as its old session has run out.
+            # A killed broker can rejoin once its old session has expired.
             "broker.heartbeat.interval.ms": 500,
             "broker.session.timeout.ms": 3000,
             "log.retention.hours": 168,

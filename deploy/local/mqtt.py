@@ -1,4 +1,4 @@
-"""An MQTT broker on loopback: mosquitto where it is installed, else amqtt."""
+"""An MQTT broker on loopback: mosquitto if it is installed, else amqtt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from deploy.local.ports import LOOPBACK, answers, free_port
+from deploy.local.ports import LOOPBACK, free_port, is_listening
 from deploy.local.process import Service
 
 
@@ -16,7 +16,7 @@ class MqttBroker:
 
     Args:
         directory: configuration, persistence and log.
-        port: loopback port; any free one where absent.
+        port: loopback port; by default any free one.
     """
 
     host = LOOPBACK
@@ -37,19 +37,19 @@ class MqttBroker:
         """Start, and wait until clients can connect.
 
         Raises:
-            ServiceError: it did not come up.
+            ServiceError: it did not start.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
         self.service.start()
-        self.service.wait_until(lambda: answers(self.port), 20)
+        self.service.wait_until(lambda: is_listening(self.port), 20)
 
     def stop(self) -> None:
-        """Stop."""
+        """Stop the broker."""
         self.service.stop()
 
     def kill(self) -> None:
-        """Stop as a power cut would."""
+        """Kill the process, like a power cut."""
         self.service.kill()
 
     def _mosquitto(self) -> str:
@@ -62,7 +62,7 @@ class MqttBroker:
             "log_type error",
             "log_type warning",
         ]
-        if account := _owner_where_root():
+        if account := _account_if_root():
             settings.append(f"user {account}")
         return "\n".join(settings) + "\n"
 
@@ -73,6 +73,6 @@ class MqttBroker:
         )
 
 
-def _owner_where_root() -> str | None:
-    """Mosquitto drops root for an account that could not write here: keep the one that owns the directory."""
+def _account_if_root() -> str | None:
+    """Return the account to run as: by default mosquitto drops root for one that cannot write here."""
     return "root" if os.geteuid() == 0 else None

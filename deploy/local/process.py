@@ -1,4 +1,4 @@
-"""A child process of the stack: its log, its clean end, never left behind."""
+"""A child process with a log file that is stopped cleanly and does not outlive its parent."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class ServiceError(RuntimeError):
-    """A service that did not come up; the message holds the end of its log."""
+    """A service did not start; the message includes the end of its log."""
 
 
 def _die_with_parent() -> None:
-    """In the child, before exec: the kernel ends us when our parent dies, even by kill -9 (Linux).
+    """Run in the child before exec: let the kernel stop it when its parent dies, even by SIGKILL (Linux).
 
-    The kernel's parent is the thread that started us, so that thread has to stay.
+    The kernel's notion of a parent is the thread that started the child, so that thread must keep running.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class Service:
-    """One child process in a session of its own, so that it and its children can be ended together.
+    """One child process in its own session, so that it and its children can be stopped together.
 
     Attributes:
-        environment: what it is started with; changes count from the next start.
+        environment: its environment variables; changes take effect at the next start.
 
     Args:
-        name: what a person calls it.
+        name: name for messages.
         command: program and arguments.
         log: file its output is appended to.
-        env: added to this process's environment.
-        user: account to run as, where we are root and the program refuses root.
-        directory: working directory; ours where absent.
-        stop_signal: what asks it to end.
+        env: variables added to this process's environment.
+        user: account to run as, for programs that refuse to run as root.
+        directory: working directory; by default this process's.
+        stop_signal: signal that asks it to stop.
     """
 
     def __init__(
@@ -96,18 +96,18 @@ class Service:
         """Wait until the service is ready.
 
         Raises:
-            ServiceError: it ended, or was not ready in time.
+            ServiceError: it exited, or was not ready in time.
         """
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.running:
-                raise ServiceError(f"{self.name} ended with code {self.returncode}:\n{self.tail()}")
+                raise ServiceError(f"{self.name} exited with code {self.returncode}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise ServiceError(f"{self.name} was not ready after {timeout_s:g} s:\n{self.tail()}")
             time.sleep(0.1)
 
     def tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -118,21 +118,21 @@ class Service:
             self._process.send_signal(number)
 
     def wait(self, timeout_s: float) -> int | None:
-        """Wait for the process to end by itself; None where it has not."""
+        """Wait for the process to exit; return its exit code, or None on timeout."""
         if self._process:
             with suppress(subprocess.TimeoutExpired):
                 return self._process.wait(timeout_s)
         return None
 
     def kill(self) -> None:
-        """End the process and its children at once, as a power cut would."""
+        """Kill the process and its children, like a power cut."""
         if self._process:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
 
     def stop(self, timeout_s: float = 20) -> None:
-        """Ask the process to end, wait, then end whatever is left of its session."""
+        """Ask the process to stop, wait, then kill whatever is left of its session."""
         if not self._process:
             return
         if self.running:
@@ -141,12 +141,12 @@ class Service:
         self.kill()
 
     def __enter__(self) -> Self:
-        """Start."""
+        """Start the process."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop."""
+        """Stop the process."""
         self.stop()

@@ -1,4 +1,4 @@
-"""The processes of the demo, in the order data flows through them, and how each is started."""
+"""The processes of the demo, and how each is started, in the order of the data flow."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from typing import Protocol
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.privacy.pseudonyms import make_key
 from cloud_ingest.settings import Settings
-from deploy.local.census import Places
 from deploy.local.grafana import Grafana
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import LOOPBACK, answers, choose_port
+from deploy.local.ports import LOOPBACK, choose_port, is_listening
 from deploy.local.postgres import Dsn, PostgresServer
 from deploy.local.process import Service
+from deploy.local.stage_counts import StageSources
 
 BLE_BRACELETS = 3
 MQTT_BRACELETS = 2
 DATABASE = "kidjamo-db"
 RESTART_AFTER_S = 20
-"""How long a service that ended stays away: long enough to watch what its absence does."""
+"""How long an exited service stays down: long enough to observe the effect."""
 
 _GATEWAY_TOML = """\
 gateway_id = "gw-demo"
@@ -58,7 +58,7 @@ _GENOTYPES = ("ss", "as", "sc")
 
 
 class Server(Protocol):
-    """A server that is not ours."""
+    """A third-party server."""
 
     service: Service
 
@@ -66,14 +66,14 @@ class Server(Protocol):
         """Start, and wait until clients can connect."""
 
     def stop(self) -> None:
-        """Stop."""
+        """Stop the server."""
 
 
 class Stack:
-    """Everything that runs in the demo; each process is a `Service` under its own name.
+    """All processes of the demo; each is a `Service` with its own name.
 
     Args:
-        root: directory of all state; a second start goes on with what is there.
+        root: directory of all state; a restart continues with it.
         lake: directory of the Delta tables.
         period_s: seconds between two readings of one bracelet.
     """
@@ -96,23 +96,26 @@ class Stack:
 
     @property
     def api_url(self) -> str:
-        """Base address of the ingestion API."""
+        """Base URL of the ingestion API."""
         return f"http://{LOOPBACK}:{self.api_port}"
 
     @property
     def dsn(self) -> Dsn:
-        """The demo's database; there once `start` has returned."""
+        """The demo's database; exists once `start` has returned."""
         return self.postgres.dsn(DATABASE)
 
-    def start(self, say: Callable[[str], None]) -> None:
-        """Start everything, servers first and bracelets last.
+    def start(self, report: Callable[[str], None]) -> None:
+        """Start all processes, servers first and bracelets last.
+
+        Args:
+            report: called with progress messages.
 
         Raises:
-            ServiceError: something did not come up.
+            ServiceError: a process did not start.
         """
-        say(f"starting Kafka, PostgreSQL and the MQTT broker ({self.mqtt.kind})")
+        report(f"starting Kafka, PostgreSQL and the MQTT broker ({self.mqtt.kind})")
         servers: dict[str, Server] = {"kafka": self.kafka, "postgresql": self.postgres, "mqtt": self.mqtt}
-        # Open until the stack stops: Linux ends a service when the thread that started it ends.
+        # Open until the stack stops: Linux stops a service when the thread that started it exits.
         pool = self._started.enter_context(ThreadPoolExecutor(len(servers)))
         for name, server in servers.items():
             self.services[name] = server.service
@@ -122,7 +125,7 @@ class Stack:
         if "PSEUDONYM_KEY_FILE" not in os.environ:
             make_key(self.pseudonym_key)
 
-        say("starting the ingestion API, the recorder, the alarms and the lake")
+        report("starting the ingestion API, the recorder, the alarms and the lake")
         environment = self._environment()
         self._run("lake", environment, "kidjamo-lake", "run")
         self._run("recorder", environment, "kidjamo-ingest", "recorder")
@@ -130,23 +133,23 @@ class Stack:
         api = self._run("api", environment, "kidjamo-ingest", "serve")
         api.wait_until(lambda: self.serves(self.api_url), 60)
 
-        say("starting the bracelets and the gateway")
+        report("starting the bracelets and the gateway")
         bracelets = self._run("bracelets", environment, "kidjamo-sim", "bracelets", *self._bracelet_options())
-        bracelets.wait_until(lambda: answers(self.hci_port), 30)
+        bracelets.wait_until(lambda: is_listening(self.hci_port), 30)
         self._run(
             "gateway", environment, "kidjamo-gateway", "run", "--config", str(self._write_gateway_config())
         )
         if self.grafana.installed:
-            say("starting Grafana")
+            report("starting Grafana")
             self._started.callback(self.grafana.stop)
             self.services["grafana"] = self.grafana.start(
                 self.postgres.login("grafana", "kidjamo_reader", DATABASE)
             )
 
-    def revive(self) -> list[str]:
-        """Start again what ended `RESTART_AFTER_S` ago, for whatever reason; tell what was started.
+    def restart_ended(self) -> list[str]:
+        """Restart services that exited at least `RESTART_AFTER_S` ago; return their names.
 
-        The bracelets are left alone: nobody can bring back a bracelet's memory.
+        The bracelets are not restarted: their memory is lost.
         """
         now = time.monotonic()
         ended = {n for n, service in self.services.items() if n != "bracelets" and not service.running}
@@ -156,24 +159,24 @@ class Stack:
             self.services[name].start()
         return due
 
-    def quiesce(self, timeout_s: float = 60) -> None:
-        """Let the bracelets stop measuring; they stay on the air until all they measured is taken."""
+    def stop_measuring(self, timeout_s: float = 60) -> None:
+        """Stop measuring; the bracelets keep running until all their readings are acknowledged."""
         self.services["bracelets"].signal(signal.SIGTERM)
         self.services["bracelets"].wait(timeout_s)
 
-    def places(self) -> Places:
-        """Where each stage's readings are counted."""
-        return Places(
+    def stage_sources(self) -> StageSources:
+        """Return where each stage's readings are counted."""
+        return StageSources(
             self.ledger, self.gateway_dir / "outbox.sqlite3", self.kafka.bootstrap, self.lake, self.dsn
         )
 
     def stop(self) -> None:
-        """Stop everything that was started, last started first."""
+        """Stop all processes in reverse order."""
         self._started.close()
 
     @staticmethod
     def serves(url: str) -> bool:
-        """Whether an API answers at this address."""
+        """Return whether an API responds at this address."""
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=1) as answer:
                 return bool(answer.status == 200)
@@ -220,12 +223,14 @@ class Stack:
             hci_port=self.hci_port,
             page_port=self.page_port,
         )
-        path.write_text(head + "".join(_BRACELET_TOML.format(**worn) for worn in worn_bracelets()))
+        path.write_text(
+            head + "".join(_BRACELET_TOML.format(**assigned) for assigned in assigned_bracelets())
+        )
         return path
 
 
-def worn_bracelets() -> list[dict[str, str]]:
-    """The demo's made-up children and the bracelets they wear."""
+def assigned_bracelets() -> list[dict[str, str]]:
+    """Return the made-up children and the bracelets they wear."""
     devices = [f"ble-{n:03d}" for n in range(1, BLE_BRACELETS + 1)]
     devices += [f"mqtt-{n:03d}" for n in range(1, MQTT_BRACELETS + 1)]
     return [
@@ -235,5 +240,5 @@ def worn_bracelets() -> list[dict[str, str]]:
 
 
 def program(name: str) -> str:
-    """Path of an installed command of this project."""
+    """Return the path of an installed command of this project."""
     return str(Path(sys.executable).with_name(name))

@@ -1,4 +1,4 @@
-"""What a person sees while the demo runs: stages, children, open alarms, and where to click."""
+"""The terminal view of the demo: stages, children, open alarms, and addresses."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from deploy.local.census import Census
-from deploy.local.grafana import HOW_TO_GET_ONE
+from deploy.local.grafana import INSTALL_HINT
 from deploy.local.postgres import Dsn
 from deploy.local.stack import Stack
+from deploy.local.stage_counts import StageCounts
 from vitals.limits import VALUE_OLD_AFTER, VITALS, Vital
 
 Draw = Callable[[str], None]
-"""Shows the present state under a headline."""
+"""Draws the current state under a headline."""
 
 OLD_AFTER_S = VALUE_OLD_AFTER.total_seconds()
 _DISCLAIMER = (
@@ -44,8 +44,8 @@ _ALARMS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
-    """A child's newest values."""
+class ChildRow:
+    """Newest values of one child."""
 
     name: str
     device_id: str
@@ -55,8 +55,8 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
-    """Critical alerts of one child and kind within the last two minutes."""
+class AlarmRow:
+    """Critical alerts of one child and type within the last two minutes."""
 
     name: str
     kind: str
@@ -65,40 +65,42 @@ class Alarm:
     message: str
 
 
-def ward(dsn: Dsn) -> tuple[list[Child], list[Alarm]]:
-    """The children's newest values and open alarms; nothing where the database is not ready."""
+def ward(dsn: Dsn) -> tuple[list[ChildRow], list[AlarmRow]]:
+    """Return the children's newest values and open alarms; empty while the database is not ready."""
     try:
         with closing(dsn.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(_LATEST)
-            latest = [Child(r[0], r[1], r[2], tuple(r[4:]), tuple(r[3] or ())) for r in cursor.fetchall()]
+            latest = [ChildRow(r[0], r[1], r[2], tuple(r[4:]), tuple(r[3] or ())) for r in cursor.fetchall()]
             children = sorted(latest, key=lambda child: child.device_id)
             cursor.execute(_ALARMS)
-            return children, [Alarm(*row) for row in cursor.fetchall()]
+            return children, [AlarmRow(*row) for row in cursor.fetchall()]
     except psycopg2.Error:
         return [], []
 
 
-def screen(stack: Stack, census: Census | None, headline: str) -> Group:
-    """One picture of the whole system."""
+def screen(stack: Stack, counts: StageCounts | None, headline: str) -> Group:
+    """Return the full-screen view of the system."""
     children, alarms = ward(stack.dsn)
     return Group(
         Text(f" Kidjamo · {headline}", style="bold white on dark_green"),
-        _stages(stack, census),
+        _stages(stack, counts),
         _children(children),
         _alarms(alarms),
-        _places(stack),
+        _addresses(stack),
         Text(_DISCLAIMER, style="dim italic"),
     )
 
 
-def line(stack: Stack, census: Census | None) -> str:
-    """The same for a terminal that cannot be redrawn, in one line."""
-    counts = " ".join(f"{name}={count}" for name, count in census.stages().items()) if census else "counting"
+def line(stack: Stack, counts: StageCounts | None) -> str:
+    """Return the state in one line, for output that cannot be redrawn."""
+    by_stage = (
+        " ".join(f"{name}={count}" for name, count in counts.stages().items()) if counts else "counting"
+    )
     down = [name for name, service in stack.services.items() if not service.running]
-    return f"{counts}{' · down: ' + ', '.join(down) if down else ''}"
+    return f"{by_stage}{' · down: ' + ', '.join(down) if down else ''}"
 
 
-def _stages(stack: Stack, census: Census | None) -> Table:
+def _stages(stack: Stack, counts: StageCounts | None) -> Table:
     table = Table(expand=True, box=None, header_style="bold")
     holders = {
         "bracelet": "bracelets",
@@ -119,12 +121,12 @@ def _stages(stack: Stack, census: Census | None) -> Table:
             for service in running
         )
     )
-    counts = census.stages() if census else dict.fromkeys(holders, 0)
-    table.add_row(*(Text(f"{counts[stage]:,}", "bold") for stage in holders))
+    by_stage = counts.stages() if counts else dict.fromkeys(holders, 0)
+    table.add_row(*(Text(f"{by_stage[stage]:,}", "bold") for stage in holders))
     return table
 
 
-def _children(children: list[Child]) -> Panel:
+def _children(children: list[ChildRow]) -> Panel:
     table = Table(expand=True, box=None, header_style="bold")
     for heading in (
         "child",
@@ -141,7 +143,7 @@ def _children(children: list[Child]) -> Panel:
     return Panel(table if children else Text("no reading yet", "dim"), title="children", border_style="cyan")
 
 
-def _value(vital: Vital, value: float | None, child: Child) -> Text:
+def _value(vital: Vital, value: float | None, child: ChildRow) -> Text:
     if value is None:
         return Text("not measured", "dim")
     if vital.field in child.invalid_fields:
@@ -153,7 +155,7 @@ def _age(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds <= OLD_AFTER_S else f"OLD: {seconds:.0f} s"
 
 
-def _alarms(alarms: list[Alarm]) -> Panel:
+def _alarms(alarms: list[AlarmRow]) -> Panel:
     table = Table(expand=True, box=None, show_header=False)
     for alarm in alarms:
         age = (datetime.now(UTC) - alarm.last).total_seconds()
@@ -164,7 +166,7 @@ def _alarms(alarms: list[Alarm]) -> Panel:
     return Panel(body, title="critical alarms", border_style="red" if alarms else "green")
 
 
-def _places(stack: Stack) -> Panel:
+def _addresses(stack: Stack) -> Panel:
     table = Table(expand=True, box=None, show_header=False)
     example = """{"patient_id":"demo","measurements":{"spo2_pct":85},"timestamp":"'$(date -u +%FT%TZ)'"}"""
     table.add_row("API", f"{stack.api_url}/docs  ·  {stack.api_url}/health")
@@ -177,6 +179,6 @@ def _places(stack: Stack) -> Panel:
         "PostgreSQL", f"127.0.0.1:{stack.postgres.port}/{stack.dsn.dbname}, password in {stack.root}/postgres"
     )
     table.add_row("lake", str(stack.lake))
-    table.add_row("Grafana", stack.grafana.url if stack.grafana.installed else HOW_TO_GET_ONE)
+    table.add_row("Grafana", stack.grafana.url if stack.grafana.installed else INSTALL_HINT)
     table.add_row("logs", str(stack.root / "logs"))
-    return Panel(table, title="where to look (Ctrl-C stops everything)", border_style="blue")
+    return Panel(table, title="addresses (Ctrl-C stops everything)", border_style="blue")

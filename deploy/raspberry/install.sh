@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the gateway on Raspberry Pi OS 12+ (64 bit) or Debian 12+: packages, account, program, units.
-# Run as root from a checkout; safe to run again, which also is how to upgrade. Configuration and data are kept.
+# Run as root from a checkout. Run it again to upgrade; configuration and data are kept.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,8 +13,8 @@ fail() { printf '\033[1;31m✗ %s\033[0m\n' "$*" >&2; exit 1; }
 say "installing system packages"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# bluez-tools: the agent that answers BlueZ when a bracelet is paired
-# python3-lgpio: the pins of a Raspberry Pi; PyPI has no wheel of it for every Python
+# bluez-tools: the agent that BlueZ needs to pair with a bracelet
+# python3-lgpio: GPIO of a Raspberry Pi; PyPI does not have wheels for every Python version
 apt-get install -y -qq --no-install-recommends python3-venv bluez bluez-tools mosquitto python3-lgpio >/dev/null
 
 say "installing the gateway into /opt/kidjamo"
@@ -39,6 +39,6 @@ systemctl enable --quiet --now kidjamo-pairing-agent.service
 systemctl enable --quiet kidjamo-gateway.service
 if systemctl is-active --quiet kidjamo-gateway.service; then systemctl restart kidjamo-gateway.service; fi
 
-say "done. Now: edit /etc/kidjamo/gateway.toml, then"
+say "done. Next, edit /etc/kidjamo/gateway.toml, then run:"
 say "  /opt/kidjamo/bin/kidjamo-gateway doctor --config /etc/kidjamo/gateway.toml"
 say "  systemctl start kidjamo-gateway"

@@ -1,4 +1,4 @@
-"""The outbox's writing thread: readings are appended group by group, and a failing disk is waited for."""
+"""The thread that writes the outbox: callers share transactions, and a failing disk is tried again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 Statement = Callable[[sqlite3.Connection], T]
 
 LARGE_BATCH = 200
-"""Readings in one call from which on it is committed without waiting for more."""
+"""Number of readings in one call from which on they are committed without waiting for more."""
 _MAX_GROUP = 1000
 _GATHER_S = 0.2
 _RETRY_S = 1.0
@@ -35,8 +35,8 @@ class _Work:
 class Writer:
     """Makes readings and statements durable in the order they are submitted.
 
-    A full or failing disk is waited for. A file that turns corrupt is set aside, and the work goes into an
-    empty one.
+    While the disk is full or failing, work waits and is tried again. A file that turns corrupt is set aside,
+    and the work goes into an empty one.
 
     Args:
         now: seconds since 1970.

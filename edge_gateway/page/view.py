@@ -22,7 +22,7 @@ from vitals.limits import (
     Vital,
     shown,
 )
-from vitals.notices import Group, worded
+from vitals.notices import Group, value_text
 
 _DRAWN = {SPO2.field: (75.0, 100.0, SPO2_CRITICAL_BELOW), HEART_RATE.field: (40.0, 190.0, None)}
 """Values at the lower and upper edge of a trend, and the value of the threshold line, if any."""
@@ -135,7 +135,7 @@ def card(
 
 def alarm(episode: Episode, language: Language, now: datetime) -> ShownAlarm:
     """Return an open episode as it is shown."""
-    worst = ", ".join(worded(field, value, language) for field, value in episode.worst_values.items())
+    worst = ", ".join(value_text(field, value, language) for field, value in episode.worst_values.items())
     silence = episode.silence if episode.is_silent(now) else None
     longest = int(longest_silence(episode.group).total_seconds() // 60)
     return ShownAlarm(

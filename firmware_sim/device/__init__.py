@@ -1,1 +1,1 @@
-"""Complete simulated devices: a child's values, the firmware and a transport."""
+"""Complete simulated devices: a child's vitals, the firmware and a transport."""

@@ -1,4 +1,4 @@
-"""A bracelet on a simulated child: takes readings, notes them in the ledger, sends them."""
+"""A bracelet worn by a simulated child: measures, logs each reading and sends it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.ledger import Ledger
 from firmware_sim.mqtt.bracelet import MqttBracelet
 from firmware_sim.physiology.body import Patient
 from firmware_sim.physiology.scenarios import Sample, simulate
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.timeline import moment
 from vitals.gatt.bracelet import BraceletRecord
 from vitals.reading import Reading, Signal, derived_message_id
@@ -18,12 +18,12 @@ from vitals.reading import Reading, Signal, derived_message_id
 _SITE = "wrist"
 
 
-class Worn(Protocol):
-    """A bracelet on a child.
+class SimulatedDevice(Protocol):
+    """A device worn by a simulated child.
 
     Attributes:
-        duplicate: so many of its next records are sent twice.
-        motion, low_perfusion: how many reasons there are for it just now.
+        duplicate: how many of its next records are sent twice.
+        motion, low_perfusion: how many active faults cause each condition.
     """
 
     duplicate: int
@@ -36,49 +36,51 @@ class Worn(Protocol):
 
     @property
     def connected(self) -> bool:
-        """Whether somebody takes its readings."""
+        """Whether a gateway or broker is connected."""
 
     @property
     def pending(self) -> int:
-        """Readings nobody has confirmed yet."""
+        """Number of readings that have not been acknowledged."""
 
     async def measure(self, now_ms: int) -> None:
         """Take one reading and send it."""
 
 
 @dataclass(slots=True)
-class _Wearer:
-    """The child, and the firmware that measures it."""
+class _ChildWithBracelet:
+    """A child and the firmware of the bracelet it wears."""
 
     patient: Patient
     bracelet: Bracelet
-    ledger: Ledger
+    sent_readings: SentReadingsLog
 
-    def take(self, sample: Sample, now_ms: int, motion: bool, low_perfusion: bool) -> BraceletRecord:
-        """One record; without values where the bracelet is not worn, and then it is no reading."""
+    def record(self, sample: Sample, now_ms: int, motion: bool, low_perfusion: bool) -> BraceletRecord:
+        """Store one record; without values, and so without a reading, while the bracelet is not worn."""
         values = sample.measurements if self.bracelet.worn else None
         return self.bracelet.measure(values, now_ms, motion=motion, low_perfusion=low_perfusion)
 
-    def note(self, record: BraceletRecord, now_ms: int, signal: Signal | None = None) -> Reading | None:
-        """Note a record in the ledger with its true time, and give it as the reading the bracelet knows."""
+    def log(self, record: BraceletRecord, now_ms: int, signal: Signal | None = None) -> Reading | None:
+        """Log a record with its true time; return it as a reading stamped by the bracelet's clock."""
         reading = reading_of(record, self.bracelet.device_id, self.patient, signal)
         if reading:
-            self.ledger.note(reading.model_copy(update={"timestamp": moment(now_ms)}))
+            self.sent_readings.append(reading.model_copy(update={"timestamp": moment(now_ms)}))
         return reading
 
 
-class WornBle:
-    """A Bluetooth bracelet on a child.
+class SimulatedBleBracelet:
+    """A Bluetooth bracelet worn by a child.
 
     Attributes:
-        reorder: so many of its next records each change places with the one behind.
+        reorder: how many of its next records are each swapped with the following one.
     """
 
-    def __init__(self, patient: Patient, seed: int, peripheral: Peripheral, ledger: Ledger) -> None:
+    def __init__(
+        self, patient: Patient, seed: int, peripheral: BraceletPeripheral, sent_readings: SentReadingsLog
+    ) -> None:
         self.peripheral = peripheral
-        self._wearer = _Wearer(patient, peripheral.bracelet, ledger)
+        self._child = _ChildWithBracelet(patient, peripheral.bracelet, sent_readings)
         self._samples = simulate(patient, seed)
-        self._held: BraceletRecord | None = None
+        self._delayed: BraceletRecord | None = None
         self.duplicate = self.reorder = self.motion = self.low_perfusion = 0
 
     @property
@@ -88,47 +90,53 @@ class WornBle:
 
     @property
     def connected(self) -> bool:
-        """Whether a gateway holds a connection."""
+        """Whether a gateway is connected."""
         return self.peripheral.connected
 
     @property
     def pending(self) -> int:
-        """Records not released."""
+        """Number of records that have not been released."""
         return self.peripheral.bracelet.unreleased
 
     async def measure(self, now_ms: int) -> None:
-        """Take one reading, write it to flash and notify it; nothing without power."""
+        """Take one reading, write it to flash and notify it; do nothing without power."""
         sample = next(self._samples)
         if not self.peripheral.bracelet.on:
             return
         motion = sample.motion or self.motion > 0
-        record = self._wearer.take(sample, now_ms, motion, self.low_perfusion > 0)
-        self._wearer.note(record, now_ms)
-        if self.reorder and self._held is None:
-            self.reorder, self._held = self.reorder - 1, record
+        record = self._child.record(sample, now_ms, motion, self.low_perfusion > 0)
+        self._child.log(record, now_ms)
+        if self.reorder and self._delayed is None:
+            self.reorder, self._delayed = self.reorder - 1, record
             return
-        held, self._held = self._held, None
-        for each in (record, held) if held else (record,):
-            await self.peripheral.publish(each)
+        delayed, self._delayed = self._delayed, None
+        await self.peripheral.publish(record)
+        if delayed:
+            await self.peripheral.publish(delayed)
         if self.duplicate:
             self.duplicate -= 1
             await self.peripheral.publish(record)
 
 
-class WornMqtt:
-    """An MQTT bracelet on a child; the firmware's state numbers its readings and tells its charge.
+class SimulatedMqttBracelet:
+    """An MQTT bracelet worn by a child; the firmware state provides sequence numbers and battery charge.
 
     Attributes:
-        reorder: so many of its next readings each change places with the one behind.
+        reorder: how many of its next readings are each swapped with the following one.
     """
 
     def __init__(
-        self, patient: Patient, seed: int, state: Bracelet, client: MqttBracelet, ledger: Ledger
+        self,
+        patient: Patient,
+        seed: int,
+        state: Bracelet,
+        client: MqttBracelet,
+        sent_readings: SentReadingsLog,
     ) -> None:
         self.state, self.client = state, client
-        self._wearer = _Wearer(patient, state, ledger)
+        self._child = _ChildWithBracelet(patient, state, sent_readings)
         self._samples = simulate(patient, seed)
-        self._held: Reading | None = None
+        self._delayed: Reading | None = None
         self.duplicate = self.reorder = self.motion = self.low_perfusion = 0
 
     @property
@@ -138,16 +146,16 @@ class WornMqtt:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker is there."""
+        """Whether the broker is connected."""
         return self.client.connected
 
     @property
     def pending(self) -> int:
-        """Readings not acknowledged."""
-        return self.client.unacknowledged + (self._held is not None)
+        """Number of readings that have not been acknowledged."""
+        return self.client.unacknowledged + (self._delayed is not None)
 
     async def measure(self, now_ms: int) -> None:
-        """Take one reading and publish it; nothing without power."""
+        """Take one reading and publish it; do nothing without power."""
         sample = next(self._samples)
         if not self.state.on:
             return
@@ -158,37 +166,37 @@ class WornMqtt:
             battery_pct=self.state.battery_pct(now_ms),
             site=_SITE,
         )
-        record = self._wearer.take(sample, now_ms, bool(signal.motion), bool(signal.low_perfusion))
-        self.state.release_up_to(record.seq)  # from here on the MQTT client keeps it
-        if reading := self._wearer.note(record, now_ms, signal):
-            self._send(reading)
+        record = self._child.record(sample, now_ms, bool(signal.motion), bool(signal.low_perfusion))
+        self.state.release_up_to(record.seq)  # the MQTT client keeps it from here on
+        if reading := self._child.log(record, now_ms, signal):
+            self._publish(reading)
 
-    def _send(self, reading: Reading) -> None:
-        if self.reorder and self._held is None:
-            self.reorder, self._held = self.reorder - 1, reading
+    def _publish(self, reading: Reading) -> None:
+        if self.reorder and self._delayed is None:
+            self.reorder, self._delayed = self.reorder - 1, reading
             return
         self.client.publish(reading)
-        self.send_held()
+        self.publish_delayed()
         if self.duplicate:
             self.duplicate -= 1
             self.client.publish(reading)
 
-    def send_held(self) -> None:
-        """Send what waits for the reading behind it; there may be none."""
-        held, self._held = self._held, None
-        if held:
-            self.client.publish(held)
+    def publish_delayed(self) -> None:
+        """Publish the reading that was delayed to be reordered, if any."""
+        delayed, self._delayed = self._delayed, None
+        if delayed:
+            self.client.publish(delayed)
 
-    def forget(self) -> None:
-        """Lose what nobody has taken yet."""
-        self._held = None
-        self.client.forget()
+    def discard_unsent(self) -> None:
+        """Discard all readings that have not been sent."""
+        self._delayed = None
+        self.client.discard_queue()
 
 
 def reading_of(
     record: BraceletRecord, device_id: str, patient: Patient, signal: Signal | None
 ) -> Reading | None:
-    """The reading a record is, with the identity every receiver derives for it; None without values."""
+    """Return a record as a reading, with the identity that every receiver derives; None without values."""
     if record.measurements is None:
         return None
     return Reading(

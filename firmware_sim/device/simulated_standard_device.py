@@ -1,4 +1,4 @@
-"""A bought device on a simulated child: it measures while somebody listens, and remembers nothing."""
+"""A standard Bluetooth device worn by a simulated child: it measures while connected and stores nothing."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from firmware_sim.physiology.body import Patient
 from firmware_sim.physiology.scenarios import simulate
 from firmware_sim.radio.standard_device import StandardDevice, Thermometer
 
-_SELDOM = 10
-"""A thermometer measures once in so many periods."""
+_THERMOMETER_PERIODS = 10
+"""A thermometer measures once in this many periods."""
 
 
-class WornStandard:
-    """One device on a child.
+class SimulatedStandardDevice:
+    """One standard device worn by a child.
 
-    Its measurements carry no number, so that nobody can count which of them arrived: they are in no ledger.
+    Its measurements carry no sequence number, so losses cannot be counted: they are not logged.
     """
 
     def __init__(self, patient: Patient, seed: int, device: StandardDevice) -> None:
@@ -24,22 +24,22 @@ class WornStandard:
 
     @property
     def device_id(self) -> str:
-        """What it is called."""
+        """The name it advertises."""
         return self._device.name
 
     @property
     def connected(self) -> bool:
-        """Whether a gateway holds a connection."""
+        """Whether a gateway is connected."""
         return self._device.connected
 
     @property
     def pending(self) -> int:
-        """Nothing: it keeps nothing."""
+        """Always 0: it stores nothing."""
         return 0
 
     async def measure(self, _now_ms: int) -> None:
         """Take a measurement and send it."""
         sample = next(self._samples)
-        if not isinstance(self._device, Thermometer) or self._period % _SELDOM == 0:
+        if not isinstance(self._device, Thermometer) or self._period % _THERMOMETER_PERIODS == 0:
             await self._device.measure(sample.measurements)
         self._period += 1

@@ -1,4 +1,4 @@
-"""Lets a scenario befall a fleet: each event in its time, on the bracelet it is for."""
+"""Injection of a scenario's faults into a fleet: each event at its time, into its bracelet."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from firmware_sim.device.simulated_device import Worn, WornBle, WornMqtt
+from firmware_sim.device.simulated_device import (
+    SimulatedBleBracelet,
+    SimulatedDevice,
+    SimulatedMqttBracelet,
+)
+from firmware_sim.faults.active_faults import ActiveFaults, as_step
 from firmware_sim.faults.ble_faults import BleFaults
-from firmware_sim.faults.conditions import Conditions, at_once
 from firmware_sim.faults.mqtt_faults import MqttFaults
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
-from firmware_sim.firmware.bracelet import Bracelet, Clock
+from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from firmware_sim.timeline import Timeline
 
@@ -23,93 +27,98 @@ _RESTARTS = (EventKind.REBOOT, EventKind.RESET)
 
 
 class Injector:
-    """Faults and circumstances of one fleet.
+    """Injector of faults into one fleet.
 
     Args:
-        occurrences: what befalls whom, in order of time.
-        worn: the bracelets.
+        occurrences: the events, in order of time.
+        devices: the fleet.
         timeline: the simulated clock.
-        air: link and the gateway's radio, where there is Bluetooth.
-        seed: of what is random.
+        radio: the radio link and the gateway's controller; None without Bluetooth.
+        seed: seed of everything random.
 
     Attributes:
-        done: how often each kind was carried out.
+        injected: how often each kind of event was injected.
     """
 
     def __init__(
         self,
         occurrences: Iterator[Occurrence],
-        worn: Sequence[Worn],
+        devices: Sequence[SimulatedDevice],
         timeline: Timeline,
-        air: tuple[VirtualLink, VirtualController] | None,
+        radio: tuple[VirtualLink, VirtualController] | None,
         seed: int,
     ) -> None:
         self._occurrences, self._timeline = occurrences, timeline
-        self._worn = {each.device_id: each for each in worn}
-        self._conditions, random = Conditions(), Random(f"{seed}/faults")
-        self._ble = BleFaults(*air, timeline, self._conditions, random) if air else None
-        self._mqtt = MqttFaults(timeline, self._conditions, random)
-        self.done: Counter[str] = Counter()
+        self._devices = {device.device_id: device for device in devices}
+        self._active, random = ActiveFaults(), Random(f"{seed}/faults")
+        self._ble = BleFaults(*radio, timeline, self._active, random) if radio else None
+        self._mqtt = MqttFaults(timeline, self._active, random)
+        self.injected: Counter[str] = Counter()
 
     async def run(self) -> None:
-        """Carry out all there is, until cancelled; what lasts ends then, too."""
+        """Inject all events until cancelled; cancelling also ends the faults that last."""
         try:
-            async with asyncio.TaskGroup() as lasting:
+            async with asyncio.TaskGroup() as faults:
                 for occurrence in self._occurrences:
                     due = self._timeline.start_ms + round(occurrence.at_s * 1000)
                     await asyncio.sleep(max(0.0, self._timeline.seconds_until(due)))
-                    lasting.create_task(self._befall(occurrence))
+                    faults.create_task(self._inject(occurrence))
                 await asyncio.get_running_loop().create_future()
         finally:
-            for worn in self._worn.values():
-                if isinstance(worn, WornMqtt):
-                    worn.send_held()
+            for device in self._devices.values():
+                if isinstance(device, SimulatedMqttBracelet):
+                    device.publish_delayed()
 
-    async def _befall(self, what: Occurrence) -> None:
-        worn = self._worn[what.device_id]
-        if not isinstance(worn, WornBle | WornMqtt):
+    async def _inject(self, event: Occurrence) -> None:
+        device = self._devices[event.device_id]
+        if not isinstance(device, SimulatedBleBracelet | SimulatedMqttBracelet):
             return
-        bracelet = worn.peripheral.bracelet if isinstance(worn, WornBle) else worn.state
-        if what.kind in _RESTARTS and not bracelet.on:
+        bracelet = device.peripheral.bracelet if isinstance(device, SimulatedBleBracelet) else device.state
+        if event.kind in _RESTARTS and not bracelet.on:
             return  # it has no power to restart with
-        log.info("%s: %s", what.device_id, what.kind.value)
-        self.done[what.kind.value] += 1
-        if await self._wear(worn, bracelet, what):
+        log.info("%s: %s", event.device_id, event.kind.value)
+        self.injected[event.kind.value] += 1
+        if await self._inject_into_firmware(device, bracelet, event):
             return
-        if isinstance(worn, WornMqtt):
-            await self._mqtt.befall(worn, what)
+        if isinstance(device, SimulatedMqttBracelet):
+            await self._mqtt.inject(device, event)
         elif self._ble:
-            await self._ble.befall(worn, what)
+            await self._ble.inject(device, event)
 
-    async def _wear(self, worn: WornBle | WornMqtt, bracelet: Bracelet, what: Occurrence) -> bool:
-        """What befalls sensors, clock and records, whatever carries them; False where it is none of that."""
-        match what.kind:
+    async def _inject_into_firmware(
+        self, device: SimulatedBleBracelet | SimulatedMqttBracelet, bracelet: Bracelet, event: Occurrence
+    ) -> bool:
+        """Inject a fault of sensors, clock or records; return False if the event is of another kind."""
+        match event.kind:
             case EventKind.DUPLICATE:
-                worn.duplicate += round(what.value)
+                device.duplicate += round(event.value)
             case EventKind.REORDER:
-                worn.reorder += round(what.value)
+                device.reorder += round(event.value)
             case EventKind.TAKEN_OFF:
-                off = at_once(lambda: setattr(bracelet, "worn", False))
-                on = at_once(lambda: setattr(bracelet, "worn", True))
-                async with self._conditions.hold(what.device_id, "taken off", off, on):
-                    await self._timeline.pass_by(what.for_s)
+                take_off = as_step(lambda: setattr(bracelet, "worn", False))
+                put_on = as_step(lambda: setattr(bracelet, "worn", True))
+                async with self._active.active(event.device_id, "taken off", take_off, put_on):
+                    await self._timeline.sleep(event.for_s)
             case EventKind.MOTION:
-                with self._conditions.level(
-                    what.device_id, "motion", 1, lambda all_: setattr(worn, "motion", len(all_))
+                with self._active.level(
+                    event.device_id, "motion", 1, lambda levels: setattr(device, "motion", len(levels))
                 ):
-                    await self._timeline.pass_by(what.for_s)
+                    await self._timeline.sleep(event.for_s)
             case EventKind.LOW_PERFUSION:
-                with self._conditions.level(
-                    what.device_id, "perfusion", 1, lambda all_: setattr(worn, "low_perfusion", len(all_))
+                with self._active.level(
+                    event.device_id,
+                    "perfusion",
+                    1,
+                    lambda levels: setattr(device, "low_perfusion", len(levels)),
                 ):
-                    await self._timeline.pass_by(what.for_s)
+                    await self._timeline.sleep(event.for_s)
             case EventKind.CLOCK_WRONG:
                 now = self._timeline.now_ms()
-                bracelet.clock.set_to(now + round(what.value * 1000), now)
+                bracelet.clock.set_to(now + round(event.value * 1000), now)
             case EventKind.CLOCK_UNSET:
-                bracelet.clock = Clock(is_set=False, drift_ppm=bracelet.clock.drift_ppm)
-            case EventKind.BATTERY if what.value > 0:
-                bracelet.charge(what.value, self._timeline.now_ms())
+                bracelet.clock = DeviceClock(is_set=False, drift_ppm=bracelet.clock.drift_ppm)
+            case EventKind.BATTERY if event.value > 0:
+                bracelet.set_charge(event.value, self._timeline.now_ms())
             case _:
                 return False
         return True

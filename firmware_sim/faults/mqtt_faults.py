@@ -1,4 +1,4 @@
-"""What befalls an MQTT bracelet: away from the network, without power, or sending nonsense."""
+"""Faults of an MQTT bracelet: offline, without power, or sending random bytes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
 
-from firmware_sim.device.simulated_device import WornMqtt
-from firmware_sim.faults.conditions import Conditions, at_once
+from firmware_sim.device.simulated_device import SimulatedMqttBracelet
+from firmware_sim.faults.active_faults import ActiveFaults, as_step
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
 from firmware_sim.timeline import Timeline
 
@@ -15,45 +15,48 @@ _GARBAGE_BYTES = 24
 
 
 class MqttFaults:
-    """Carries out events.
+    """Injector of events into MQTT bracelets.
 
     Args:
         timeline: the simulated clock.
-        conditions: shared by all that befalls the fleet.
-        random: for what is random.
+        active: faults active in the fleet.
+        random: source of random bytes.
     """
 
-    def __init__(self, timeline: Timeline, conditions: Conditions, random: Random) -> None:
-        self._timeline, self._conditions, self._random = timeline, conditions, random
+    def __init__(self, timeline: Timeline, active: ActiveFaults, random: Random) -> None:
+        self._timeline, self._active, self._random = timeline, active, random
 
-    async def befall(self, worn: WornMqtt, what: Occurrence) -> None:
-        """Carry out one event, and return when it is over."""
-        match what.kind:
+    async def inject(self, device: SimulatedMqttBracelet, event: Occurrence) -> None:
+        """Inject one event; return when it is over."""
+        match event.kind:
             case EventKind.OUT_OF_RANGE:
-                async with self._away(worn):
-                    await self._timeline.pass_by(what.for_s)
+                async with self._offline(device):
+                    await self._timeline.sleep(event.for_s)
             case EventKind.GARBAGE:
-                for _ in range(round(what.value)):
-                    worn.client.send(self._random.randbytes(_GARBAGE_BYTES))
+                for _ in range(round(event.value)):
+                    device.client.send(self._random.randbytes(_GARBAGE_BYTES))
             case EventKind.BATTERY:
-                await self._run_empty(worn, what)
+                await self._empty_battery(device, event)
             case EventKind.REBOOT | EventKind.RESET:
-                kept = what.kind is EventKind.REBOOT
-                async with self._away(worn):
-                    if not kept:
-                        worn.forget()
-                    worn.state.restart(self._timeline.now_ms(), flash_kept=kept)
+                flash_kept = event.kind is EventKind.REBOOT
+                async with self._offline(device):
+                    if not flash_kept:
+                        device.discard_unsent()
+                    device.state.restart(self._timeline.now_ms(), flash_kept=flash_kept)
 
     @asynccontextmanager
-    async def _away(self, worn: WornMqtt) -> AsyncIterator[None]:
-        come_back = at_once(worn.client.come_back)
-        async with self._conditions.hold(worn.device_id, "away", worn.client.leave, come_back):
+    async def _offline(self, device: SimulatedMqttBracelet) -> AsyncIterator[None]:
+        go_online = as_step(device.client.go_online)
+        async with self._active.active(device.device_id, "offline", device.client.go_offline, go_online):
             yield
 
-    async def _run_empty(self, worn: WornMqtt, what: Occurrence) -> None:
-        """Off without a word, then a restart; the network sets its clock."""
-        timeline = self._timeline
-        die = at_once(lambda: worn.state.die(timeline.now_ms()))
-        restart = at_once(lambda: worn.state.restart(timeline.now_ms()))
-        async with self._away(worn), self._conditions.hold(worn.device_id, "off", die, restart):
-            await timeline.pass_by(what.for_s)
+    async def _empty_battery(self, device: SimulatedMqttBracelet, event: Occurrence) -> None:
+        """Switch off without a disconnect message, then restart; the network sets the clock."""
+        state, timeline = device.state, self._timeline
+        power_off = as_step(lambda: state.power_off(timeline.now_ms()))
+        restart = as_step(lambda: state.restart(timeline.now_ms()))
+        async with (
+            self._offline(device),
+            self._active.active(device.device_id, "off", power_off, restart),
+        ):
+            await timeline.sleep(event.for_s)

@@ -1,7 +1,7 @@
 """The bracelet's firmware: flash ring, sequence numbers, clock, battery. No I/O; time is passed in.
 
 Records carry consecutive sequence numbers. Flash holds them until the gateway releases them; when it is full,
-the oldest make room, as on a real device.
+the oldest are overwritten, as on a real device.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from vitals.gatt.bracelet import BraceletRecord, BraceletStatus, RecordFlag, Sta
 from vitals.reading import Measurements
 
 FLASH_RECORDS = 262_144
-"""Records in flash: 5 MiB at 20 bytes each, three days of one a second."""
+"""Capacity: 5 MiB at 20 bytes per record, three days at one record per second."""
 BATTERY_LIFE_MS = 5 * 24 * 3600 * 1000
 
 
 @dataclass(slots=True)
-class Clock:
+class DeviceClock:
     """The bracelet's clock.
 
     Attributes:
-        is_set: whether it was ever set; an unset clock counts from the restart.
+        is_set: whether it has been set; an unset clock counts from the last start.
         ahead_ms: how far it was ahead of the true time when it was set.
         drift_ppm: how much too fast it runs; a cheap crystal is within ± 50.
-        since_ms: true time from which it drifts: when it was set, or the restart.
+        since_ms: true time at which the drift starts; None is the last start.
     """
 
     is_set: bool = True
@@ -33,35 +33,37 @@ class Clock:
     drift_ppm: float = 0.0
     since_ms: int | None = None
 
-    def shows(self, now_ms: int, started_ms: int) -> int:
-        """What it shows at a true time, milliseconds.
+    def time_at(self, now_ms: int, started_ms: int) -> int:
+        """Return the time it shows, in milliseconds.
 
         Args:
             now_ms: the true time.
-            started_ms: when the bracelet was switched on.
+            started_ms: true time of the bracelet's last start.
         """
         since = started_ms if self.since_ms is None or not self.is_set else self.since_ms
         drift = round((now_ms - since) * self.drift_ppm / 1_000_000)
         return now_ms + self.ahead_ms + drift if self.is_set else now_ms - started_ms + drift
 
     def set_to(self, shown_ms: int, now_ms: int) -> None:
-        """Show this time now, and drift from here."""
+        """Set the clock to `shown_ms`; drift starts at `now_ms`."""
         self.is_set, self.ahead_ms, self.since_ms = True, shown_ms - now_ms, now_ms
 
 
 class Bracelet:
-    """State of one bracelet. `now_ms` is the true time everywhere: milliseconds since 1970 UTC.
+    """State of one bracelet. `now_ms` is always the true time, milliseconds since 1970 UTC.
 
     Args:
         device_id: serial number.
         boot: restart counter, modulo 256.
-        now_ms: when it was switched on.
-        battery_pct: charge when it was switched on.
+        now_ms: time of the first start.
+        battery_pct: charge at the first start, percent.
         flash_records: capacity of the flash ring.
-        clock: its clock; a good one where absent.
+        clock: its clock; by default one that is set and does not drift.
 
     Attributes:
         on: whether it has power; without, it neither measures nor sends.
+        worn: whether the child wears it.
+        overwritten: records that were overwritten before they were released.
     """
 
     def __init__(
@@ -72,15 +74,15 @@ class Bracelet:
         *,
         battery_pct: float = 100.0,
         flash_records: int = FLASH_RECORDS,
-        clock: Clock | None = None,
+        clock: DeviceClock | None = None,
     ) -> None:
         self.device_id, self.boot = device_id, boot
-        self.clock = clock or Clock()
+        self.clock = clock or DeviceClock()
         self.on, self.worn, self.charging = True, True, False
         self.overwritten = 0
         self._started_ms = self._charged_ms = now_ms
         self._charge_pct, self._capacity = battery_pct, flash_records
-        self._rested_pct = 0
+        self._charge_at_power_off = 0
         self._flash: dict[int, bytes] = {}
         self._oldest, self._next = 0, 0
 
@@ -92,7 +94,7 @@ class Bracelet:
         motion: bool = False,
         low_perfusion: bool = False,
     ) -> BraceletRecord:
-        """Number one measurement and write it to flash."""
+        """Give one measurement its sequence number and write it to flash."""
         flags = RecordFlag(0)
         flags |= RecordFlag.CLOCK_SET if self.clock.is_set else 0
         flags |= 0 if self.worn else RecordFlag.NO_CONTACT
@@ -109,27 +111,27 @@ class Bracelet:
 
     @property
     def unreleased(self) -> int:
-        """Records in flash that no gateway has released yet."""
+        """Number of records in flash that no gateway has released."""
         return len(self._flash)
 
     def stored_from(self, seq: int) -> Iterator[bytes]:
-        """Records in flash with this number or a later one, oldest first, up to the newest at this moment.
+        """Yield the records in flash from this sequence number up to the newest, oldest first.
 
-        Records released or overwritten while this runs are left out.
+        Records that are released or overwritten during the iteration are skipped.
         """
         for number in range(max(seq, self._oldest), self._next):
             if record := self._flash.get(number):
                 yield record
 
     def count_from(self, seq: int) -> int:
-        """How many records `stored_from` would give."""
+        """Return how many records `stored_from` would yield."""
         return max(0, self._next - max(seq, self._oldest))
 
     def release_up_to(self, seq: int) -> int:
-        """Free the flash of records up to this number.
+        """Delete the records in flash up to this sequence number.
 
         Returns:
-            How many were freed.
+            Number of records deleted.
         """
         last = min(seq, self._next - 1)
         freed = max(0, last + 1 - self._oldest)
@@ -139,52 +141,52 @@ class Bracelet:
         return freed
 
     def status(self, now_ms: int) -> BraceletStatus:
-        """Technical state; the oldest number stands above the newest when flash is empty."""
+        """Return the technical state; the oldest number is above the newest if flash is empty."""
         flags = StatusFlag(0)
         flags |= StatusFlag.CLOCK_SET if self.clock.is_set else 0
         flags |= StatusFlag.WORN if self.worn else 0
         flags |= StatusFlag.CHARGING if self.charging else 0
         oldest, newest = self._oldest, self._next - 1
-        if newest < 0:  # nothing measured yet: there is no number below 0
+        if newest < 0:  # nothing measured yet, and numbers cannot be negative
             oldest, newest = 1, 0
         return BraceletStatus(
             self.boot, flags, self.battery_pct(now_ms), self.clock_ms(now_ms), oldest, newest
         )
 
     def clock_ms(self, now_ms: int) -> int:
-        """What the bracelet's clock shows; its register cannot go below 0.
+        """Return the time the bracelet's clock shows, at least 0: its register is unsigned.
 
-        A reading that was due just before a restart would ask for that, and so would a time before 1970.
+        A reading due just before a restart would be negative, and so would a time before 1970.
         """
-        return max(0, self.clock.shows(now_ms, self._started_ms))
+        return max(0, self.clock.time_at(now_ms, self._started_ms))
 
     def battery_pct(self, now_ms: int) -> int:
-        """Charge, whole percent: five days from full to empty."""
+        """Return the charge, whole percent: five days from full to empty."""
         used = 100 * (now_ms - self._charged_ms) / BATTERY_LIFE_MS
         return max(0, min(100, round(self._charge_pct - used)))
 
-    def charge(self, battery_pct: float, now_ms: int) -> None:
-        """Set the charge, as after a while on the charger or a battery that sags."""
+    def set_charge(self, battery_pct: float, now_ms: int) -> None:
+        """Set the charge, as after charging or a drop in voltage."""
         self._charge_pct, self._charged_ms = battery_pct, now_ms
 
-    def die(self, now_ms: int) -> None:
-        """Go off because the voltage sags; the battery recovers, and `restart` finds the charge it had."""
+    def power_off(self, now_ms: int) -> None:
+        """Switch off because of a drop in voltage; `restart` restores the charge it had."""
         if self.on:
-            self.on, self._rested_pct = False, self.battery_pct(now_ms)
+            self.on, self._charge_at_power_off = False, self.battery_pct(now_ms)
 
     def restart(self, now_ms: int, *, flash_kept: bool = True, clock_kept: bool = True) -> None:
-        """Start again under the next restart number.
+        """Restart with the next restart counter.
 
         Args:
-            now_ms: when.
-            flash_kept: numbering goes on behind what flash holds; else flash is empty and numbers start at 0.
-            clock_kept: the clock ran on; else it is unset, as after an empty battery.
+            now_ms: time of the restart.
+            flash_kept: keep flash and sequence numbers; else flash is empty and numbers start at 0.
+            clock_kept: keep the clock; else it is unset, as after an empty battery.
         """
         if not self.on:
-            self.charge(self._rested_pct, now_ms)
+            self.set_charge(self._charge_at_power_off, now_ms)
         self.on, self.boot = True, (self.boot + 1) % 256
         self._started_ms = now_ms
-        self.clock = self.clock if clock_kept else Clock(is_set=False, drift_ppm=self.clock.drift_ppm)
+        self.clock = self.clock if clock_kept else DeviceClock(is_set=False, drift_ppm=self.clock.drift_ppm)
         if not flash_kept:
             self._flash.clear()
             self._oldest = self._next = 0

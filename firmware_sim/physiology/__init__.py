@@ -1,1 +1,1 @@
-"""Simulated children: their vitals and the scenarios they go through."""
+"""Simulated children: their vitals and the scenarios that change them."""

@@ -1,4 +1,4 @@
-"""Simulated children: who they are and what their bodies do at rest. Pure and seeded.
+"""Simulated children and their vitals at rest. Pure and seeded.
 
 Resting values by genotype (mean ± standard deviation between children) are the project's starting points, in
 line with what is published:
@@ -6,11 +6,11 @@ line with what is published:
 - oxygen saturation: children with SS run lower in steady state, 95 ± 2.5 % (Quinn & Ahmad, Br J Haematol
   2005); SC and the AS trait are close to healthy children, 98 ± 1 %;
 - heart and respiratory rate: medians by age (Fleming et al., Lancet 2011), ± 8 and ± 2 /min; the heart rate
-  of SS holds 8 /min for its anaemia;
+  of SS includes 8 /min for anaemia;
 - core temperature: 36.8 ± 0.2 °C (mean of Mackowiak et al., JAMA 1992).
 
-Within a child each vital wanders as a first-order autoregression around that child's own resting value.
-Made-up children and textbook ranges: what is simulated here is no clinical evidence.
+Within a child each vital follows a first-order autoregression around that child's own resting value.
+Children are made up and ranges are from textbooks: the simulated data are not clinical evidence.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from itertools import count, islice
 from random import Random
 
 CORRELATION = 0.9
-"""Share of a deviation that is still there one reading later."""
+"""Correlation between consecutive deviations from the resting value."""
 
 
 class Genotype(StrEnum):
-    """Haemoglobin genotypes of the simulated children; AS is a carrier, not ill."""
+    """Haemoglobin genotypes of the simulated children; AS is the carrier state, not a disease."""
 
     SS = "SS"
     AS = "AS"
@@ -40,7 +40,8 @@ class Patient:
 
     Attributes:
         patient_id: made-up identifier.
-        age_years: age; resting values below hold for it.
+        genotype: haemoglobin genotype.
+        age_years: age for which the resting values hold.
     """
 
     patient_id: str
@@ -52,7 +53,7 @@ _AGES = {Genotype.SS: 8, Genotype.AS: 15, Genotype.SC: 12}
 
 
 def patients() -> Iterator[Patient]:
-    """Children without end: SS 8 y, AS 15 y, SC 12 y, then the same genotypes again."""
+    """Yield children without end: SS 8 y, AS 15 y, SC 12 y, then the same genotypes again."""
     for number in count(1):
         genotype = tuple(_AGES)[(number - 1) % len(_AGES)]
         yield Patient(f"patient-{number:03d}-{genotype.lower()}", genotype, _AGES[genotype])
@@ -64,7 +65,7 @@ THREE_PATIENTS = tuple(islice(patients(), 3))
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """Four numbers that belong together: values, spreads or differences.
+    """One number per vital: values, standard deviations or differences.
 
     Attributes:
         spo2: oxygen saturation, %.
@@ -87,7 +88,7 @@ class Vitals:
         )
 
     def scaled(self, by: Vitals) -> Vitals:
-        """Each number times its counterpart."""
+        """Return the element-wise product."""
         return Vitals(
             self.spo2 * by.spo2,
             self.heart_rate * by.heart_rate,
@@ -97,7 +98,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Resting:
+class RestingValues:
     """Resting values of a genotype: mean, and standard deviation between children."""
 
     mean: Vitals
@@ -105,23 +106,23 @@ class Resting:
 
 
 RESTING = {
-    Genotype.SS: Resting(Vitals(95, 96, 21, 36.8), Vitals(2.5, 8, 2, 0.2)),
-    Genotype.SC: Resting(Vitals(98, 82, 19, 36.8), Vitals(1, 8, 2, 0.2)),
-    Genotype.AS: Resting(Vitals(98, 75, 17, 36.8), Vitals(1, 8, 2, 0.2)),
+    Genotype.SS: RestingValues(Vitals(95, 96, 21, 36.8), Vitals(2.5, 8, 2, 0.2)),
+    Genotype.SC: RestingValues(Vitals(98, 82, 19, 36.8), Vitals(1, 8, 2, 0.2)),
+    Genotype.AS: RestingValues(Vitals(98, 75, 17, 36.8), Vitals(1, 8, 2, 0.2)),
 }
 WITHIN_CHILD = Vitals(0.7, 3, 1, 0.05)
-"""Standard deviation of one child's readings around its own resting value."""
+"""Standard deviation of one child's readings around its resting value."""
 
 
-class Body:
-    """One child's body at rest.
+class RestingBody:
+    """The vitals of one child at rest.
 
-    The child's own resting values are drawn within one standard deviation of its genotype's, so that a child
+    The child's resting values are drawn within one standard deviation of the genotype's mean, so that a child
     of the simple simulator is never critical at rest.
 
     Args:
-        genotype: of the child.
-        random: source of chance; the same seed gives the same body.
+        genotype: the child's genotype.
+        random: random number generator; the same seed gives the same values.
     """
 
     def __init__(self, genotype: Genotype, random: Random) -> None:
@@ -131,10 +132,10 @@ class Body:
         self._deviation = WITHIN_CHILD.scaled(self._draw(self._normal))
 
     def next(self) -> Vitals:
-        """The values of the next moment."""
-        fresh = WITHIN_CHILD.scaled(self._draw(self._normal))
-        keep, renew = CORRELATION, math.sqrt(1 - CORRELATION**2)
-        self._deviation = self._deviation.scaled(_all(keep)) + fresh.scaled(_all(renew))
+        """Return the next values."""
+        noise = WITHIN_CHILD.scaled(self._draw(self._normal))
+        noise_share = math.sqrt(1 - CORRELATION**2)
+        self._deviation = self._deviation.scaled(_all(CORRELATION)) + noise.scaled(_all(noise_share))
         return self.resting + self._deviation
 
     def _normal(self) -> float:

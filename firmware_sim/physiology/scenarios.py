@@ -1,12 +1,12 @@
-"""What happens to the simulated children: normal, stress, activity and crisis, in episodes. Pure and seeded.
+"""Scenarios of the simulated children: episodes of normal, stress, activity and crisis. Pure and seeded.
 
-Shares over readings are fixed: 70 % normal, 15 % stress, 10 % activity, 5 % crisis. Episodes are dealt from a
-shuffled deck of 60 readings that holds exactly those shares, so they hold for every child and not only on
-average, and every deck of a child holds a crisis.
+Shares of readings are fixed: 70 % normal, 15 % stress, 10 % activity, 5 % crisis. Episodes come in shuffled
+blocks of 60 readings with exactly those shares (permuted blocks), so the shares hold for every child and not
+only on average, and every block contains a crisis.
 
 Differences from rest: activity is Kidjamo's table of clinical events (SpO2 −1…−4, heart rate +30…70,
-respiratory rate +8…15, temperature +0.2). Crisis has SpO2 −5…−15 and temperature +1.5…+3.0, as the contract
-of the simple simulator says, with the heart and respiratory rates of a vaso-occlusive crisis (+15…30, +2…6).
+respiratory rate +8…15, temperature +0.2). Crisis has SpO2 −5…−15 and temperature +1.5…+3.0 (contract of
+the simple simulator), with the heart and respiratory rates of a vaso-occlusive crisis (+15…30, +2…6).
 Stress is a milder activity at rest.
 """
 
@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from firmware_sim.physiology.body import Body, Patient, Vitals
+from firmware_sim.physiology.body import Patient, RestingBody, Vitals
 from vitals.limits import SPO2
 from vitals.reading import Measurements
 
 
 class Scenario(StrEnum):
-    """What a child is going through."""
+    """The state a child is in."""
 
     NORMAL = "normal"
     STRESS = "stress"
@@ -31,26 +31,26 @@ class Scenario(StrEnum):
     CRISIS = "crisis"
 
 
-DECK: dict[Scenario, tuple[int, ...]] = {
+EPISODE_LENGTHS: dict[Scenario, tuple[int, ...]] = {
     Scenario.NORMAL: (6, 8, 9, 9, 10),
     Scenario.STRESS: (3, 6),
     Scenario.ACTIVITY: (2, 4),
     Scenario.CRISIS: (1, 2),
 }
-"""Lengths of the episodes in one deck, in readings."""
+"""Lengths of the episodes in one block, in readings."""
 
-DECK_SIZE = sum(sum(lengths) for lengths in DECK.values())
+BLOCK_SIZE = sum(sum(lengths) for lengths in EPISODE_LENGTHS.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """Range of what a scenario adds to the resting values."""
+    """Range of the differences that a scenario adds to the resting values."""
 
     least: Vitals
     most: Vitals
 
     def draw(self, random: Random) -> Vitals:
-        """One episode's difference from rest."""
+        """Draw the differences of one episode."""
         return Vitals(
             random.uniform(self.least.spo2, self.most.spo2),
             random.uniform(self.least.heart_rate, self.most.heart_rate),
@@ -69,11 +69,12 @@ EFFECTS = {
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a bracelet's sensors see at one moment.
+    """The values of a bracelet's sensors at one time.
 
     Attributes:
+        scenario: the state the child is in.
         measurements: the four vitals, rounded to tenths.
-        motion: moving so much that optical values suffer.
+        motion: whether motion disturbs the optical sensors.
     """
 
     scenario: Scenario
@@ -82,24 +83,24 @@ class Sample:
 
 
 def simulate(patient: Patient, seed: int) -> Iterator[Sample]:
-    """Samples of one child without end, the same for the same child and seed."""
+    """Yield samples of one child without end; the same child and seed give the same samples."""
     random = Random(f"{seed}/{patient.patient_id}")
-    body = Body(patient.genotype, random)
+    body = RestingBody(patient.genotype, random)
     while True:
-        for scenario, length in _deal(random):
+        for scenario, length in _shuffled_block(random):
             effect = EFFECTS[scenario].draw(random)
             for _ in range(length):
                 values = body.next() + effect
-                yield Sample(scenario, _measured(values), motion=scenario is Scenario.ACTIVITY)
+                yield Sample(scenario, _rounded(values), motion=scenario is Scenario.ACTIVITY)
 
 
-def _deal(random: Random) -> list[tuple[Scenario, int]]:
-    deck = [(scenario, length) for scenario, lengths in DECK.items() for length in lengths]
-    random.shuffle(deck)
-    return deck
+def _shuffled_block(random: Random) -> list[tuple[Scenario, int]]:
+    block = [(scenario, length) for scenario, lengths in EPISODE_LENGTHS.items() for length in lengths]
+    random.shuffle(block)
+    return block
 
 
-def _measured(values: Vitals) -> Measurements:
+def _rounded(values: Vitals) -> Measurements:
     return Measurements(
         spo2_pct=round(min(values.spo2, SPO2.high), 1),
         freq_card=round(values.heart_rate, 1),

@@ -1,1 +1,1 @@
-"""Bluetooth without hardware: controllers, GATT servers, the parts of the bleak backend and the HCI port."""
+"""Bluetooth without hardware: controllers, GATT servers, the bleak backend and the HCI port."""

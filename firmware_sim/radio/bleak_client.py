@@ -1,8 +1,8 @@
-"""bleak's GATT client on a simulated radio, with the habits of BlueZ.
+"""bleak's GATT client on a simulated radio; it behaves like BlueZ.
 
-BlueZ fires the notification callback for a read of a subscribed characteristic too, replaces the callback on
-a second `start_notify`, hides the GAP service, raises link security by itself where a characteristic needs
-it, knows only devices heard lately, and says that the MTU is 23 (`max_write_without_response_size` is true).
+BlueZ calls the notification callback also for a read of a subscribed characteristic, replaces the callback on
+a second `start_notify`, hides the GAP service, pairs by itself when a characteristic requires it, knows only
+devices seen recently, and reports an MTU of 23 (`max_write_without_response_size` is correct).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 
 
 class BumbleClient(BaseBleakClient):
-    """Speaks GATT with the radio its subclass names."""
+    """GATT client of the radio set on the subclass."""
 
     radio: ClassVar[Radio]
 
@@ -59,6 +59,7 @@ class BumbleClient(BaseBleakClient):
         **_kwargs: Any,
     ) -> None:
         super().__init__(address_or_ble_device, disconnected_callback=disconnected_callback, timeout=timeout)
+        self._connect_timeout_s, self._on_disconnected = timeout, disconnected_callback
         self._found_by_scan = isinstance(address_or_ble_device, BLEDevice)
         self._name = address_or_ble_device.name if isinstance(address_or_ble_device, BLEDevice) else None
         self._wanted_services = services
@@ -68,12 +69,12 @@ class BumbleClient(BaseBleakClient):
 
     @property
     def name(self) -> str:
-        """Name the device advertised, else its address."""
+        """The advertised name, else the address."""
         return self._name or self.address.replace(":", "-")
 
     @property
     def mtu_size(self) -> int:
-        """Always 23, as with BlueZ."""
+        """Always 23, like BlueZ."""
         return _BLUEZ_MTU
 
     @property
@@ -81,17 +82,21 @@ class BumbleClient(BaseBleakClient):
         """Whether the link is up."""
         return self._connection is not None
 
+    def set_disconnected_callback(self, callback: Callable[[], None] | None, **_kwargs: Any) -> None:
+        """Set the function called when the link ends; None removes it."""
+        self._on_disconnected = callback
+
     async def connect(self, pair: bool, **kwargs: Any) -> None:
         """Connect and discover services.
 
         Raises:
-            BleakDeviceNotFoundError: not heard lately, and not found by a scan.
-            BleakError: the link failed, or is up already.
-            TimeoutError: not connected in time.
+            BleakDeviceNotFoundError: the device was not seen recently and a scan does not find it.
+            BleakError: the connection failed, or there is one already.
+            TimeoutError: no connection in time.
         """
         if self._connection:
             raise BleakError("Client is already connected")
-        timeout = float(kwargs.get("timeout", self._timeout))
+        timeout = float(kwargs.get("timeout", self._connect_timeout_s))
         address = await self._find(timeout)
         async with asyncio.timeout(timeout):
             connection = await self.radio.connect(address)
@@ -118,25 +123,25 @@ class BumbleClient(BaseBleakClient):
 
     def _on_disconnection(self, _reason: int) -> None:
         if connection := self._connection:
-            self.radio.heard(connection.peer_address)
+            self.radio.mark_seen(connection.peer_address)
         self._connection = self._peer = self.services = None
         self._callbacks.clear()
-        if self._disconnected_callback:
-            self._disconnected_callback()
+        if self._on_disconnected:
+            self._on_disconnected()
 
     async def disconnect(self) -> None:
-        """End the link; nothing happens where there is none."""
+        """Disconnect, if connected."""
         if connection := self._connection:
             with suppress(BaseBumbleError, TimeoutError):
                 async with asyncio.timeout(_DISCONNECT_S):
                     await connection.disconnect()
 
     async def pair(self, *_args: Any, **_kwargs: Any) -> None:
-        """Pair and encrypt."""
+        """Pair and encrypt the link."""
         await self._perform(lambda peer: peer.connection.pair())
 
     async def unpair(self) -> None:
-        """Forget the bond and the device, and disconnect."""
+        """Delete the bond, drop the device from the devices seen, and disconnect."""
         if keys := self.radio.device.keystore:
             for name, _ in await keys.get_all():
                 if name.partition("/")[0].upper() == self.address.upper():
@@ -149,14 +154,14 @@ class BumbleClient(BaseBleakClient):
         return bool(keys and await keys.get(str(connection.peer_address)))
 
     async def read_gatt_char(self, characteristic: BleakGATTCharacteristic, **_kwargs: Any) -> bytearray:
-        """Read from the device; the cache is not used."""
+        """Read a characteristic from the device, never from a cache."""
         value = await self._read(characteristic.obj)
         if callback := self._callbacks.get(characteristic.handle):
             asyncio.get_running_loop().call_soon(callback, bytearray(value))
         return value
 
     async def read_gatt_descriptor(self, descriptor: BleakGATTDescriptor, **_kwargs: Any) -> bytearray:
-        """Read from the device; the cache is not used."""
+        """Read a descriptor from the device, never from a cache."""
         return await self._read(descriptor.obj)
 
     async def _read(self, attribute: Any) -> bytearray:
@@ -165,13 +170,13 @@ class BumbleClient(BaseBleakClient):
     async def write_gatt_char(
         self, characteristic: BleakGATTCharacteristic, data: SizedBuffer, response: bool
     ) -> None:
-        """Write, with or without waiting for the device's answer."""
+        """Write a characteristic, with or without a response from the device."""
         if not response and len(data) > characteristic.max_write_without_response_size:
             raise BleakError("value longer than max_write_without_response_size")
         await self._write(characteristic.obj, bytes(data), response)
 
     async def write_gatt_descriptor(self, descriptor: BleakGATTDescriptor, data: SizedBuffer) -> None:
-        """Write and wait for the device's answer."""
+        """Write a descriptor and wait for the response."""
         await self._write(descriptor.obj, bytes(data), True)
 
     async def _write(self, attribute: Any, data: bytes, response: bool) -> None:
@@ -180,11 +185,11 @@ class BumbleClient(BaseBleakClient):
     async def start_notify(
         self, characteristic: BleakGATTCharacteristic, callback: NotifyCallback, **_kwargs: Any
     ) -> None:
-        """Subscribe; values may come before this returns. A second call replaces the callback."""
+        """Subscribe; values may arrive before this returns. A second call replaces the callback."""
         handle = characteristic.handle
-        known = handle in self._callbacks
+        already_subscribed = handle in self._callbacks
         self._callbacks[handle] = callback
-        if known:
+        if already_subscribed:
             return
 
         def on_value(value: bytes) -> None:
@@ -212,17 +217,17 @@ class BumbleClient(BaseBleakClient):
         return await self._perform(operation)
 
     async def _perform(self, operation: Callable[[Peer], Awaitable[_T]]) -> _T:
-        """Run one operation on the link, which ends with BleakError when the link goes."""
+        """Run one operation on the link; raise BleakError if the link ends."""
         connection, peer = self._connection, self._peer
         if connection is None or peer is None:
             raise BleakError("Not connected")
         try:
-            outcome: _T = await connection.cancel_on_disconnection(operation(peer))
-            return outcome
+            result: _T = await connection.cancel_on_disconnection(operation(peer))
+            return result
         except att.ATT_Error as error:
             raise BleakGATTProtocolError(error.error_code) from error
         except (BaseBumbleError, TimeoutError) as error:
-            raise BleakError(str(error) or "the device does not answer") from error
+            raise BleakError(str(error) or "the device does not respond") from error
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._connection is connection or (task and task.cancelling()):
@@ -231,22 +236,22 @@ class BumbleClient(BaseBleakClient):
 
     async def _discover(self, peer: Peer) -> BleakGATTServiceCollection:
         collection = BleakGATTServiceCollection()
-        for found in await peer.discover_services():
-            uuid = uuid_text(found.uuid)
+        for service_proxy in await peer.discover_services():
+            uuid = uuid_text(service_proxy.uuid)
             if uuid in _HIDDEN_SERVICES or (self._wanted_services and uuid not in self._wanted_services):
                 continue
-            service = BleakGATTService(found, found.handle, uuid)
+            service = BleakGATTService(service_proxy, service_proxy.handle, uuid)
             collection.add_service(service)
-            await self._discover_characteristics(found, service, collection)
+            await self._discover_characteristics(service_proxy, service, collection)
         return collection
 
     async def _discover_characteristics(
-        self, found: ServiceProxy, service: BleakGATTService, collection: BleakGATTServiceCollection
+        self, service_proxy: ServiceProxy, service: BleakGATTService, collection: BleakGATTServiceCollection
     ) -> None:
-        for proxy in await found.discover_characteristics():
+        for proxy in await service_proxy.discover_characteristics():
             characteristic = BleakGATTCharacteristic(
                 proxy,
-                proxy.handle - 1,  # BlueZ counts by the declaration, which stands before the value
+                proxy.handle - 1,  # BlueZ uses the handle of the declaration, which precedes the value
                 uuid_text(proxy.uuid),
                 list(gatt_char_props_to_strs(proxy.properties)),
                 self._largest_write,

@@ -29,8 +29,8 @@ _SERVICE_DATA_UUID_SIZES = {
 
 
 @dataclass(slots=True)
-class _Heard:
-    """What one device has said so far: advertisement and scan response come apart."""
+class _AdvertisedData:
+    """Data one device has advertised so far; advertisement and scan response arrive separately."""
 
     name: str | None = None
     manufacturer_data: dict[int, bytes] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class _Heard:
     tx_power: int | None = None
 
     def add(self, kind: int, value: bytes) -> None:
-        """Take in one structure of an advertisement."""
+        """Add one structure of an advertisement."""
         if kind in (_Type.COMPLETE_LOCAL_NAME, _Type.SHORTENED_LOCAL_NAME):
             self.name = value.decode(errors="replace")
         elif kind == _Type.MANUFACTURER_SPECIFIC_DATA:
@@ -56,7 +56,7 @@ class _Heard:
 
 
 class BumbleScanner(BaseBleakScanner):
-    """Scans with the radio its subclass names."""
+    """Scanner that uses the radio set on the subclass."""
 
     radio: ClassVar[Radio]
 
@@ -69,40 +69,40 @@ class BumbleScanner(BaseBleakScanner):
     ) -> None:
         super().__init__(detection_callback, service_uuids)
         self._active = scanning_mode == "active"
-        self._devices: dict[str, _Heard] = {}
+        self._devices: dict[str, _AdvertisedData] = {}
 
     async def start(self) -> None:
         """Start scanning."""
         self.seen_devices = {}
         self._devices = {}
-        await self.radio.listen(self, active=self._active)
+        await self.radio.add_listener(self, active=self._active)
 
     async def stop(self) -> None:
         """Stop scanning."""
-        await self.radio.ignore(self)
+        await self.radio.remove_listener(self)
 
     def on_advertisement(self, advertisement: Advertisement) -> None:
-        """Report one advertisement, together with what the device said before."""
+        """Report one advertisement, merged with what the device advertised before."""
         address = address_text(advertisement.address)
-        heard = self._devices.setdefault(address, _Heard())
+        advertised = self._devices.setdefault(address, _AdvertisedData())
         for kind, value in advertisement.data.ad_structures:
-            heard.add(kind, bytes(value))
+            advertised.add(kind, bytes(value))
         data = AdvertisementData(
-            local_name=heard.name,
-            manufacturer_data=dict(heard.manufacturer_data),
-            service_data=dict(heard.service_data),
-            service_uuids=list(heard.service_uuids),
-            tx_power=heard.tx_power,
+            local_name=advertised.name,
+            manufacturer_data=dict(advertised.manufacturer_data),
+            service_data=dict(advertised.service_data),
+            service_uuids=list(advertised.service_uuids),
+            tx_power=advertised.tx_power,
             rssi=advertisement.rssi,
             platform_data=(advertisement,),
         )
         if self.is_allowed_uuid(data.service_uuids):
-            name = heard.name or address.replace(":", "-")
+            name = advertised.name or address.replace(":", "-")
             details = {"address": advertisement.address}
             device = self.create_or_update_device(address, address, name, details, data)
             self.call_detection_callbacks(device, data)
 
 
 def uuid_text(uuid: UUID) -> str:
-    """A UUID as bleak writes it: 128 bits, lower case."""
+    """Return a UUID in bleak's form: 128 bits, lower case."""
     return normalize_uuid_str(uuid.to_hex_str("-"))

@@ -1,4 +1,4 @@
-"""Bonds of simulated radios that outlive their process, as those of real ones do."""
+"""Bluetooth bonds of simulated radios, kept on disk as real devices keep theirs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bumble.keys import JsonKeyStore
 
 
 class KeyFile(JsonKeyStore):
-    """Bumble's file of keys, which only its owner may read."""
+    """Bumble's JSON key store, readable only by its owner."""
 
     async def save(self, db: dict[str, dict[str, dict[str, Any]]]) -> None:
-        """Replace the file as a whole; no moment passes in which others could open it."""
+        """Replace the file atomically; it is never readable by others."""
         fresh = self.filename.with_name(f"{self.filename.name}.tmp")
         fresh.unlink(missing_ok=True)
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -23,12 +23,12 @@ class KeyFile(JsonKeyStore):
         fresh.replace(self.filename)
 
 
-def kept_bonds(side: str, address: str) -> KeyFile:
-    """The bonds of one radio, in `$XDG_STATE_HOME/kidjamo-sim` (by default ~/.local/state/kidjamo-sim).
+def bond_store(side: str, address: str) -> KeyFile:
+    """Return the bonds of one radio, stored in `$XDG_STATE_HOME/kidjamo-sim` (~/.local/state/kidjamo-sim).
 
     Args:
-        side: `gateway` or `bracelets`: each side's process has a file of its own.
-        address: of the radio.
+        side: `gateway` or `bracelets`; each process has its own file.
+        address: address of the radio.
     """
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "kidjamo-sim"
     state.mkdir(parents=True, exist_ok=True, mode=0o700)

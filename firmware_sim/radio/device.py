@@ -1,4 +1,4 @@
-"""A Bluetooth peripheral on the virtual air: power, advertising, one connection; no profile of its own."""
+"""A simulated Bluetooth peripheral: power, advertising, one connection; without a profile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bumble.gatt import (
     Service,
 )
 
-from firmware_sim.radio.bonds import kept_bonds
+from firmware_sim.radio.bonds import bond_store
 from firmware_sim.radio.virtual_radio import VirtualLink
 
 ADVERTISING_INTERVAL_MS = 100.0
@@ -28,7 +28,7 @@ Property, Permission = Characteristic.Properties, Characteristic.Permissions
 
 
 class RadioState(StrEnum):
-    """What a peripheral is doing on the air."""
+    """State of a peripheral's radio."""
 
     OFF = "off"
     ADVERTISING = "advertising"
@@ -39,12 +39,12 @@ class RadioDevice:
     """One peripheral.
 
     Args:
-        link: the air.
-        number: unique on this air, part of the address.
-        name: what it advertises.
+        link: the radio link.
+        number: unique on this link, part of the address.
+        name: the name it advertises.
         advertised: UUID of the service it advertises.
-        mtu: largest ATT packet it takes.
-        secure: what is protected goes over links only that were paired with LE Secure Connections.
+        mtu: largest ATT packet it accepts.
+        secure: send protected values only over links paired with LE Secure Connections.
     """
 
     def __init__(
@@ -67,32 +67,32 @@ class RadioDevice:
 
     @property
     def connected(self) -> bool:
-        """Whether a gateway holds a connection."""
+        """Whether a gateway is connected."""
         return self._connection is not None
 
     @property
     def state(self) -> RadioState:
-        """What it is doing; whether a connection is secured is a matter of the connection."""
+        """State of the radio."""
         if self._connection:
             return RadioState.CONNECTED
         return RadioState.ADVERTISING if self._device.is_advertising else RadioState.OFF
 
     @property
     def secured(self) -> bool:
-        """Whether its connection is encrypted."""
+        """Whether the connection is encrypted."""
         return self._connection is not None and bool(self._connection.is_encrypted)
 
     @property
     def address(self) -> str:
-        """Its Bluetooth address, as AA:BB:CC:DD:EE:FF."""
+        """Its Bluetooth address, AA:BB:CC:DD:EE:FF."""
         return str(self._device.random_address.to_string(with_type_qualifier=False)).upper()
 
-    def offer(self, services: Sequence[Service]) -> None:
-        """Add GATT services; before the start."""
+    def add_services(self, services: Sequence[Service]) -> None:
+        """Add GATT services; call it before `start`."""
         self._device.add_services(list(services))
 
     def protect_subscriptions(self, service: Service) -> None:
-        """Let only encrypted links subscribe to this service; after `offer`."""
+        """Require encryption to subscribe to this service; call it after `add_services`."""
         for attribute in self._device.gatt_server.attributes:
             inside = service.handle <= attribute.handle <= service.end_group_handle
             if inside and attribute.type == GATT_CLIENT_CHARACTERISTIC_CONFIGURATION_DESCRIPTOR:
@@ -104,35 +104,35 @@ class RadioDevice:
         await self.advertise()
 
     async def stop(self) -> None:
-        """Leave the air."""
+        """Disconnect, switch the radio off and remove it from the link."""
         await self.hide()
         await self.disconnect()
-        self.controller.fall_silent()
+        self.controller.stop_radio()
         self._link.remove_controller(self.controller)
 
     async def advertise(self) -> None:
-        """Be found, except while connected; advertising comes back by itself after a connection."""
+        """Advertise whenever it is not connected."""
         self._visible = True
         await self._update_advertising()
 
     async def hide(self) -> None:
-        """Stop advertising, as out of range."""
+        """Stop advertising, as when out of range."""
         self._visible = False
         await self._update_advertising()
 
     async def disconnect(self) -> None:
-        """End the connection by agreement."""
+        """Disconnect with the normal procedure."""
         if self._connection:
             with suppress(BaseBumbleError, hci.HCI_Error):
                 await self._connection.disconnect()
 
     async def notify(self, characteristic: Characteristic[bytes], value: bytes) -> None:
-        """Notify whoever has subscribed; nothing leaves a secure device in the clear."""
+        """Notify the subscriber, if any; a secure device sends nothing unencrypted."""
         if (connection := self._connection) and (self.secured or not self.secure):
             await self._device.notify_subscriber(connection, characteristic, value)
 
     async def indicate(self, characteristic: Characteristic[bytes], value: bytes) -> bool:
-        """Indicate to whoever has subscribed; False where that is not confirmed."""
+        """Indicate to the subscriber, if any; return False if it is not confirmed."""
         if connection := self._connection:
             try:
                 await self._device.indicate_subscriber(connection, characteristic, value)
@@ -140,27 +140,27 @@ class RadioDevice:
                 return False
         return self._connection is not None
 
-    def later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something beside what is being answered now."""
+    def run_in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine as a background task."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def keep_bonds(self) -> None:
-        """Remember bonds beyond this process; before the start."""
-        self._device.keystore = kept_bonds("bracelets", self.address)
+    def persist_bonds(self) -> None:
+        """Keep bonds on disk; call it before `start`."""
+        self._device.keystore = bond_store("bracelets", self.address)
 
     async def forget_bonds(self) -> None:
-        """Lose all keys, as after a factory reset; who holds the others finds its bond stale."""
+        """Delete all keys, as a factory reset does; peers are left with stale bonds."""
         if self._device.keystore:
             await self._device.keystore.delete_all()
 
-    def link_lost(self) -> None:
-        """Called when a connection has ended."""
+    def on_link_lost(self) -> None:
+        """Handle the end of a connection; subclasses override it."""
 
     async def _update_advertising(self) -> None:
-        """Advertise or not: the service in the advertisement, the name in the scan response (31 bytes)."""
+        """Start or stop advertising; 31 bytes hold the service, so the name is in the scan response."""
         async with self._advertising:
             if not self._visible:
                 await self._device.stop_advertising()
@@ -180,22 +180,24 @@ class RadioDevice:
         connection.on("pairing", lambda _keys: self._on_pairing(connection))
 
     def _on_pairing(self, connection: Connection) -> None:
-        """Legacy pairing can be listened in on: a secure device will have none of it."""
+        """Reject legacy pairing on a secure device: it can be eavesdropped on."""
         if self.secure and not connection.sc:
-            self.later(self.forget_bonds())
-            self.later(self.disconnect())
+            self.run_in_background(self.forget_bonds())
+            self.run_in_background(self.disconnect())
 
     def _on_disconnection(self, _reason: int) -> None:
         self._connection = None
-        self.link_lost()
-        self.later(self._update_advertising())
+        self.on_link_lost()
+        self.run_in_background(self._update_advertising())
 
 
 def readable(uuid: str | UUID, value: Callable[[], bytes], *, secure: bool = False) -> Characteristic[bytes]:
-    """A characteristic to read and to be notified of, whose value is asked for each time.
+    """Return a characteristic that can be read and notified.
 
     Args:
-        secure: over an encrypted link only.
+        uuid: its UUID.
+        value: called for the value at each read.
+        secure: require an encrypted link to read it.
     """
     return Characteristic[bytes](
         uuid,
@@ -206,17 +208,17 @@ def readable(uuid: str | UUID, value: Callable[[], bytes], *, secure: bool = Fal
 
 
 def notified(uuid: str | UUID) -> Characteristic[bytes]:
-    """A characteristic to be notified of."""
+    """Return a characteristic that can be notified."""
     return Characteristic[bytes](uuid, Property.NOTIFY, Permission(0))
 
 
 def indicated(uuid: str | UUID) -> Characteristic[bytes]:
-    """A characteristic that is indicated."""
+    """Return a characteristic that can be indicated."""
     return Characteristic[bytes](uuid, Property.INDICATE, Permission(0))
 
 
 def _service(uuid: UUID) -> tuple[int, bytes]:
-    """The advertising field that lists a service."""
+    """Return the advertising field that lists a service."""
     raw = bytes(uuid)
     kind = (
         AdvertisingData.COMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS

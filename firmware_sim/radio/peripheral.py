@@ -1,8 +1,8 @@
-"""The bracelet's Bluetooth side: a GATT server (Bumble) on top of the firmware's state.
+"""The bracelet's GATT server (Bumble) on top of the firmware state.
 
 Services: Kidjamo's own (live and stored records, status, record access), current time, battery, device
-information. Stored records go out at the pace of a real link, four packets per 15 ms connection interval: the
-virtual air has no bandwidth limit, and Linux drops what overflows its socket.
+information. Stored records are sent at the rate of a real link, four packets per 15 ms connection interval:
+the virtual link has no bandwidth limit, and Linux drops what overflows its socket.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ log = logging.getLogger(__name__)
 PACKETS_PER_INTERVAL = 4
 CONNECTION_INTERVAL_S = 0.015
 _DATA_FIELD_IGNORED = 0x80
-"""Application error of the Current Time Service."""
+"""Application error code of the Current Time Service."""
 
 
-class Peripheral(RadioDevice):
-    """One bracelet on the air.
+class BraceletPeripheral(RadioDevice):
+    """The Bluetooth interface of one bracelet.
 
     Args:
-        link: the air.
-        number: unique on this air, part of the address.
-        bracelet: the firmware's state.
-        now_ms: the true time, milliseconds since 1970 UTC.
-        mtu: largest ATT packet it takes.
-        secure: vitals only for who has paired with LE Secure Connections.
+        link: the radio link.
+        number: unique on this link, part of the address.
+        bracelet: the firmware state.
+        now_ms: returns the true time, milliseconds since 1970 UTC.
+        mtu: largest ATT packet it accepts.
+        secure: vitals are readable by centrals paired with LE Secure Connections only.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Peripheral(RadioDevice):
         writeable = Permission.WRITEABLE | (Permission.WRITE_REQUIRES_ENCRYPTION if secure else Permission(0))
         self.bracelet, self._now_ms = bracelet, now_ms
         self._report: asyncio.Task[None] | None = None
-        self._last_told: tuple[int, int] | None = None
+        self._last_notified: tuple[int, int] | None = None
         self._live, self._stored = notified(LIVE_RECORD), notified(STORED_RECORD)
         self._status = readable(STATUS, lambda: bytes(bracelet.status(now_ms())), secure=secure)
         self._access = Characteristic[bytes](
@@ -84,10 +84,10 @@ class Peripheral(RadioDevice):
             UUID(current_time.CURRENT_TIME),
             Property.READ | Property.WRITE,
             Permission.READABLE | writeable,
-            CharacteristicValue(read=self._tell_time, write=self._set_clock),
+            CharacteristicValue(read=self._read_clock, write=self._set_clock),
         )
         vitals = Service(SERVICE, [self._live, self._stored, self._status, self._access])
-        self.offer(
+        self.add_services(
             [
                 vitals,
                 Service(GATT_BATTERY_SERVICE, [self._battery]),
@@ -101,33 +101,33 @@ class Peripheral(RadioDevice):
             self.protect_subscriptions(vitals)
 
     async def publish(self, record: BraceletRecord) -> None:
-        """Notify a fresh record, and the status where it has changed, to whoever has subscribed."""
+        """Notify a new record, and the status if it has changed."""
         await self.send_live(bytes(record))
         status = self.bracelet.status(self._now_ms())
-        if self._last_told != (told := (status.flags, status.battery_pct)):
-            self._last_told = told
+        if self._last_notified != (current := (status.flags, status.battery_pct)):
+            self._last_notified = current
             await self.notify(self._status, bytes(status))
             await self.notify(self._battery, bytes([status.battery_pct]))
 
     async def send_live(self, value: bytes) -> None:
-        """Notify bytes as a live record, whatever they are."""
+        """Notify any bytes as a live record."""
         await self.notify(self._live, value)
 
     async def send_status(self, value: bytes) -> None:
-        """Notify bytes as the status, whatever they are."""
+        """Notify any bytes as the status."""
         await self.notify(self._status, value)
 
-    async def _answer(self, answer: Count | Response) -> None:
-        """Indicate; a gateway that is gone or does not confirm gets no second try."""
-        if not await self.indicate(self._access, bytes(answer)):
-            log.info("%s: record access answer not confirmed", self.bracelet.device_id)
+    async def _indicate_response(self, response: Count | Response) -> None:
+        """Indicate a response once; it is not retried if the gateway does not confirm."""
+        if not await self.indicate(self._access, bytes(response)):
+            log.info("%s: record access response not confirmed", self.bracelet.device_id)
 
-    def link_lost(self) -> None:
-        """A report ends with its connection."""
+    def on_link_lost(self) -> None:
+        """Stop the report that is being sent."""
         self._stop_report()
 
     def _on_request(self, connection: Connection, value: bytes) -> None:
-        """Take one record access request; what follows is indicated after the write was answered."""
+        """Handle one record access request; the response is indicated after the write response."""
         if not self._indicates(connection):
             raise att.ATT_Error(att.ErrorCode.CCCD_IMPROPERLY_CONFIGURED)
         try:
@@ -135,30 +135,32 @@ class Peripheral(RadioDevice):
         except MalformedRecord:
             if value[:1] not in _OP_CODES:
                 raise att.ATT_Error(att.ErrorCode.VALUE_NOT_ALLOWED) from None
-            self.later(self._answer(Response(OpCode(value[0]), ResponseCode.NOT_SUPPORTED)))
+            self.run_in_background(
+                self._indicate_response(Response(OpCode(value[0]), ResponseCode.NOT_SUPPORTED))
+            )
             return
         if request.op_code is OpCode.REPORT:
             if self._report and not self._report.done():
                 raise att.ATT_Error(att.ErrorCode.PROCEDURE_ALREADY_IN_PROGRESS)
-            self._report = self.later(self._send_stored(request.seq or 0))
+            self._report = self.run_in_background(self._send_stored(request.seq or 0))
         else:
-            self.later(self._answer(self._carry_out(request)))
+            self.run_in_background(self._indicate_response(self._execute(request)))
 
-    def _tell_time(self, _connection: Connection) -> bytes:
+    def _read_clock(self, _connection: Connection) -> bytes:
         shown = self.bracelet.clock_ms(self._now_ms())
         return bytes(CurrentTime.of(moment(shown)))
 
     def _set_clock(self, _connection: Connection, value: bytes) -> None:
-        """Set the clock; what is no time is refused (Current Time Service 1.1, section 3.1.2.1)."""
+        """Set the clock; reject an invalid time (Current Time Service 1.1, section 3.1.2.1)."""
         try:
-            wanted = CurrentTime.from_bytes(value).moment()
+            time = CurrentTime.from_bytes(value).moment()
         except MalformedRecord:
-            wanted = None
-        if wanted is None:
+            time = None
+        if time is None:
             raise att.ATT_Error(_DATA_FIELD_IGNORED)
-        self.bracelet.clock.set_to(milliseconds(wanted), self._now_ms())
+        self.bracelet.clock.set_to(milliseconds(time), self._now_ms())
 
-    def _carry_out(self, request: Request) -> Count | Response:
+    def _execute(self, request: Request) -> Count | Response:
         seq = request.seq or 0
         match request.op_code:
             case OpCode.REPORT_COUNT:
@@ -178,7 +180,8 @@ class Peripheral(RadioDevice):
             sent += 1
             if sent % PACKETS_PER_INTERVAL == 0:
                 await asyncio.sleep(CONNECTION_INTERVAL_S)
-        await self._answer(Response(OpCode.REPORT, ResponseCode.SUCCESS if sent else ResponseCode.NO_RECORDS))
+        outcome = ResponseCode.SUCCESS if sent else ResponseCode.NO_RECORDS
+        await self._indicate_response(Response(OpCode.REPORT, outcome))
 
     def _indicates(self, connection: Connection) -> bool:
         flags = self._device.gatt_server.read_cccd(connection, self._access)

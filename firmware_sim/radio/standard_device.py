@@ -1,6 +1,6 @@
-"""Bought hardware on the virtual air: pulse oximeter, heart-rate strap, thermometer, by the SIG's profiles.
+"""Simulated standard devices: pulse oximeter, heart-rate strap and thermometer with the SIG's profiles.
 
-None of them keeps what nobody listens to, and none numbers what it sends.
+None of them stores measurements or numbers them.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _NO_SENSOR = MeasurementCondition(
 _STATUS_BITS, _SENSOR_BITS = sum(MeasurementStatus), sum(SensorStatus)
 
 
-class Kind(StrEnum):
-    """What can be bought."""
+class StandardDeviceKind(StrEnum):
+    """Kinds of standard devices."""
 
     OXIMETER = "oximeter"
     STRAP = "strap"
@@ -54,11 +54,11 @@ class StandardDevice(RadioDevice):
     """One device.
 
     Args:
-        link: the air.
-        number: unique on this air, part of the address.
-        serial_number: what it says of itself.
-        service: its profile's service, a 16-bit UUID.
-        characteristics: of that service.
+        link: the radio link.
+        number: unique on this link, part of the address.
+        serial_number: serial number of its Device Information Service.
+        service: 16-bit UUID of its profile's service.
+        characteristics: characteristics of that service.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class StandardDevice(RadioDevice):
             link, number, f"Sim {type(self).__name__} {serial_number}", UUID.from_16_bits(service)
         )
         self.battery = readable(GATT_BATTERY_LEVEL_CHARACTERISTIC, lambda: bytes([_BATTERY_PCT]))
-        self.offer(
+        self.add_services(
             [
                 Service(UUID.from_16_bits(service), characteristics),
                 Service(GATT_BATTERY_SERVICE, [self.battery]),
@@ -82,16 +82,16 @@ class StandardDevice(RadioDevice):
         )
 
     async def measure(self, values: Measurements | None) -> None:
-        """Send one measurement to whoever has subscribed.
+        """Send one measurement to the subscriber, if any.
 
         Args:
-            values: what the body shows; None where the sensor is not on it.
+            values: the vitals; None if the sensor is not attached.
         """
         raise NotImplementedError
 
 
 class Oximeter(StandardDevice):
-    """Pulse Oximeter Service 1.0: continuous measurements, and one spot-check when `spot_check` is called."""
+    """Pulse Oximeter Service 1.0: continuous measurements, and a spot-check measurement on request."""
 
     def __init__(self, link: VirtualLink, number: int, serial_number: str) -> None:
         self._continuous = notified(pulse_oximeter.CONTINUOUS)
@@ -111,11 +111,11 @@ class Oximeter(StandardDevice):
             await self.send(bytes(ContinuousMeasurement(_oximetry(values))))
 
     async def send(self, value: bytes) -> None:
-        """Notify bytes as a continuous measurement, whatever they are."""
+        """Notify any bytes as a continuous measurement."""
         await self.notify(self._continuous, value)
 
     async def spot_check(self, values: Measurements, at: datetime, *, clock_set: bool = True) -> None:
-        """Indicate one measurement with its time."""
+        """Indicate one spot-check measurement with its time."""
         measured = SpotCheckMeasurement(_oximetry(values), DateTime.of(at), clock_not_set=not clock_set)
         await self.indicate(self._spot_check, bytes(measured))
 
@@ -135,11 +135,11 @@ class Strap(StandardDevice):
 
 
 class Thermometer(StandardDevice):
-    """Health Thermometer Service 1.0, in the ear: as that never changes, it is read once and not sent along.
+    """Health Thermometer Service 1.0, in the ear; the site is a characteristic, not part of each value.
 
     Args:
-        fahrenheit: it measures in °F.
-        now: its clock.
+        fahrenheit: whether it measures in °F.
+        now: returns the time of its clock.
     """
 
     def __init__(
@@ -164,12 +164,12 @@ class Thermometer(StandardDevice):
         await self.indicate(self._temperature, bytes(measured))
 
 
-MADE: dict[Kind, Callable[[VirtualLink, int, str], StandardDevice]] = {
-    Kind.OXIMETER: Oximeter,
-    Kind.STRAP: Strap,
-    Kind.THERMOMETER: Thermometer,
+DEVICE_CLASSES: dict[StandardDeviceKind, Callable[[VirtualLink, int, str], StandardDevice]] = {
+    StandardDeviceKind.OXIMETER: Oximeter,
+    StandardDeviceKind.STRAP: Strap,
+    StandardDeviceKind.THERMOMETER: Thermometer,
 }
-"""How each kind is made."""
+"""Class of each kind."""
 
 
 def _oximetry(values: Measurements) -> Oximetry:

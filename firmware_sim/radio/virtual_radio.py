@@ -1,13 +1,13 @@
-"""The air between simulated radios: Bumble's virtual controller and link, with what they lack.
+"""Bumble's virtual controller and link, extended to behave like real hardware.
 
-Bumble 0.0.236 leaves out what a real controller does and a gateway depends on:
+Bumble 0.0.236 lacks what a real controller does and a gateway depends on:
 
 1. cancelling a pending connection does nothing: a connect that times out would leave the radio stuck;
 2. scan responses repeat the advertising data;
-3. a link cannot be lost: connections end only by agreement;
+3. a link cannot be lost: connections end only by disconnection;
 4. ACL data is sent under the controller's random address, whatever address the connection was made with;
-5. the plain connection-complete event, where a host that asked for the enhanced one waits for that;
-6. a reset keeps connections and scans, so that the next host would inherit those of one that died.
+5. the plain connection-complete event is sent even if the host enabled the enhanced one;
+6. a reset keeps connections and scans, so that the next host would inherit those of a crashed one.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _Report = hci.HCI_LE_Extended_Advertising_Report_Event
 
 
 class VirtualController(Controller):
-    """One radio on the air."""
+    """The controller of one simulated radio."""
 
     link: VirtualLink
-    most_links = 64
-    """Connections it can hold at once; a cheap adapter has 5 to 7."""
-    _asked_at = 0.0
+    max_links = 64
+    """Most connections at once; a cheap adapter supports 5 to 7."""
+    _connect_requested_s = 0.0
 
     def on_hci_le_create_connection_cancel_command(
         self, _command: hci.HCI_LE_Create_Connection_Cancel_Command
     ) -> hci.HCI_StatusReturnParameters:
-        """Give up a pending connection, and say so with a failed connection-complete event."""
+        """Cancel the pending connection; report it with a failed connection-complete event."""
         pending, self.pending_le_connection = self.pending_le_connection, None
         if pending is None:
             return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.COMMAND_DISALLOWED_ERROR)
@@ -59,12 +59,12 @@ class VirtualController(Controller):
         return hci.HCI_StatusReturnParameters(hci.HCI_ErrorCode.SUCCESS)
 
     def on_hci_reset_command(self, command: hci.HCI_Reset_Command) -> hci.HCI_StatusReturnParameters:
-        """Forget what the last host had going."""
-        self.fall_silent()
+        """Drop the last host's connections, scan and advertising, then reset."""
+        self.stop_radio()
         return super().on_hci_reset_command(command)
 
     def send_hci_packet(self, packet: hci.HCI_Packet) -> None:
-        """Hand one packet to the host, in the form the host asked for."""
+        """Send one packet to the host, with the connection event that the host enabled."""
         if isinstance(packet, hci.HCI_LE_Connection_Complete_Event) and self._wants_enhanced_events:
             packet = _enhanced(packet)
         if isinstance(packet, _Report):
@@ -77,20 +77,20 @@ class VirtualController(Controller):
         super().send_hci_packet(packet)
 
     def on_hci_le_create_connection_command(self, command: hci.HCI_LE_Create_Connection_Command) -> None:
-        """Start to connect, within what this adapter holds."""
-        if self._admits(command):
+        """Start to connect, or refuse if all links are in use."""
+        if self._has_free_link(command):
             super().on_hci_le_create_connection_command(command)
 
     def on_hci_le_extended_create_connection_command(
         self, command: hci.HCI_LE_Extended_Create_Connection_Command
     ) -> None:
-        """Start to connect, within what this adapter holds."""
-        if self._admits(command):
+        """Start to connect, or refuse if all links are in use."""
+        if self._has_free_link(command):
             super().on_hci_le_extended_create_connection_command(command)
 
-    def _admits(self, command: hci.HCI_Command) -> bool:
-        self._asked_at = asyncio.get_running_loop().time()
-        if len(self.le_connections) < self.most_links:
+    def _has_free_link(self, command: hci.HCI_Command) -> bool:
+        self._connect_requested_s = asyncio.get_running_loop().time()
+        if len(self.le_connections) < self.max_links:
             return True
         refused = hci.HCI_Command_Status_Event(
             status=hci.HCI_ErrorCode.CONNECTION_LIMIT_EXCEEDED_ERROR,
@@ -101,14 +101,14 @@ class VirtualController(Controller):
         return False
 
     def create_le_connection(self, peer_address: hci.Address) -> None:
-        """Connect to a peer just heard; one that is slow to be caught is tried again when next heard."""
-        waited = asyncio.get_running_loop().time() - self._asked_at
+        """Connect to an advertising peer, or wait for its next advertisement while the link delays it."""
+        waited = asyncio.get_running_loop().time() - self._connect_requested_s
         if waited >= self.link.connect_delay_s.get(self.link.find_le_controller(peer_address), 0.0):
             super().create_le_connection(peer_address)
 
     @property
-    def listens(self) -> bool:
-        """Whether advertising matters to it: scanning, or waiting for a peer to connect to."""
+    def needs_advertisements(self) -> bool:
+        """Whether it is scanning or waiting for a peer to connect to."""
         return self.le_scan_enable or self.pending_le_connection is not None
 
     @property
@@ -116,20 +116,20 @@ class VirtualController(Controller):
         return bool(self.le_event_mask & _ENHANCED_CONNECTION_COMPLETE)
 
     def lose_links(self) -> None:
-        """Radio silence: both ends of every connection notice by their supervision timeout."""
+        """Lose all links: both ends report a supervision timeout."""
         for connection in list(self.le_connections.values()):
             self.lose(connection)
 
     def lose(self, connection: Connection) -> None:
-        """Radio silence on one connection."""
+        """Lose one link: both ends report a supervision timeout."""
         reason = hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR
         peer = self.link.find_le_controller(connection.peer_address)
         self.on_le_disconnected(connection, reason)
         if peer and (other_end := peer.le_connections.get(connection.self_address)):
             peer.on_le_disconnected(other_end, reason)
 
-    def fall_silent(self) -> None:
-        """Stop everything on the air, as when the power goes."""
+    def stop_radio(self) -> None:
+        """Lose all links and stop scanning, connecting and advertising, as on loss of power."""
         self.lose_links()
         self.pending_le_connection = None
         self.le_scan_enable = False
@@ -140,27 +140,27 @@ class VirtualController(Controller):
 
 
 class VirtualLink(LocalLink):
-    """The air that joins the radios of one process."""
+    """The radio link between the simulated radios of one process."""
 
     controllers: set[Controller]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._mute: set[Controller] = set()
+        self._muted: set[Controller] = set()
         self.connect_delay_s: dict[Controller | None, float] = {}
-        """How long a connection to a radio takes to come about; never where infinite."""
+        """Seconds until a connection to a radio is made; infinite never connects."""
 
-    def swallow(self, controller: Controller) -> None:
-        """Let nothing of a radio's connections through any more: it is dead, and no controller says so."""
-        self._mute.add(controller)
+    def mute(self, controller: Controller) -> None:
+        """Silently drop all data from and to a radio: its peers get no disconnection."""
+        self._muted.add(controller)
 
-    def swallows(self, controller: Controller) -> bool:
-        """Whether a radio is dead in that way."""
-        return controller in self._mute
+    def is_muted(self, controller: Controller) -> bool:
+        """Return whether a radio's data is being dropped."""
+        return controller in self._muted
 
-    def let_through(self, controller: Controller) -> None:
-        """End that; its own end of the connections is gone, while the other may still believe in them."""
-        self._mute.discard(controller)
+    def unmute(self, controller: Controller) -> None:
+        """Stop dropping data; the radio loses its connections, while its peers may still keep theirs."""
+        self._muted.discard(controller)
         for connection in list(controller.le_connections.values()):
             controller.on_le_disconnected(connection, hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
 
@@ -171,7 +171,7 @@ class VirtualLink(LocalLink):
         transport: PhysicalTransport,
         data: bytes,
     ) -> None:
-        """Carry data under the address its connection was made with; lose the link if nobody is there."""
+        """Deliver data under the address of its connection; lose the link if the peer has none."""
         if transport != PhysicalTransport.LE:
             super().send_acl_data(sender_controller, destination_address, transport, data)
             return
@@ -180,7 +180,7 @@ class VirtualLink(LocalLink):
             return
         receiver = self.find_le_controller(destination_address)
         if receiver is None or connection.self_address not in receiver.le_connections:
-            # A connection request is on its way to a new peer: judge once it has arrived.
+            # The connection request may still be on its way to the peer: check again after it was delivered.
             asyncio.get_running_loop().call_soon(self._deliver, sender_controller, connection, data)
             return
         asyncio.get_running_loop().call_soon(
@@ -188,7 +188,7 @@ class VirtualLink(LocalLink):
         )
 
     def _is_mute(self, sender: Controller, destination: hci.Address) -> bool:
-        return sender in self._mute or self.find_le_controller(destination) in self._mute
+        return sender in self._muted or self.find_le_controller(destination) in self._muted
 
     def _deliver(self, sender: Controller, connection: Connection, data: bytes) -> None:
         receiver = self.find_le_controller(connection.peer_address)
@@ -198,19 +198,19 @@ class VirtualLink(LocalLink):
             sender.on_le_disconnected(connection, hci.HCI_ErrorCode.CONNECTION_TIMEOUT_ERROR)
 
     def send_advertising_pdu(self, sender_controller: Controller, packet: ll.AdvertisingPdu) -> None:
-        """Carry advertising to those who listen, and a connection request to those who advertise."""
+        """Deliver advertisements to scanning radios, and connection requests to advertising ones."""
         loop = asyncio.get_running_loop()
         for controller in self.controllers - {sender_controller}:
-            wanted = (
+            receives = (
                 controller.is_advertising
                 if isinstance(packet, ll.ConnectInd)
-                else not isinstance(controller, VirtualController) or controller.listens
+                else not isinstance(controller, VirtualController) or controller.needs_advertisements
             )
-            if wanted:
+            if receives:
                 loop.call_soon(controller.on_ll_advertising_pdu, packet)
 
     def scan_response_of(self, address: hci.Address) -> bytes:
-        """What the advertiser at this address answers a scan request with; empty where nothing."""
+        """Return the scan response of the advertiser with this address; empty if there is none."""
         for controller in self.controllers:
             for advertising in controller.advertising_sets.values():
                 if advertising.address == address:
@@ -218,22 +218,22 @@ class VirtualLink(LocalLink):
         return b""
 
     def device(self, name: str, number: int) -> tuple[Device, VirtualController]:
-        """Put a new radio on the air, with Bumble's host on top; it is not powered yet.
+        """Create a radio on this link with Bumble's host on top; it is not powered on.
 
         Args:
-            name: for people and logs.
-            number: 0 to 65535, part of its addresses, unique on this air.
+            name: name for logs.
+            number: 0 to 65535, unique on this link, part of its addresses.
         """
         octets = f"{number >> 8:02X}:{number & 0xFF:02X}"
         controller = VirtualController(name, link=self, public_address=f"00:1B:DC:4B:{octets}")
         host = Host(controller, AsyncPipeSink(controller))
         device = Device(name=name, address=hci.Address(f"F0:1B:DC:4B:{octets}"), host=host)
-        device.pairing_config_factory = just_works
+        device.pairing_config_factory = just_works_pairing
         return device, controller
 
 
-def just_works(_connection: DeviceConnection) -> PairingConfig:
-    """LE Secure Connections without a display or keys to press; the device is known by its random address."""
+def just_works_pairing(_connection: DeviceConnection) -> PairingConfig:
+    """Configure LE Secure Connections without input or output; the identity is the random address."""
     return PairingConfig(sc=True, mitm=False, identity_address_type=PairingConfig.AddressType.RANDOM)
 
 

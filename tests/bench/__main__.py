@@ -1,4 +1,4 @@
-"""`make bench` measures every area, `AREA=<area>` one; each writes evidence/bench/<area>.json."""
+"""`make bench` runs all benchmarks, `AREA=<area>` one; each writes evidence/bench/<area>.json."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ GOALS: dict[str, dict[str, str]] = {
     },
     "dashboards": {"query_p95_ms": "≤ 100"},
 }
-"""Goal of each figure that has one, by area; an area is a module of this package with a `run()`."""
+"""Goals of figures, by area; an area is a module of this package with a `run()`."""
 
 
 def show(area: str, figures: areas.Figures) -> None:
-    """Print an area's figures with the goal beside each."""
+    """Print an area's figures with their goals."""
     table = Table(title=area, title_justify="left")
     table.add_column("figure")
     table.add_column("measured", justify="right")

@@ -1,7 +1,7 @@
-"""The least an app could do: parse a batch, produce the same bytes a reading, answer when Kafka has them.
+"""A minimal app: it parses a batch, produces as many bytes per reading, and answers when Kafka acknowledges.
 
-No validation, no rules, no pseudonyms, no spool: what `cpu_ratio_to_bare` divides by. Run as
-`python -m tests.bench.bare_app <bootstrap>`; prints its port.
+It has no validation, rules, pseudonyms or spool; `cpu_ratio_to_bare` is relative to it. Run it as
+`python -m tests.bench.bare_app <bootstrap>`; it prints its port.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PSEUDONYM = "p1_" + "0" * 32
 
 
 def app(bootstrap: str) -> Starlette:
-    """The application."""
+    """Return the application."""
     publisher: list[Publisher] = []
 
     @contextlib.asynccontextmanager
@@ -45,7 +45,7 @@ def app(bootstrap: str) -> Starlette:
 
 
 def _record(reading: dict[str, object]) -> Record:
-    """As many bytes as the ingestion API publishes."""
+    """Return a record of the same size as the ingestion API's."""
     reading["patient_id"] = _PSEUDONYM
     reading["ingestion_timestamp"] = "2025-08-24T10:30:00.123456Z"
     reading["api_version"] = "1.0.0"

@@ -1,4 +1,4 @@
-"""Every query of the ward dashboards on a real PostgreSQL with a day of 20 children, a reading every 5 s."""
+"""Every query of the ward dashboards on PostgreSQL, with a day of 20 children and a reading every 5 s."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ ANALYZE;
 
 
 def run() -> dict[str, float]:
-    """Measure.
+    """Run the benchmark.
 
     Returns:
-        Milliseconds over all queries of all dashboards, each run several times after one to warm up.
+        Milliseconds over all queries of all dashboards, each run several times after a warm-up.
     """
     with tempfile.TemporaryDirectory(prefix="kidjamo-bench-") as scratch:
         server = PostgresServer(Path(scratch) / "postgres")
@@ -66,14 +66,14 @@ def run() -> dict[str, float]:
 
 
 def _times(database: connection) -> list[float]:
-    found = []
+    times = []
     for document in render.rendered().values():
         board = json.loads(document)
         for query in probe.queries(board):
             for repeat in range(REPEATS + 1):
-                answer = probe.run(database, query, View.last(SHOWN, probe.everything(board)))
-                if answer.error:
-                    raise RuntimeError(f"{query.dashboard}, {query.panel}: {answer.error}")
+                result = probe.run(database, query, View.last(SHOWN, probe.everything(board)))
+                if result.error:
+                    raise RuntimeError(f"{query.dashboard}, {query.panel}: {result.error}")
                 if repeat:
-                    found.append(answer.milliseconds)
-    return found
+                    times.append(result.milliseconds)
+    return times

@@ -1,7 +1,7 @@
-"""The gateway: appends against raw SQLite, bytes written, an MQTT flood, a backlog, page and contact.
+"""The gateway: appends compared with raw SQLite, bytes written, an MQTT flood, a backlog, page and contact.
 
-The gateway runs in a process of its own, with its page on. Broker, upstream and contact are real sockets on
-loopback; upstream and contact only remember, so that the figures are the gateway's.
+The gateway runs in its own process, with its page enabled. Broker, upstream and contact are sockets on
+loopback; upstream and contact only record what they receive, so that the figures are the gateway's.
 """
 
 from __future__ import annotations
@@ -9,31 +9,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from playwright.async_api import async_playwright
 
-from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import free_port
-from deploy.local.process import Service
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
+from tests.bench.gateway_bench import PATIENCE_S, GatewayBench, a_reading, gateway_bench
 from tests.edge_gateway.alarms.night import night
 from tests.edge_gateway.page.chromium import launched
-from tests.link.upstream import Upstream, an_upstream
 from vitals.topics import measurements_of
 
 APPENDS, GROUP, HANDED = 20_000, 1000, 100
@@ -41,13 +31,12 @@ STEADY_S = 30
 FLOOD = 60_000
 BACKLOG = 50_000
 SHOWN, TOLD = 36, 40
-_PATIENCE_S = 300.0
 
 
 def run() -> dict[str, float]:
-    """Measure; the names and goals are those of the contract."""
+    """Run the benchmark; the contract defines the names and goals."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-bench-") as scratch:
-        for name in ("steady", "flood", "drain", "people"):
+        for name in ("steady", "flood", "drain", "contact"):
             (Path(scratch) / name).mkdir()
         return asyncio.run(_measure(Path(scratch)))
 
@@ -57,31 +46,19 @@ async def _measure(scratch: Path) -> dict[str, float]:
     figures |= await _steady(scratch / "steady")
     figures |= await _flood(scratch / "flood")
     figures |= await _drain(scratch / "drain")
-    figures |= await _people(scratch / "people")
+    figures |= await _page_and_contact(scratch / "contact")
     figures |= await _night()
     figures["lost_readings"] = figures.pop("lost_in_flood") + figures.pop("lost_in_drain")
     return figures
 
 
-def a_body(number: int, at: datetime, device_id: str = "mqtt-001") -> dict[str, Any]:
-    """A reading as a bracelet sends it."""
-    return {
-        "patient_id": f"patient-of-{device_id}",
-        "device_id": device_id,
-        "timestamp": at.isoformat(),
-        "message_id": str(uuid4()),
-        "seq": number,
-        "measurements": {"spo2_pct": 97.2, "freq_card": 82.0, "freq_resp": 18.0, "temp_corp": 36.8},
-    }
-
-
 def _rows(count: int) -> list[tuple[str, str, str]]:
-    bodies = (a_body(number, datetime.now(UTC)) for number in range(count))
+    bodies = (a_reading(number, datetime.now(UTC)) for number in range(count))
     return [(body["message_id"], body["device_id"], json.dumps(body)) for body in bodies]
 
 
 def _appends(scratch: Path) -> float:
-    """Durable readings a second through the outbox, a hundred a call as the intake hands them over."""
+    """Return the durable readings per second of the outbox, with a hundred per call like the intake."""
     rows = [NewReading(*row) for row in _rows(APPENDS)]  # type: ignore[arg-type]
     with Outbox(scratch / "appends.sqlite3") as outbox:
         began = time.perf_counter()
@@ -92,7 +69,7 @@ def _appends(scratch: Path) -> float:
 
 
 def _raw_appends(scratch: Path) -> float:
-    """The same into the same table by plain sqlite3, a thousand a transaction."""
+    """Return the same for plain sqlite3 and the same table, with a thousand per transaction."""
     rows = _rows(APPENDS)
     with Outbox(scratch / "raw.sqlite3"):
         pass
@@ -110,91 +87,13 @@ def _raw_appends(scratch: Path) -> float:
         return APPENDS / (time.perf_counter() - began)
 
 
-class _Bench:
-    """A broker, an upstream and a gateway."""
-
-    def __init__(self, directory: Path, upstream: Upstream, broker: MqttBroker, more: str) -> None:
-        self.upstream, self.port = upstream, broker.port
-        self.page_url = f"http://127.0.0.1:{(port := free_port())}"
-        config = directory / "gateway.toml"
-        config.write_text(
-            f'gateway_id = "gw-bench"\ndata_dir = "data"\naccept_unknown_mqtt = true\n'
-            f'[api]\nurl = "{upstream.url}"\n'
-            f'[mqtt]\nhost = "{broker.host}"\nport = {broker.port}\n[page]\nport = {port}\n{more}'
-        )
-        command = [sys.executable, "-m", "edge_gateway.cli", "run", "--config", str(config)]
-        quiet = ["--log-level", "error"]
-        self.gateway = Service("gateway", [*command, *quiet], log=directory / "gateway.log")
-        self.client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
-        self.client.max_inflight_messages_set(1000)
-        self.client.max_queued_messages_set(0)
-        self.client.connect(broker.host, broker.port)
-        self.client.loop_start()
-
-    def publish(self, body: dict[str, Any]) -> str:
-        """Send one reading; returns its identity."""
-        self.client.publish(measurements_of(body["device_id"]), json.dumps(body), qos=1)
-        return str(body["message_id"])
-
-    async def arrived(self, identities: set[str]) -> set[str]:
-        """Wait until upstream has them; those it has not."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while missing := identities - self.upstream.accepted.keys():
-            if time.monotonic() > deadline:
-                break
-            await asyncio.sleep(0.1)
-        return missing
-
-    async def up(self) -> None:
-        """Wait until the gateway passes readings on; what comes before it has subscribed is nobody's."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while not self.upstream.accepted and time.monotonic() < deadline:
-            self.publish(a_body(0, datetime.now(UTC), "warm-up"))
-            await asyncio.sleep(0.5)
-
-    def written(self) -> int:
-        """Bytes that the gateway has had written to disk."""
-        lines = Path(f"/proc/{self.gateway.pid}/io").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
-
-    def cpu_s(self) -> float:
-        """Processor seconds that the gateway has used."""
-        fields = Path(f"/proc/{self.gateway.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_mb(self) -> float:
-        """Memory of the gateway."""
-        lines = Path(f"/proc/{self.gateway.pid}/status").read_text().splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
-
-
-@asynccontextmanager
-async def _bench(directory: Path, more: str = "", *, start: bool = True) -> AsyncIterator[_Bench]:
-    (directory / "broker").mkdir()
-    broker = MqttBroker(directory / "broker")
-    await asyncio.to_thread(broker.start)
-    try:
-        async with an_upstream() as upstream:
-            bench = _Bench(directory, upstream, broker, more)
-            try:
-                if start:
-                    await asyncio.to_thread(bench.gateway.start)
-                    await bench.up()
-                yield bench
-            finally:
-                bench.client.loop_stop()
-                await asyncio.to_thread(bench.gateway.stop)
-    finally:
-        await asyncio.to_thread(broker.stop)
-
-
 async def _steady(directory: Path) -> dict[str, float]:
-    """Twenty bracelets at a reading a second."""
-    async with _bench(directory) as bench:
+    """Run twenty bracelets at one reading per second."""
+    async with gateway_bench(directory) as bench:
         before, sent = bench.written(), set()
         for second in range(STEADY_S):
             for device in range(20):
-                sent.add(bench.publish(a_body(second, datetime.now(UTC), f"mqtt-{device:03d}")))
+                sent.add(bench.publish(a_reading(second, datetime.now(UTC), f"mqtt-{device:03d}")))
                 await asyncio.sleep(0.05)
         await bench.arrived(sent)
         written = bench.written() - before
@@ -205,11 +104,11 @@ async def _steady(directory: Path) -> dict[str, float]:
 
 
 async def _flood(directory: Path) -> dict[str, float]:
-    """As fast as it goes, from twenty bracelets' publish (mosquitto_pub, QoS 1) to upstream."""
-    async with _bench(directory) as bench:
+    """Publish as fast as possible for twenty bracelets (mosquitto_pub, QoS 1) until upstream has all."""
+    async with gateway_bench(directory) as bench:
         sent, files = set(), {}
         for device in (f"mqtt-{number:03d}" for number in range(20)):
-            bodies = [a_body(number, datetime.now(UTC), device) for number in range(FLOOD // 20)]
+            bodies = [a_reading(number, datetime.now(UTC), device) for number in range(FLOOD // 20)]
             sent |= {body["message_id"] for body in bodies}
             files[device] = directory / f"{device}.jsonl"
             files[device].write_text("".join(json.dumps(body) + "\n" for body in bodies))
@@ -237,25 +136,25 @@ async def _flood(directory: Path) -> dict[str, float]:
 
 
 async def _drain(directory: Path) -> dict[str, float]:
-    """A backlog goes upstream while twenty bracelets go on measuring."""
+    """Deliver a backlog while twenty bracelets continue to measure."""
     (directory / "data").mkdir()
     with Outbox(directory / "data" / "outbox.sqlite3") as outbox:
         began = datetime.now(UTC) - timedelta(hours=20)
-        bodies = [a_body(number, began + timedelta(seconds=number / 2)) for number in range(BACKLOG)]
+        bodies = [a_reading(number, began + timedelta(seconds=number / 2)) for number in range(BACKLOG)]
         for first in range(0, BACKLOG, GROUP):
             chunk = bodies[first : first + GROUP]
             outbox.append(
                 [NewReading(b["message_id"], b["device_id"], json.dumps(b)) for b in chunk]
             ).result()
     backlog = {body["message_id"] for body in bodies}
-    async with _bench(directory) as bench:
+    async with gateway_bench(directory) as bench:
         started, live = time.monotonic(), set()
         already = len(backlog & bench.upstream.accepted.keys())
         while len(backlog) - len(backlog & bench.upstream.accepted.keys()) > 0:
-            if time.monotonic() - started > _PATIENCE_S:
+            if time.monotonic() - started > PATIENCE_S:
                 break
             for device in range(20):
-                live.add(bench.publish(a_body(0, datetime.now(UTC), f"mqtt-{device:03d}")))
+                live.add(bench.publish(a_reading(0, datetime.now(UTC), f"mqtt-{device:03d}")))
                 await asyncio.sleep(0.05)
         took = time.monotonic() - started
         missing = await bench.arrived(backlog | live)
@@ -267,9 +166,9 @@ async def _drain(directory: Path) -> dict[str, float]:
         }
 
 
-async def _people(directory: Path) -> dict[str, float]:
-    """From a bracelet's publish to a browser's screen, and to a contact's service."""
-    told: dict[str, float] = {}
+async def _page_and_contact(directory: Path) -> dict[str, float]:
+    """Measure from a bracelet's publish to the page in a browser, and to a contact's service."""
+    notified: dict[str, float] = {}
 
     async def service(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -277,24 +176,27 @@ async def _people(directory: Path) -> dict[str, float]:
             int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if b"content-length" in line
         )
         body = json.loads(await reader.readexactly(length))
-        told[body["title"].rpartition(" ")[2]] = time.time()
+        notified[body["title"].rpartition(" ")[2]] = time.time()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(service, "127.0.0.1", 0)
     (directory / "contact.url").write_text(f"json://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-    async with server, _bench(directory, '[[contact]]\nname = "c"\nurl_file = "contact.url"\n') as bench:
+    async with (
+        server,
+        gateway_bench(directory, '[[contact]]\nname = "c"\nurl_file = "contact.url"\n') as bench,
+    ):
         shown = await _shown(bench)
-        asked: dict[str, float] = {}
+        sent: dict[str, float] = {}
         for number in range(TOLD):
-            body = a_body(0, datetime.now(UTC), f"ill-{number:03d}")
+            body = a_reading(0, datetime.now(UTC), f"ill-{number:03d}")
             body["measurements"]["spo2_pct"] = 80.0
-            asked[body["patient_id"]] = time.time()
+            sent[body["patient_id"]] = time.time()
             bench.publish(body)
             await asyncio.sleep(0.25)
         await asyncio.sleep(5)
-    waits = [told[patient] - at for patient, at in asked.items() if patient in told]
+    waits = [notified[patient] - at for patient, at in sent.items() if patient in notified]
     return {
         "reading_to_page_p95_s": round(_p95(shown), 2),
         "reading_to_notifier_p95_s": round(_p95(waits), 2),
@@ -303,8 +205,8 @@ async def _people(directory: Path) -> dict[str, float]:
 
 
 async def _night() -> dict[str, float]:
-    """Eight hours of three simulated children, with a carer who answers after a minute."""
-    logging.disable(logging.WARNING)  # thousands of alerts are the point here
+    """Run eight hours of three simulated children with a carer who acknowledges after a minute."""
+    logging.disable(logging.WARNING)  # thousands of alerts are expected
     passed = await night(8)
     logging.disable(logging.NOTSET)
     return {
@@ -316,12 +218,12 @@ async def _night() -> dict[str, float]:
     }
 
 
-async def _shown(bench: _Bench) -> list[float]:
-    """Seconds from publishing each of some values to its appearance on the page."""
+async def _shown(bench: GatewayBench) -> list[float]:
+    """Return the seconds from publishing some values to their display on the page."""
     async with async_playwright() as playwright, launched(playwright) as browser:
         page = await browser.new_page()
         await page.goto(f"{bench.page_url}/?lang=en")
-        asked: dict[str, float] = {}
+        sent: dict[str, float] = {}
         await page.evaluate(
             "() => { window.seen = {}; new MutationObserver(() => {"
             " const shown = document.querySelector('#values-0 .number');"
@@ -329,13 +231,13 @@ async def _shown(bench: _Bench) -> list[float]:
             "}).observe(document.body, {subtree: true, childList: true, characterData: true}); }"
         )
         for number in range(SHOWN):
-            body = a_body(number, datetime.now(UTC), "warm-up")
+            body = a_reading(number, datetime.now(UTC), "warm-up")
             body["measurements"] = {"spo2_pct": 60.0 + number}
-            asked[f"{60 + number}"] = time.time()
+            sent[f"{60 + number}"] = time.time()
             bench.publish(body)
             await asyncio.sleep(1.1)
         seen: dict[str, float] = await page.evaluate("() => window.seen")
-    return [seen[text] - at for text, at in asked.items() if text in seen]
+    return [seen[text] - at for text, at in sent.items() if text in seen]
 
 
 def _wait(accepted: float, timestamp: str) -> float:

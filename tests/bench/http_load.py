@@ -1,4 +1,4 @@
-"""A load generator that costs little itself: raw HTTP/1.1 over a few lasting connections."""
+"""A load generator with low overhead: raw HTTP/1.1 over a few persistent connections."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Self
 
 
-class Connection:
-    """One lasting connection to a server on loopback."""
+class LoadConnection:
+    """One persistent connection to a server on loopback."""
 
     def __init__(self, port: int, path: str) -> None:
         self._port = port
@@ -26,7 +26,7 @@ class Connection:
         self._writer.close()
 
     async def post(self, body: bytes) -> int:
-        """Send a body; returns the answer's status."""
+        """Send a body; return the response's status."""
         self._writer.write(b"%bContent-Length: %d\r\n\r\n%b" % (self._head, len(body), body))
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = head.lower().split(b"content-length:")[1].split(b"\r\n")[0]
@@ -35,19 +35,19 @@ class Connection:
 
 
 async def flood(port: int, path: str, bodies: Iterable[bytes], connections: int) -> float:
-    """Send bodies as fast as they are answered, so many at a time; returns the seconds it took.
+    """Send bodies over some connections as fast as possible; return the duration in seconds.
 
     Raises:
-        RuntimeError: an answer was not 200.
+        RuntimeError: a response was not 200.
     """
-    todo = iter(bodies)
+    pending = iter(bodies)
     began = time.monotonic()
 
     async def one() -> None:
-        async with Connection(port, path) as connection:
-            for body in todo:
+        async with LoadConnection(port, path) as connection:
+            for body in pending:
                 if (status := await connection.post(body)) != 200:
-                    raise RuntimeError(f"answered {status}")
+                    raise RuntimeError(f"status {status}")
 
     async with asyncio.TaskGroup() as group:
         for _ in range(connections):
@@ -58,18 +58,18 @@ async def flood(port: int, path: str, bodies: Iterable[bytes], connections: int)
 async def steady(
     port: int, path: str, bodies: Iterable[bytes], per_s: float, connections: int
 ) -> list[float]:
-    """Send bodies at a steady rate, whatever the answers take; returns seconds to each answer.
+    """Send bodies at a steady rate, independent of the responses; return the seconds to each response.
 
-    The time counts from when a body was due, so that waiting for a free connection is part of it.
+    Times start when a body is due, so that waiting for a free connection is included.
     """
     due: asyncio.Queue[tuple[float, bytes] | None] = asyncio.Queue()
     waits: list[float] = []
 
     async def one() -> None:
-        async with Connection(port, path) as connection:
+        async with LoadConnection(port, path) as connection:
             while (item := await due.get()) is not None:
                 if (status := await connection.post(item[1])) != 200:
-                    raise RuntimeError(f"answered {status}")
+                    raise RuntimeError(f"status {status}")
                 waits.append(time.monotonic() - item[0])
 
     async with asyncio.TaskGroup() as group:

@@ -1,7 +1,7 @@
-"""The ingestion API beside a bare app and beside its broker: cost, latency, an outage, memory, nothing lost.
+"""The ingestion API compared with a minimal app and its broker: cost, latency, an outage, memory, losses.
 
-API, bare app and broker are processes of their own; the broker is the real one. CPU is what the kernel
-charged the process, its threads included.
+API, minimal app and broker are separate processes; the broker is the real one. CPU time is that of the
+process, including all threads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pydantic_core import to_json
 from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.producer import producer_settings
 from deploy.local.kafka import KafkaBroker
-from tests.bench.http_load import Connection, flood, steady
+from tests.bench.http_load import LoadConnection, flood, steady
 from tests.cloud_ingest.running import environment, wait_until
 from vitals.topics import DEVICE_STATUS, MEASUREMENTS
 
@@ -44,7 +44,7 @@ _API, _BARE = "/iot/measurements", "/readings"
 
 
 def run() -> dict[str, float]:
-    """Measure; the names and goals are those of the contract."""
+    """Run the benchmark; the contract defines the names and goals."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-bench-") as scratch:
         broker = KafkaBroker(Path(scratch) / "kafka", heap_mb=512)
         broker.start()
@@ -55,39 +55,39 @@ def run() -> dict[str, float]:
             broker.stop()
 
 
-class Served(NamedTuple):
+class ServerUnderLoad(NamedTuple):
     """A server under load."""
 
     pid: int
     port: int
 
     def cpu_s(self) -> float:
-        """Processor seconds it has used."""
+        """Return the processor seconds it has used."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def rss_mb(self) -> float:
-        """Memory it holds."""
+        """Return its resident memory, MB."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
 
 
 class Readings:
-    """Makes readings whose identities are counted, so that missing ones can be named."""
+    """Source of readings with consecutive message ids, so that missing ones can be identified."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.created = 0
 
     def one(self) -> dict[str, object]:
-        """A reading of one of two hundred children, with a signal as a bracelet sends it."""
-        self.made += 1
-        child = self.made % CHILDREN
+        """Return a reading of one of two hundred children, with a signal."""
+        self.created += 1
+        child = self.created % CHILDREN
         return {
             "patient_id": f"patient-{child:04d}",
             "device_id": f"bracelet-{child:04d}",
             "timestamp": datetime.now(UTC).isoformat(),
-            "message_id": str(UUID(int=self.made)),
-            "seq": self.made,
+            "message_id": str(UUID(int=self.created)),
+            "seq": self.created,
             "gateway_id": "gw-bench",
             "source": "ble",
             "measurements": {"spo2_pct": 97.2, "freq_card": 92.0, "freq_resp": 18.0, "temp_corp": 36.8},
@@ -95,12 +95,12 @@ class Readings:
         }
 
     def batches(self, readings: int) -> Iterator[bytes]:
-        """Bodies of a hundred readings each."""
+        """Yield bodies of a hundred readings each."""
         for _ in range(readings // BATCH):
             yield to_json({"readings": [self.one() for _ in range(BATCH)]})
 
     def singles(self, readings: int) -> Iterator[bytes]:
-        """Bodies of one reading each."""
+        """Yield bodies of one reading each."""
         for _ in range(readings):
             yield to_json(self.one())
 
@@ -112,14 +112,14 @@ async def _measure(scratch: Path, broker: KafkaBroker) -> dict[str, float]:
         figures |= await _memory(api, readings)
         figures |= await _singles(api, broker, readings)
         figures |= await _outage(api, broker, readings)
-    found = await asyncio.to_thread(_arrived, broker.bootstrap, readings.made)
-    figures["lost_readings"] = readings.made - found
-    figures["readings"] = readings.made
+    found = await asyncio.to_thread(_arrived, broker.bootstrap, readings.created)
+    figures["lost_readings"] = readings.created - found
+    figures["readings"] = readings.created
     return figures
 
 
 @contextmanager
-def _api(scratch: Path, bootstrap: str) -> Iterator[Served]:
+def _api(scratch: Path, bootstrap: str) -> Iterator[ServerUnderLoad]:
     command = [sys.executable, "-m", "cloud_ingest.cli", "--log-level", "warning", "serve"]
     variables = environment(scratch, bootstrap)
     with subprocess.Popen(
@@ -127,31 +127,31 @@ def _api(scratch: Path, bootstrap: str) -> Iterator[Served]:
     ) as process:
         try:
             assert process.stdout is not None
-            yield Served(process.pid, int(process.stdout.readline().rpartition(":")[2]))
+            yield ServerUnderLoad(process.pid, int(process.stdout.readline().rpartition(":")[2]))
         finally:
             process.terminate()
 
 
 @contextmanager
-def _bare(bootstrap: str) -> Iterator[Served]:
+def _bare(bootstrap: str) -> Iterator[ServerUnderLoad]:
     command = [sys.executable, "-m", "tests.bench.bare_app", bootstrap]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield Served(process.pid, int(process.stdout.readline()))
+            yield ServerUnderLoad(process.pid, int(process.stdout.readline()))
         finally:
             process.terminate()
 
 
 async def _beside_bare(
-    api: Served, broker: KafkaBroker, readings: Readings, for_bare: Readings
+    api: ServerUnderLoad, broker: KafkaBroker, readings: Readings, for_bare: Readings
 ) -> dict[str, float]:
-    """Batches of a hundred, eight at a time, in turns: the API, the bare app, the API, …"""
+    """Send batches of a hundred over eight connections, alternating between the API and the minimal app."""
     api_us: list[float] = []
     bare_us: list[float] = []
     speeds: list[float] = []
-    # the bare app's broker topics are the API's; its readings carry another identity space
-    for_bare.made = 2**40
+    # the minimal app uses the API's topics, so its readings have ids in another range
+    for_bare.created = 2**40
     with _bare(broker.bootstrap) as bare:
         await flood(api.port, _API, readings.batches(WARM_UP), CONNECTIONS)
         await flood(bare.port, _BARE, for_bare.batches(WARM_UP), CONNECTIONS)
@@ -172,22 +172,22 @@ async def _beside_bare(
     }
 
 
-async def _memory(api: Served, readings: Readings) -> dict[str, float]:
-    """Memory after the first hundred thousand readings and after a million."""
-    await flood(api.port, _API, readings.batches(max(0, EARLY - readings.made)), CONNECTIONS)
+async def _memory(api: ServerUnderLoad, readings: Readings) -> dict[str, float]:
+    """Measure memory after the first hundred thousand readings and after a million."""
+    await flood(api.port, _API, readings.batches(max(0, EARLY - readings.created)), CONNECTIONS)
     early = api.rss_mb()
-    await flood(api.port, _API, readings.batches(LATE - readings.made), CONNECTIONS)
+    await flood(api.port, _API, readings.batches(LATE - readings.created), CONNECTIONS)
     return {"rss_mb": round(api.rss_mb(), 1), "rss_growth_mb": round(api.rss_mb() - early, 1)}
 
 
-async def _singles(api: Served, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
-    """Single readings at a steady rate, while a producer of our own measures the broker."""
+async def _singles(api: ServerUnderLoad, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
+    """Send single readings at a steady rate, while a separate producer measures the broker."""
     stop, broker_s = Event(), list[float]()
-    asker = Thread(target=_ask_broker, args=(broker.bootstrap, stop, broker_s))
-    asker.start()
+    measuring = Thread(target=_measure_broker, args=(broker.bootstrap, stop, broker_s))
+    measuring.start()
     waits = await steady(api.port, _API, readings.singles(SINGLES), SINGLES_PER_S, 32)
     stop.set()
-    await asyncio.to_thread(asker.join)
+    await asyncio.to_thread(measuring.join)
     ours, theirs = _ms(waits), _ms(broker_s)
     return {
         **{f"single_{name}_ms": value for name, value in ours.items()},
@@ -196,8 +196,8 @@ async def _singles(api: Served, broker: KafkaBroker, readings: Readings) -> dict
     }
 
 
-def _ask_broker(bootstrap: str, stop: Event, seconds: list[float]) -> None:
-    """One record at a time with the API's producer settings, on a topic nobody counts."""
+def _measure_broker(bootstrap: str, stop: Event, seconds: list[float]) -> None:
+    """Produce one record at a time with the API's producer settings, on a topic that is not counted."""
     producer = Producer(producer_settings(bootstrap))
     while not stop.wait(0.01):
         began = time.monotonic()
@@ -206,10 +206,10 @@ def _ask_broker(bootstrap: str, stop: Event, seconds: list[float]) -> None:
         seconds.append(time.monotonic() - began)
 
 
-async def _outage(api: Served, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
-    """How long single readings wait while the broker is stopped and after."""
+async def _outage(api: ServerUnderLoad, broker: KafkaBroker, readings: Readings) -> dict[str, float]:
+    """Measure the response times of single readings while the broker is stopped and afterwards."""
     waits: list[float] = []
-    async with Connection(api.port, _API) as connection:
+    async with LoadConnection(api.port, _API) as connection:
         for number, body in enumerate(readings.singles(OUTAGE_ANSWERS)):
             began = time.monotonic()
             if await connection.post(body) != 200:
@@ -223,25 +223,25 @@ async def _outage(api: Served, broker: KafkaBroker, readings: Readings) -> dict[
     return {"outage_answer_p99_s": round(statistics.quantiles(waits, n=100)[98], 3)}
 
 
-def _wait_for_replay(api: Served) -> None:
+def _wait_for_replay(api: ServerUnderLoad) -> None:
     url = f"http://127.0.0.1:{api.port}/health"
     wait_until(lambda: httpx.get(url).json()["components"]["spool"]["pending"] == 0, 60)
 
 
-def _arrived(bootstrap: str, made: int, patience_s: float = 60) -> int:
-    """Distinct readings on Kafka among the first `made`, read with an independent client."""
-    seen = bytearray(made + 1)
+def _arrived(bootstrap: str, count: int, patience_s: float = 60) -> int:
+    """Count the distinct readings on Kafka among the first `count`, with an independent client."""
+    seen = bytearray(count + 1)
     consumer = KafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_bytes=2**26)
     partitions = [TopicPartition(MEASUREMENTS, number) for number in range(3)]
     consumer.assign(partitions)
     consumer.seek_to_beginning(*partitions)
     deadline, found = time.monotonic() + patience_s, 0
-    while found < made and time.monotonic() < deadline:
+    while found < count and time.monotonic() < deadline:
         for messages in consumer.poll(timeout_ms=500, max_records=20_000).values():
             deadline = time.monotonic() + patience_s
             for message in messages:
                 number = UUID(message.value.partition(b'"message_id":"')[2][:36].decode()).int
-                if number <= made and not seen[number]:
+                if number <= count and not seen[number]:
                     seen[number] = 1
                     found += 1
     consumer.close()

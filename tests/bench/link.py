@@ -1,7 +1,7 @@
-"""The radio link with 20 bracelets at a reading a second: latency, reconnection, back-fill, memory.
+"""The radio link with 20 bracelets at one reading per second: latency, reconnection, back-fill, memory.
 
-The bracelets run in this process and the gateway in its own, over an HCI socket: its memory holds nothing of
-the simulator but the plug-in that stands in for a Bluetooth adapter.
+The bracelets run in this process and the gateway in its own, connected by an HCI socket: its memory includes
+no simulator code except the plug-in for the Bluetooth adapter.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STORED = 3000
 
 
 def run() -> dict[str, float]:
-    """Measure; the names and goals are those of the contract."""
+    """Run the benchmark; the contract defines the names and goals."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-bench-") as scratch:
         for name in ("steady", "lossy", "stored"):
             (Path(scratch) / name).mkdir()
@@ -50,7 +50,7 @@ async def _measure(scratch: Path) -> dict[str, float]:
 
 
 async def _steady(directory: Path) -> tuple[LinkOutcome, float]:
-    """Nothing goes wrong; also the gateway's resident memory at the end of it, MB."""
+    """Run without faults; also return the gateway's resident memory at the end, MB."""
     rig = LinkRig(directory, BRACELETS, directory / "notes")
     async with running(rig):
         await asyncio.sleep(STEADY_S)
@@ -59,7 +59,7 @@ async def _steady(directory: Path) -> tuple[LinkOutcome, float]:
 
 
 async def _lossy(directory: Path) -> tuple[LinkOutcome, list[float]]:
-    """Each bracelet goes away and comes back; also seconds from each return to its first live reading."""
+    """Take each bracelet out of range; also return the seconds from each return to its first live reading."""
     rig = LinkRig(directory, BRACELETS, directory / "notes")
     returns: list[tuple[str, float]] = []
 
@@ -80,34 +80,34 @@ async def _lossy(directory: Path) -> tuple[LinkOutcome, list[float]]:
 
 
 async def _stored(directory: Path) -> tuple[LinkOutcome, float]:
-    """One bracelet comes with readings from before; also how many of them are judged a second."""
+    """Run one bracelet with stored readings; also return how many of them are evaluated per second."""
     rig = LinkRig(directory, 1, directory / "notes")
     async with running(rig, stored=STORED):
         await asyncio.sleep(STORED / 100)
     outcome = rig.outcome()
     early = {each.message_id for each in outcome.measured[:STORED]}
-    judged = sorted(at for identity, (at, _) in _judged(directory / "notes").items() if identity in early)
-    return outcome, (len(judged) - 1) / (judged[-1] - judged[0])
+    times = sorted(at for identity, (at, _) in _evaluated(directory / "notes").items() if identity in early)
+    return outcome, (len(times) - 1) / (times[-1] - times[0])
 
 
-def _judged(notes: Path) -> dict[str, tuple[float, bool]]:
-    """When each reading was judged, and whether it came live, by identity."""
+def _evaluated(notes: Path) -> dict[str, tuple[float, bool]]:
+    """Return when each reading was evaluated and whether it was live, by message id."""
     rows = (line.split() for line in notes.read_text().splitlines())
     return {identity: (float(at), live == "1") for identity, at, live in rows}
 
 
 def _latencies(outcome: LinkOutcome, notes: Path) -> list[float]:
-    """Seconds from the notification of each live reading to the rules' verdict."""
-    judged = _judged(notes)
-    found = ((each.at, *judged.get(each.message_id, (0.0, False))) for each in outcome.measured)
-    return [at - notified for notified, at, live in found if live]
+    """Return the seconds from the notification of each live reading to its evaluation."""
+    evaluated = _evaluated(notes)
+    times = ((each.at, *evaluated.get(each.message_id, (0.0, False))) for each in outcome.measured)
+    return [at - notified for notified, at, live in times if live]
 
 
 def _waits(outcome: LinkOutcome, notes: Path, returns: list[tuple[str, float]]) -> list[float]:
-    judged = _judged(notes)
+    evaluated = _evaluated(notes)
     live: dict[str, list[float]] = defaultdict(list)
     for each in outcome.measured:
-        at, was_live = judged.get(each.message_id, (0.0, False))
+        at, was_live = evaluated.get(each.message_id, (0.0, False))
         if was_live:
             live[each.device_id].append(at)
     return [min(at for at in live[device] if at > returned) - returned for device, returned in returns]

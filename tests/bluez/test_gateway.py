@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from firmware_sim.faults.scenario_file import Event, EventKind, Scenario
+from firmware_sim.faults.scenario_file import EventKind, FaultEvent, FaultScenario
 from tests.bluez.guest import guest, kernel_package
 from tests.edge_gateway.helpers import eventually
 from tests.link.rig import LinkRig, running
@@ -26,11 +26,11 @@ pytestmark = [
 ]
 
 BRACELETS = 3
-SCENARIO = Scenario(
+SCENARIO = FaultScenario(
     event=(
-        Event(kind=EventKind.LINK_LOSS, at_s=32, every_s=10, stagger_s=1),
-        Event(kind=EventKind.OUT_OF_RANGE, at_s=40, for_s=6, bracelets=("ble-001",)),
-        Event(kind=EventKind.CLOCK_WRONG, at_s=1, value=-31_536_000, bracelets=("ble-002",)),
+        FaultEvent(kind=EventKind.LINK_LOSS, at_s=32, every_s=10, stagger_s=1),
+        FaultEvent(kind=EventKind.OUT_OF_RANGE, at_s=40, for_s=6, bracelets=("ble-001",)),
+        FaultEvent(kind=EventKind.CLOCK_WRONG, at_s=1, value=-31_536_000, bracelets=("ble-002",)),
     )
 )
 

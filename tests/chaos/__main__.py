@@ -1,4 +1,4 @@
-"""`make chaos` runs every long fault run, `AREA=<area>` one; each writes evidence/chaos/<area>.json."""
+"""`make chaos` runs all long fault tests, `AREA=<area>` one; each writes evidence/chaos/<area>.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from tests import areas
 
 AREAS = ("path", "link", "gateway", "offline", "ingest")
-"""Modules of this package, each with a `run()` whose figures hold lost, duplicated and faults."""
+"""Modules of this package, each with a `run()` whose figures include lost, duplicated and faults."""
 
 
 def show(area: str, figures: areas.Figures) -> None:

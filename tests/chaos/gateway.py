@@ -1,6 +1,6 @@
-"""The gateway killed with -9 two hundred times while ten BLE and ten MQTT bracelets measure each second.
+"""The gateway, killed with SIGKILL 200 times while ten BLE and ten MQTT bracelets measure every second.
 
-Nothing that was acknowledged to a bracelet may be missing upstream, nothing may arrive under two identities.
+No reading acknowledged to a bracelet may be missing upstream, and none may arrive under two identities.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ _PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Survived:
-    """What came of it.
+class KilledGatewayResult:
+    """Result of the run.
 
     Attributes:
-        lost: readings measured that did not arrive upstream.
-        duplicated: measurements that arrived under more than one identity.
+        measured: readings measured.
+        lost: readings that did not arrive upstream.
+        duplicated: readings that arrived under more than one identity.
+        kills: how often the gateway was killed.
     """
 
     measured: int
@@ -38,19 +40,19 @@ class Survived:
 
 
 def run() -> dict[str, object]:
-    """Run it; the names are those of the contract."""
+    """Run the test; the contract defines the names of the figures."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
-        survived = asyncio.run(killed_again_and_again(Path(scratch), BRACELETS, KILLS))
+        result = asyncio.run(killed_again_and_again(Path(scratch), BRACELETS, KILLS))
     return {
-        "lost": survived.lost,
-        "duplicated": survived.duplicated,
-        "faults": survived.kills,
-        "measured": survived.measured,
+        "lost": result.lost,
+        "duplicated": result.duplicated,
+        "faults": result.kills,
+        "measured": result.measured,
     }
 
 
-async def killed_again_and_again(directory: Path, bracelets: int, kills: int) -> Survived:
-    """Kill the gateway at random moments: while it starts, connects, fetches, commits, delivers."""
+async def killed_again_and_again(directory: Path, bracelets: int, kills: int) -> KilledGatewayResult:
+    """Kill the gateway at random times: while it starts, connects, fetches, commits or delivers."""
     chance = random.Random(SEED)
     (directory / "broker").mkdir()
     broker = MqttBroker(directory / "broker")
@@ -70,17 +72,17 @@ async def killed_again_and_again(directory: Path, bracelets: int, kills: int) ->
                     await asyncio.to_thread(rig.gateway.kill)
                     await asyncio.to_thread(rig.gateway.start)
                 await rig.all_connected()
-            # what the bracelets no longer hold is in the outbox, and leaves it with the next start
+            # readings released by the bracelets are in the outbox and are delivered after the next start
             await asyncio.to_thread(rig.gateway.start)
-            missing = await _arrived(rig, upstream)
+            missing = await _missing_upstream(rig, upstream)
             await asyncio.to_thread(rig.gateway.stop)
-            return Survived(len(rig.measured), len(missing), upstream.duplicated, kills)
+            return KilledGatewayResult(len(rig.measured), len(missing), upstream.duplicated, kills)
     finally:
         await asyncio.to_thread(broker.stop)
 
 
-async def _arrived(rig: LinkRig, upstream: Upstream) -> set[str]:
-    """Wait until everything has arrived; what has not."""
+async def _missing_upstream(rig: LinkRig, upstream: Upstream) -> set[str]:
+    """Wait until all readings have arrived upstream; return the missing ones."""
     measured = {each.message_id for each in rig.measured}
     for _ in range(int(_PATIENCE_S / 0.5)):
         if measured <= upstream.accepted.keys():

@@ -1,6 +1,6 @@
-"""Readings at a steady rate while Kafka, PostgreSQL, the API and the recorder fall: accepted is what arrives.
+"""Readings at a steady rate while Kafka, PostgreSQL, API and recorder fail: no accepted one may be lost.
 
-The senders do as gateways do: a reading without an answer of 200 is sent again under the same identity.
+Senders behave like gateways: a reading that was not answered with 200 is sent again under the same identity.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ _PATIENCE_S = 120.0
 
 
 def run() -> dict[str, object]:
-    """Run it; the names are those of the contract."""
+    """Run the test; the contract defines the names of the figures."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
         return asyncio.run(outages(Path(scratch), RATE, OUTAGE_S, CALM_S)).figures()
 
 
 @dataclass
-class Survived:
-    """What came of it.
+class OutageResult:
+    """Result of the run.
 
     Attributes:
-        accepted: identities of readings answered with 200.
-        kafka, rows: identities found on the topic (each as often as it stands there) and in the table.
-        books: what `GET /reconciliation` says in the end.
-        slowest_s: the longest any answer of 200 took.
+        accepted: ids of readings answered with 200.
+        kafka, rows: ids on the topic (including duplicates) and in the table.
+        faults: number of injected faults.
+        slowest_s: duration of the slowest response with 200.
+        reconciliation: response of `GET /reconciliation` at the end.
     """
 
     accepted: set[str] = field(default_factory=set)
@@ -57,10 +58,10 @@ class Survived:
     rows: list[str] = field(default_factory=list)
     faults: int = 0
     slowest_s: float = 0.0
-    books: dict[str, object] = field(default_factory=dict)
+    reconciliation: dict[str, object] = field(default_factory=dict)
 
     def figures(self) -> dict[str, object]:
-        """The contract's names, and what each place holds."""
+        """Return the contract's figures, and the counts of each stage."""
         kafka, rows = set(self.kafka), set(self.rows)
         return {
             "lost": len(self.accepted - kafka) + len(self.accepted - rows),
@@ -70,13 +71,13 @@ class Survived:
             "kafka_distinct": len(kafka),
             "kafka_copies": len(self.kafka) - len(kafka),
             "postgresql_rows": len(self.rows),
-            "difference": self.books.get("difference"),
+            "difference": self.reconciliation.get("difference"),
             "slowest_answer_s": round(self.slowest_s, 2),
         }
 
 
-class System:
-    """Broker, database, API and recorder, each to be stopped on its own."""
+class IngestStack:
+    """Broker, database, API and recorder, which can be stopped separately."""
 
     def __init__(self, directory: Path) -> None:
         self.kafka = KafkaBroker(directory / "kafka")
@@ -97,21 +98,21 @@ class System:
         self.api.wait_until(lambda: self.health().get("status") == "healthy", 60)
 
     def health(self) -> dict[str, object]:
-        """What the API says of itself; nothing while it is away."""
+        """Return the API's health; empty while it is down."""
         with contextlib.suppress(httpx.HTTPError):
             found: dict[str, object] = httpx.get(f"{self.url}/health", timeout=2).json()
             return found
         return {}
 
-    def books(self) -> dict[str, object]:
-        """The reconciliation; nothing while the API is away."""
+    def reconciliation(self) -> dict[str, object]:
+        """Return the reconciliation; empty while the API is down."""
         with contextlib.suppress(httpx.HTTPError):
             found: dict[str, object] = httpx.get(f"{self.url}/reconciliation", timeout=10).json()
             return found
         return {}
 
     def rows(self) -> list[str]:
-        """Identities in the table; none while the database is away."""
+        """Return the ids in the table; empty while the database is down."""
         with (
             contextlib.suppress(psycopg2.Error),
             closing(self.dsn.connect()) as database,
@@ -122,17 +123,17 @@ class System:
         return []
 
     def stop(self) -> None:
-        """Stop all of it."""
+        """Stop all processes."""
         for service in (self.recorder, self.api, self.kafka, self.postgres):
             service.stop()
 
 
-async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) -> Survived:
-    """Both servers away in turn, both processes killed in between and inside the outages."""
-    system = await asyncio.to_thread(System, directory)
-    survived = Survived()
+async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) -> OutageResult:
+    """Stop both servers in turn; kill both processes during the outages and between them."""
+    system = await asyncio.to_thread(IngestStack, directory)
+    result = OutageResult()
     try:
-        async with _senders(system.url, rate, survived):
+        async with _senders(system.url, rate, result):
             steps: tuple[tuple[Callable[[], None], float], ...] = (
                 (system.kafka.stop, outage_s / 2),
                 (lambda: _kill(system.api), outage_s / 2),
@@ -147,11 +148,11 @@ async def outages(directory: Path, rate: float, outage_s: float, calm_s: float) 
             for step, pause_s in steps:
                 await asyncio.to_thread(step)
                 await asyncio.sleep(pause_s)
-            survived.faults = 6  # two outages, four kills
-        await asyncio.to_thread(_drain, system, survived)
+            result.faults = 6  # two outages, four kills
+        await asyncio.to_thread(_drain, system, result)
     finally:
         await asyncio.to_thread(system.stop)
-    return survived
+    return result
 
 
 def _kill(service: Service) -> None:
@@ -160,17 +161,17 @@ def _kill(service: Service) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[None]:
-    """Senders that go on until the block ends, and then until all they made was accepted."""
+async def _senders(url: str, rate: float, result: OutageResult) -> AsyncIterator[None]:
+    """Send readings until the block ends, then until all of them are accepted."""
     waiting: deque[list[dict[str, object]]] = deque()
     stop = asyncio.Event()
 
     async def measure() -> None:
-        began, made = time.monotonic(), 0
+        began, created = time.monotonic(), 0
         while not stop.is_set():
-            while made < (time.monotonic() - began) * rate:
+            while created < (time.monotonic() - began) * rate:
                 waiting.append([_reading() for _ in range(BATCH)])
-                made += BATCH
+                created += BATCH
             await asyncio.sleep(0.02)
 
     async def send(client: httpx.AsyncClient) -> None:
@@ -179,7 +180,7 @@ async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[N
                 await asyncio.sleep(0.02)
                 continue
             batch = waiting.popleft()
-            if not await _accepted(client, url, batch, survived):
+            if not await _accepted(client, url, batch, result):
                 waiting.append(batch)  # the same identities, later
                 await asyncio.sleep(0.3)
 
@@ -192,7 +193,7 @@ async def _senders(url: str, rate: float, survived: Survived) -> AsyncIterator[N
 
 
 async def _accepted(
-    client: httpx.AsyncClient, url: str, batch: list[dict[str, object]], survived: Survived
+    client: httpx.AsyncClient, url: str, batch: list[dict[str, object]], result: OutageResult
 ) -> bool:
     began = time.monotonic()
     try:
@@ -201,9 +202,9 @@ async def _accepted(
         return False
     if answer.status_code != 200:
         return False
-    survived.slowest_s = max(survived.slowest_s, time.monotonic() - began)
-    survived.accepted.update(
-        result["message_id"] for result in answer.json()["results"] if result["status"] == "accepted"
+    result.slowest_s = max(result.slowest_s, time.monotonic() - began)
+    result.accepted.update(
+        each["message_id"] for each in answer.json()["results"] if each["status"] == "accepted"
     )
     return True
 
@@ -219,15 +220,15 @@ def _reading() -> dict[str, object]:
     }
 
 
-def _drain(system: System, survived: Survived) -> None:
-    """Wait until the spool is empty and the recorder has caught up, then look everywhere."""
+def _drain(system: IngestStack, result: OutageResult) -> None:
+    """Wait until the spool is empty and the recorder has caught up, then read every stage."""
 
     def settled() -> bool:
-        survived.books = system.books()
-        return survived.books.get("pending") == 0 and survived.accepted <= set(system.rows())
+        result.reconciliation = system.reconciliation()
+        return result.reconciliation.get("pending") == 0 and result.accepted <= set(system.rows())
 
     wait_until(settled, _PATIENCE_S)
-    survived.rows = system.rows()
-    survived.kafka = [
+    result.rows = system.rows()
+    result.kafka = [
         str(each.value["message_id"]) for each in read_topic(system.kafka.bootstrap, MEASUREMENTS)
     ]

@@ -1,4 +1,4 @@
-"""Twenty bracelets, a reading a second each, every one forced off the air every 30 s, for five minutes."""
+"""Twenty bracelets with a reading per second, each out of range every 30 s, for five minutes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SECONDS = 300.0
 
 
 def run() -> dict[str, object]:
-    """Run it.
+    """Run the test.
 
     Returns:
-        The figures: readings measured and kept, lost, duplicated, out of order, how many links were lost.
+        The figures: readings measured, stored, lost, duplicated and out of order, and links lost.
     """
     with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
         outcome, faults = asyncio.run(trouble(Path(scratch), BRACELETS, EVERY_S, SECONDS))
@@ -34,10 +34,10 @@ def run() -> dict[str, object]:
 
 
 async def trouble(directory: Path, bracelets: int, every_s: float, seconds: float) -> tuple[LinkOutcome, int]:
-    """Force each bracelet off the air again and again, one after the other in turns.
+    """Take the bracelets out of range one after the other, repeatedly.
 
     Returns:
-        What was measured and kept, and how many links were lost.
+        The readings measured and stored, and the number of links lost.
     """
     rig = LinkRig(directory, bracelets)
     chance = random.Random(SEED)

@@ -1,6 +1,6 @@
-"""Three days without internet: 20 bracelets, a reading a second, 5.2 million readings into a bounded outbox.
+"""Three days without internet: 20 bracelets, a reading per second, 5.2 million readings, a bounded outbox.
 
-Then the internet is back: the newest readings must arrive at once, while the backlog drains beside them.
+When the internet is back, new readings must arrive at once while the backlog is delivered as well.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ BOUND = 2**30
 _CRITICAL_SHARE = 0.01
 _SEED = 7
 _UPKEEP_EVERY_S = 60
-"""Simulated seconds between two looks at the outbox's size: in real time it is looked at every ten."""
+"""Simulated seconds between two checks of the outbox's size; the gateway checks every ten."""
 
 
-class _Clock:
+class _SimulatedClock:
     now = 0.0
 
     def __call__(self) -> float:
@@ -40,14 +40,14 @@ class _Clock:
 
 
 def run() -> dict[str, object]:
-    """Run it; the names are those of the contract."""
+    """Run the test; the contract defines the names of the figures."""
     with tempfile.TemporaryDirectory(prefix="kidjamo-chaos-") as scratch:
         return asyncio.run(days_offline(Path(scratch), HOURS, BOUND))
 
 
 async def days_offline(directory: Path, hours: float, bound: int) -> dict[str, object]:
-    """Let the time pass, then let the internet come back."""
-    clock, path = _Clock(), directory / "outbox.sqlite3"
+    """Fill the outbox, then deliver it."""
+    clock, path = _SimulatedClock(), directory / "outbox.sqlite3"
     with Outbox(path, clock) as outbox:
         began = time.monotonic()
         committed, criticals = await _pass(outbox, clock, hours, bound)
@@ -70,7 +70,7 @@ async def days_offline(directory: Path, hours: float, bound: int) -> dict[str, o
     }
 
 
-async def _pass(outbox: Outbox, clock: _Clock, hours: float, bound: int) -> tuple[int, list[UUID]]:
+async def _pass(outbox: Outbox, clock: _SimulatedClock, hours: float, bound: int) -> tuple[int, list[UUID]]:
     chance = random.Random(_SEED)
     start = datetime.now(UTC) - timedelta(hours=hours)
     criticals, committed = [], 0
@@ -89,8 +89,8 @@ async def _pass(outbox: Outbox, clock: _Clock, hours: float, bound: int) -> tupl
     return committed, criticals
 
 
-async def _back_online(outbox: Outbox, clock: _Clock, upstream: Upstream) -> dict[str, object]:
-    """Twenty bracelets go on measuring while the backlog drains."""
+async def _back_online(outbox: Outbox, clock: _SimulatedClock, upstream: Upstream) -> dict[str, object]:
+    """Deliver the backlog while twenty bracelets continue to measure."""
     api, state = ApiClient(ApiConfig(url=upstream.url)), GatewayState("gw")
     uplink = Uplink(api, outbox, state, 1000)
     backlog = (await outbox.counts()).pending
@@ -119,7 +119,7 @@ async def _back_online(outbox: Outbox, clock: _Clock, upstream: Upstream) -> dic
 
 
 def _size(directory: Path) -> int:
-    """Bytes of the outbox on disk, its write-ahead log included."""
+    """Return the bytes of the outbox on disk, including its write-ahead log."""
     return sum(each.stat().st_size for each in directory.glob("outbox.sqlite3*"))
 
 

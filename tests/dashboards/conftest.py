@@ -1,6 +1,6 @@
-"""A migrated database, and a ward in it that each test fills and looks at inside one transaction.
+"""A migrated database that each test fills and queries inside one transaction.
 
-Time stands still inside a transaction, so ages come out exactly as they were put in.
+`now()` is constant inside a transaction, so ages are exact.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ from deploy.local.postgres import Dsn, PostgresServer
 
 @pytest.fixture(scope="session")
 def dsn(postgres: PostgresServer) -> Dsn:
-    """A database with our schema and no rows."""
+    """Create a database with our schema and no rows."""
     dsn = postgres.database("dashboards")
     migrate(Settings.from_environment(dsn.env()))
     return dsn
 
 
 @dataclass
-class Ward:
-    """One transaction: rows go in, panels are looked at with the rights of Grafana's role.
+class WardDatabase:
+    """One transaction: inserts rows and queries panels with the privileges of Grafana's role.
 
     Attributes:
+        database: the connection.
         now: the transaction's time.
     """
 
     database: connection
     now: datetime
 
-    def measured(self, patient_id: str, age_s: float, **columns: Any) -> None:
-        """A reading that is so many seconds old, recorded at once unless said otherwise."""
+    def insert_reading(self, patient_id: str, age_s: float, **columns: Any) -> None:
+        """Insert a reading of this age; by default it was recorded at once."""
         self._insert(
             "measurements",
             message_id=str(uuid4()),
@@ -53,8 +54,8 @@ class Ward:
             **{"recorded_at": self.ago(max(age_s, 0))} | columns,
         )
 
-    def alerted(self, patient_id: str, age_s: float, kind: str, message: str, **columns: Any) -> None:
-        """An alert that is so many seconds old; critical unless said otherwise."""
+    def insert_alert(self, patient_id: str, age_s: float, kind: str, message: str, **columns: Any) -> None:
+        """Insert an alert of this age; by default it is critical."""
         self._insert(
             "alerts",
             alert_id=str(uuid4()),
@@ -72,8 +73,8 @@ class Ward:
             | columns,
         )
 
-    def refused(self, age_s: float, source: str) -> None:
-        """A dead letter."""
+    def insert_error(self, age_s: float, source: str) -> None:
+        """Insert a dead letter."""
         self._insert(
             "ingestion_errors",
             error_id=str(uuid4()),
@@ -83,10 +84,10 @@ class Ward:
         )
 
     def ago(self, seconds: float) -> datetime:
-        """A moment before the transaction's time."""
+        """Return a time before the transaction's time."""
         return self.now - timedelta(seconds=seconds)
 
-    def look(
+    def rows(
         self,
         panel: str,
         *patients: str,
@@ -94,17 +95,17 @@ class Ward:
         span: timedelta = timedelta(hours=3),
         interval: str = "10s",
     ) -> list[dict[str, Any]]:
-        """Rows of the panel (or variable) of this title; all children unless some are named."""
+        """Return the rows of the panel or variable with this title, for all children or the given ones."""
         board = json.loads(render.rendered()[f"ward-{language}.json"])
         (query,) = (query for query in probe.queries(board) if query.panel == panel)
         variables = {"patient": quoted(patients)} if patients else probe.everything(board)
         view = View(self.now - span, self.now, variables, interval)
         with self.database.cursor() as cursor:
             cursor.execute("SET LOCAL ROLE kidjamo_reader")
-            answer = probe.run(self.database, query, view)
+            result = probe.run(self.database, query, view)
             cursor.execute("RESET ROLE")
-        assert answer.error == ""
-        return [dict(zip(answer.columns, row, strict=True)) for row in answer.rows]
+        assert result.error == ""
+        return [dict(zip(result.columns, row, strict=True)) for row in result.rows]
 
     def _insert(self, table: str, **columns: Any) -> None:
         statement = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
@@ -117,13 +118,13 @@ class Ward:
 
 
 @pytest.fixture
-def ward(dsn: Dsn) -> Iterator[Ward]:
-    """An empty ward; what a test puts in is gone after it."""
+def ward(dsn: Dsn) -> Iterator[WardDatabase]:
+    """Yield an empty ward; the test's rows are rolled back."""
     database = dsn.connect()
     with database.cursor() as cursor:
         cursor.execute("SELECT now()")
         (now,) = cursor.fetchone() or (None,)
     assert isinstance(now, datetime)
-    yield Ward(database, now.astimezone(UTC))
+    yield WardDatabase(database, now.astimezone(UTC))
     database.rollback()
     database.close()

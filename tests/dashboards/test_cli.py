@@ -1,8 +1,9 @@
-"""`kidjamo-dashboards` as a person or a build server runs it."""
+"""The command `kidjamo-dashboards`, as a user or a build server runs it."""
 
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_check_lists_every_query_with_rows_and_time(
     assert float(cells[4]) > 0
 
 
-def test_check_on_a_database_without_a_table_names_the_panel_and_the_reason(
+def test_check_without_a_table_names_the_panel_and_the_reason(
     environment: None,
     postgres: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -48,7 +49,7 @@ def test_check_on_a_database_without_a_table_names_the_panel_and_the_reason(
     assert sum(line.endswith("error") for line in output.out.splitlines()) == 20
 
 
-def test_check_without_a_database_fails_and_says_so(
+def test_check_without_a_database_fails_with_a_message(
     environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PGPORT", str(free_port()))
@@ -65,7 +66,7 @@ def test_render_check_fails_until_rendered(tmp_path: Path, capsys: pytest.Captur
     assert cli.main([*arguments, "--check"]) == 0
 
 
-def test_check_fails_where_a_file_is_out_of_date(
+def test_check_outdated_file_fails(
     environment: None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -77,6 +78,13 @@ def test_check_fails_where_a_file_is_out_of_date(
     monkeypatch.setattr(render, "GENERATED", tmp_path)
     assert cli.main(["check"]) == 1
     assert "ward-fr.json is out of date" in capsys.readouterr().err
+
+
+def test_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"kidjamo-dashboards {version('kidjamo')}\n"
 
 
 def test_wrong_usage_exits_2() -> None:

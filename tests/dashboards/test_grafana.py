@@ -1,7 +1,7 @@
-"""The ward on a Grafana server: it takes the dashboard, and its data source answers a panel's query.
+"""The ward on a Grafana server: it accepts the dashboard, and its data source runs the panels' queries.
 
-Runs where GRAFANA_URL names a server that was provisioned with our files; GRAFANA_TOKEN, or GRAFANA_USER and
-GRAFANA_PASSWORD, must be allowed to write dashboards.
+Runs only if GRAFANA_URL names a server that was provisioned with our files; GRAFANA_TOKEN, or GRAFANA_USER
+and GRAFANA_PASSWORD, must be allowed to write dashboards.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def grafana() -> Iterator[httpx.Client]:
         client.delete(f"/api/dashboards/uid/{UID}")
 
 
-def test_grafana_takes_the_ward_and_answers_its_queries(grafana: httpx.Client) -> None:
+def test_grafana_accepts_the_ward_and_runs_its_queries(grafana: httpx.Client) -> None:
     board: dict[str, Any] = json.loads(render.rendered()["ward-en.json"])
     board |= {"uid": UID, "title": "Kidjamo – ward, as pushed by a test"}
     pushed = grafana.post("/api/dashboards/db", json={"dashboard": board, "overwrite": True})
@@ -51,16 +51,16 @@ def test_grafana_takes_the_ward_and_answers_its_queries(grafana: httpx.Client) -
 
     view = View.last(timedelta(hours=3), probe.everything(kept), interval="10s")
     for query in probe.queries(kept):
-        answer = grafana.post("/api/ds/query", json=_as_a_browser_sends(query, view))
-        assert answer.status_code == 200, f"{query.panel}: {answer.text}"
-        result = answer.json()["results"]["A"]
+        response = grafana.post("/api/ds/query", json=_browser_request(query, view))
+        assert response.status_code == 200, f"{query.panel}: {response.text}"
+        result = response.json()["results"]["A"]
         assert "error" not in result, query.panel
         if query.panel == "Latest values":
             names = [field["name"] for field in result["frames"][0]["schema"]["fields"]]
-            assert names[:3] == ["Child", "State", "Last heard"]
+            assert names[:3] == ["Child", "State", "Last reading"]
 
 
-def _as_a_browser_sends(query: probe.Query, view: View) -> dict[str, Any]:
+def _browser_request(query: probe.PanelQuery, view: View) -> dict[str, Any]:
     return {
         "from": "now-3h",
         "to": "now",

@@ -1,4 +1,4 @@
-"""What Grafana is given at its start: readable, pointing at our files, and without a secret."""
+"""Grafana's provisioning files: valid, pointing at our files, and without secrets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_data_source_is_the_one_the_panels_name() -> None:
     assert source["uid"] == DATASOURCE.uid == "kidjamo-postgresql"
 
 
-def test_everything_about_the_account_comes_from_the_environment() -> None:
+def test_credentials_come_from_the_environment() -> None:
     (source,) = provisioned("datasources")["datasources"]
     assert source["secureJsonData"] == {"password": "$PGPASSWORD"}
     assert source["url"] == "$PGHOST:$PGPORT"
@@ -37,7 +37,7 @@ def test_everything_about_the_account_comes_from_the_environment() -> None:
     assert source["jsonData"]["sslmode"] == "$PGSSLMODE"
 
 
-def test_no_file_names_a_secret() -> None:
+def test_files_contain_no_secret() -> None:
     for file in PROVISIONING.rglob("*.yaml"):
         for line in file.read_text(encoding="utf-8").splitlines():
             key, _, value = line.partition(":")

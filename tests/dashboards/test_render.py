@@ -1,4 +1,4 @@
-"""The files in the repository are what the code renders, and say what they must."""
+"""The generated files are up to date and have the required content."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_generated_files_are_up_to_date() -> None:
     assert sorted(path.name for path in render.GENERATED.glob("*")) == [ENGLISH, FRENCH]
 
 
-def test_write_replaces_what_differs_and_deletes_what_is_no_more(tmp_path: Path) -> None:
+def test_write_replaces_outdated_files_and_deletes_removed_ones(tmp_path: Path) -> None:
     assert render.out_of_date(tmp_path) == [ENGLISH, FRENCH]
     render.write(tmp_path)
     assert render.out_of_date(tmp_path) == []
@@ -46,14 +46,14 @@ def test_write_replaces_what_differs_and_deletes_what_is_no_more(tmp_path: Path)
     assert not (tmp_path / "gone.json").exists()
 
 
-def test_critical_thresholds_are_drawn_where_the_rules_have_them() -> None:
+def test_critical_thresholds_are_those_of_the_rules() -> None:
     assert steps("Oxygen saturation (%)") == [(None, "red"), (88.0, "orange"), (92.0, "transparent")]
     assert steps("Heart rate (/min)") == [(None, "red"), (40.0, "transparent"), (180.0, "red")]
     assert steps("Body temperature (°C)") == [(None, "transparent"), (38.0, "red")]
     assert steps("Respiratory rate (/min)") == [(None, "transparent")]
 
 
-def test_both_languages_say_this_is_no_medical_device() -> None:
+def test_both_languages_state_that_this_is_not_a_medical_device() -> None:
     for name, sentence in (
         (ENGLISH, "Research and education software, not a medical device."),
         (FRENCH, "Logiciel de recherche et d'enseignement, pas un dispositif médical."),
@@ -72,7 +72,7 @@ def test_languages_differ_in_words_only() -> None:
             assert first.get(words) is None or first[words] != second[words]
 
 
-def test_patient_variable_takes_several_and_starts_with_all() -> None:
+def test_patient_variable_allows_several_and_defaults_to_all() -> None:
     (variable,) = board(ENGLISH)["templating"]["list"]
     assert variable["name"] == "patient"
     assert (variable["multi"], variable["includeAll"], variable["allValue"]) == (True, True, "patient_id")
@@ -90,15 +90,15 @@ def test_queries_are_for_the_postgresql_data_source() -> None:
         assert target["format"] == ("time_series" if panel["type"] == "timeseries" else "table")
 
 
-def test_colours_of_the_latest_values_meet_the_words_of_their_cells() -> None:
+def test_colour_patterns_of_the_latest_values_match_the_cells_texts() -> None:
     overrides = panel(FRENCH, "Dernières valeurs")["fieldConfig"]["overrides"]
     by_column = {override["matcher"]["options"]: override["properties"] for override in overrides}
     (mappings,) = (p["value"] for p in by_column["Saturation en oxygène (%)"] if p["id"] == "mappings")
     assert [(m["options"]["pattern"], m["options"]["result"]["color"]) for m in mappings] == [
         ("/^[▼▲]/", "red"),
-        ("/^ancien : .*[▼▲]/", "orange"),
+        ("/^ancien\u00a0: .*[▼▲]/", "orange"),
         ("/^[^0-9]/", "#8e8e8e"),
     ]
     sql = panel(FRENCH, "Dernières valeurs")["targets"][0]["rawSql"]
-    for words in ("ancien : ", "pas de données", "batterie faible", "non porté", "capteur débranché"):
+    for words in ("ancien\u00a0: ", "aucune donnée", "batterie faible", "non porté", "capteur débranché"):
         assert literal(words) in sql

@@ -1,4 +1,4 @@
-"""What Grafana's macros and variables become, written out."""
+"""Expansion of Grafana's macros and variables, written out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ VIEW = View(
         ("no macro at all", "no macro at all"),
     ],
 )
-def test_expand_gives_what_grafana_sends(sql: str, expected: str) -> None:
+def test_expand_returns_the_sql_that_grafana_sends(sql: str, expected: str) -> None:
     assert expand(sql, VIEW) == expected
 
 

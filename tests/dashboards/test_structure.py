@@ -1,4 +1,4 @@
-"""Faults in dashboard JSON are found and named."""
+"""Faults in dashboard JSON are reported."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def test_faults_names_a_panel_beyond_the_page() -> None:
     assert faults(panel(1, x=20)) == ["panel 'panel 1' (1) is wider than the page"]
 
 
-def test_faults_names_a_data_source_nobody_provisions() -> None:
+def test_faults_names_a_data_source_that_is_not_provisioned() -> None:
     odd = panel(1) | {"targets": [{"datasource": {"uid": "other"}}]}
     assert faults(odd) == ["data source other is not provisioned"]

@@ -1,4 +1,4 @@
-"""The real servers behind the demo and the tests: they come up, keep their data, and go."""
+"""The servers used by the demo and the tests: they start, keep their data, and stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import answers
+from deploy.local.ports import is_listening
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import Service, ServiceError
 
@@ -22,7 +22,7 @@ def test_kafka_killed_keeps_what_it_acknowledged(fresh_kafka: KafkaBroker) -> No
     producer.send("kept", b"value").get(timeout=20)
     producer.close()
     fresh_kafka.kill()
-    assert not answers(fresh_kafka.port)
+    assert not is_listening(fresh_kafka.port)
     fresh_kafka.start()
     consumer = KafkaConsumer(
         "kept",
@@ -68,14 +68,14 @@ def test_mqtt_broker_keeps_retained_messages(mqtt_broker: MqttBroker) -> None:
     assert received == [b"still here"]
 
 
-def test_service_that_ends_at_once_says_why(tmp_path: Path) -> None:
+def test_service_that_exits_at_once_reports_its_log(tmp_path: Path) -> None:
     service = Service("thing", ["sh", "-c", "echo no such disk; exit 3"], log=tmp_path / "thing.log")
     service.start()
-    with pytest.raises(ServiceError, match=r"thing ended with code 3:\nno such disk"):
+    with pytest.raises(ServiceError, match=r"thing exited with code 3:\nno such disk"):
         service.wait_until(lambda: False, 10)
 
 
-def test_service_stopped_takes_its_children_along(tmp_path: Path) -> None:
+def test_service_stop_also_stops_its_children(tmp_path: Path) -> None:
     service = Service("parent", ["sh", "-c", "sleep 1000 & echo $!; wait"], log=tmp_path / "parent.log")
     service.start()
     service.wait_until(lambda: bool(service.tail().strip()), 10)

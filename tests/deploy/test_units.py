@@ -1,4 +1,4 @@
-"""The systemd units, as systemd itself reads them."""
+"""The systemd units, checked by systemd itself."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PROGRAMS = ("/opt/kidjamo/bin/kidjamo-gateway", "/opt/kidjamo-ingest/bin/kidjamo
 INSTANCES = [f"kidjamo-ingest@{name}.service" for name in ("serve", "recorder", "alarms")]
 SERVICES = ["kidjamo-gateway.service", "kidjamo-erase.service", *INSTANCES]
 MOST_EXPOSED = "20"
-"""Of 100: what `systemd-analyze security` calls OK; it gives an unhardened service 96."""
+"""Out of 100; `systemd-analyze security` rates this as OK and an unhardened service as 96."""
 
-pytestmark = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd's own checker")
+pytestmark = pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 
 
 def analyze(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,7 @@ def analyze(*arguments: str, directory: Path) -> subprocess.CompletedProcess[str
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The units, their programs where a machine without them has some program at least."""
+    """Copy the units, with their programs replaced by one that exists on every machine."""
     for unit in UNITS.iterdir():
         text = unit.read_text()
         for program in PROGRAMS:
@@ -40,12 +40,12 @@ def installed(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "unit", [*SERVICES, "kidjamo-erase.timer", "kidjamo-pairing-agent.service"], ids=lambda unit: unit
 )
-def test_systemd_understands_every_line(installed: Path, unit: str) -> None:
+def test_unit_is_valid(installed: Path, unit: str) -> None:
     checked = analyze("verify", "--man=no", f"./{unit}", directory=installed)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("unit", SERVICES)
-def test_services_may_do_little_beyond_their_work(installed: Path, unit: str) -> None:
+def test_service_is_hardened(installed: Path, unit: str) -> None:
     checked = analyze("security", "--offline=yes", f"--threshold={MOST_EXPOSED}", unit, directory=installed)
     assert checked.returncode == 0, checked.stdout[-300:]

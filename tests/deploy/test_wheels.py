@@ -1,4 +1,4 @@
-"""A Raspberry Pi installs the gateway from ready-made wheels: nothing is compiled there."""
+"""A Raspberry Pi installs the gateway from wheels, without compiling."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_edge_resolves_to_wheels_for_aarch64(python: str) -> None:
     assert {"bleak", "dbus-fast", "pydantic-core", "starlette"} <= names
 
 
-def test_package_that_would_be_compiled_is_noticed(tmp_path: Path) -> None:
+def test_package_without_wheels_is_detected(tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("systemd-python==235\n")
     refused = resolve([str(tmp_path / "in.txt")], "3.13")
     assert refused.returncode != 0

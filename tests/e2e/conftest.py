@@ -1,4 +1,4 @@
-"""The whole system, once for all end-to-end tests, and the report they write."""
+"""The whole system, shared by all end-to-end tests, and the report they write."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.census import Places
 from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.process import Service
 from deploy.local.stack import Stack, program
+from deploy.local.stage_counts import StageSources
 from tests.e2e.report import Check, write
 
 REPORTS = Path(__file__).parents[2] / "evidence" / "test_reports"
@@ -22,33 +22,33 @@ _mode = "full"
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    """What the integration checks speak to.
+class SystemUnderTest:
+    """The system that the integration checks run against.
 
     Attributes:
-        api_url: base address of the API.
-        stack: all parts; None in API-only mode.
+        api_url: base URL of the API.
+        stack: all processes; None in API-only mode.
     """
 
     api_url: str
     stack: Stack | None
 
     def whole(self) -> Stack:
-        """All parts, or skip the test where there is only the API."""
+        """Return all processes; skip the test in API-only mode."""
         if self.stack is None:
             pytest.skip("API-only mode: no Kafka and no PostgreSQL on this machine")
         return self.stack
 
-    def places(self) -> Places:
-        """Where each stage's readings are counted."""
-        return self.whole().places()
+    def stage_sources(self) -> StageSources:
+        """Return where each stage's readings are counted."""
+        return self.whole().stage_sources()
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The demo's stack in a directory of its own, or the API alone where Kafka cannot run.
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest]:
+    """Run the demo's stack in a separate directory, or the API alone if Kafka cannot run.
 
-    The API alone runs with INTEGRATION_MODE=api-only, or without Java: readings end in its durable spool.
+    The API runs alone with INTEGRATION_MODE=api-only or without Java: readings stay in its durable spool.
     """
     root = tmp_path_factory.mktemp("stack")
     if os.environ.get("INTEGRATION_MODE") == "api-only" or shutil.which("java") is None:
@@ -57,12 +57,12 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     stack = Stack(root / "data", root / "data_lake", period_s=0.5)
     try:
         stack.start(print)
-        yield System(stack.api_url, stack)
+        yield SystemUnderTest(stack.api_url, stack)
     finally:
         stack.stop()
 
 
-def _api_only(root: Path) -> Iterator[System]:
+def _api_only(root: Path) -> Iterator[SystemUnderTest]:
     global _mode
     _mode = "api-only"
     port = free_port()
@@ -76,14 +76,14 @@ def _api_only(root: Path) -> Iterator[System]:
     with Service("API", command, log=root / "api.log", env=environment, directory=root) as api:
         url = f"http://{LOOPBACK}:{port}"
         api.wait_until(lambda: Stack.serves(url), 30)
-        yield System(url, None)
+        yield SystemUnderTest(url, None)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note how each integration check went."""
+    """Record the result of each integration check."""
     report = yield
     marker = item.get_closest_marker("integration_check")
     if marker and (report.when == "call" or report.outcome != "passed"):
@@ -94,7 +94,7 @@ def pytest_runtest_makereport(
 
 
 def _reason(report: pytest.TestReport) -> str:
-    """Why a check failed or was skipped, in one line; empty when it passed."""
+    """Return why a check failed or was skipped, in one line; empty if it passed."""
     if isinstance(report.longrepr, tuple):
         return report.longrepr[2].removeprefix("Skipped: ")
     return "" if report.passed else str(report.longrepr).strip().splitlines()[-1]

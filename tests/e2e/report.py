@@ -1,4 +1,4 @@
-"""The integration report: each named check with its outcome and seconds, and the success rate."""
+"""The integration report: outcome and duration of each named check, and the success rate."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ Outcome = Literal["passed", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One integration check as it went.
+    """Result of one integration check.
 
     Attributes:
-        reason: why it failed or was skipped; empty when it passed.
+        name: name of the check.
+        outcome: passed, failed or skipped.
+        seconds: its duration.
+        reason: why it failed or was skipped; empty if it passed.
     """
 
     name: str
@@ -29,9 +32,9 @@ def write(directory: Path, mode: str, checks: list[Check]) -> Path:
     """Write one report.
 
     Args:
-        directory: where reports are kept.
-        mode: "full", or "api-only" where Kafka and PostgreSQL were not to be had.
-        checks: what ran; the success rate counts passed ones among those that were not skipped.
+        directory: directory of the reports.
+        mode: "full", or "api-only" without Kafka and PostgreSQL.
+        checks: the results; the success rate is passed / not skipped.
     """
     ran = [check for check in checks if check.outcome != "skipped"]
     passed = sum(check.outcome == "passed" for check in ran)

@@ -1,9 +1,12 @@
-"""A gateway and the real service over TLS: tokens fetched, renewed, refused and had again."""
+"""A gateway and the real API over TLS: tokens are fetched, renewed, refused and fetched again."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -46,63 +49,80 @@ def audit_and_log(directory: Path) -> bytes:
     return (directory / "audit.jsonl").read_bytes() + (directory / "api.log").read_bytes()
 
 
-async def test_gateway_keeps_delivering_while_its_tokens_run_out(
+@dataclass
+class DeliveringGateway:
+    """Outbox and uplink of a gateway, without bracelets."""
+
+    outbox: Outbox
+    uplink: Uplink
+    state: GatewayState
+
+    async def append(self, count: int, device_id: str = "bracelet-001") -> None:
+        """Store readings of one bracelet."""
+        await asyncio.wrap_future(self.outbox.append([a_row(device_id) for _ in range(count)]))
+        self.uplink.news.set()
+
+    async def has(self, **expected: int) -> None:
+        """Wait until the outbox has these counts."""
+
+        async def matches() -> bool:
+            counts = await self.outbox.counts()
+            return all(getattr(counts, name) == value for name, value in expected.items())
+
+        await eventually(matches, 30)
+
+
+@asynccontextmanager
+async def delivering_gateway(
+    directory: Path, url: str, secret_file: Path
+) -> AsyncIterator[DeliveringGateway]:
+    config = ApiConfig(url=url, client_id="gw", client_secret_file=secret_file, ca_file=directory / "ca.pem")
+    api, state = ApiClient(config), GatewayState("gw")
+    with Outbox(directory / "outbox.sqlite3") as outbox:
+        uplink = Uplink(api, outbox, state, batch_size=50)
+        running = asyncio.create_task(uplink.run())
+        try:
+            yield DeliveringGateway(outbox, uplink, state)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await api.close()
+
+
+async def test_gateway_delivers_across_token_expiry_and_revocation(
     tmp_path: Path, variables: dict[str, str]
 ) -> None:
     secret_file = tmp_path / "gateway.secret"
     secret_file.write_text(register(variables, "gw", "bracelet-001"))
     registry = Registry.open(Path(variables["API_GATEWAYS_FILE"]))
-    with ServedApi(variables, tmp_path) as served, Outbox(tmp_path / "outbox.sqlite3") as outbox:
-        config = ApiConfig(
-            url=served.url, client_id="gw", client_secret_file=secret_file, ca_file=tmp_path / "ca.pem"
-        )
-        api, state = ApiClient(config), GatewayState("gw")
-        uplink = Uplink(api, outbox, state, batch_size=50)
-        lanes = asyncio.create_task(uplink.run())
-
-        async def append(count: int, device_id: str = "bracelet-001") -> None:
-            await asyncio.wrap_future(outbox.append([a_row(device_id) for _ in range(count)]))
-            uplink.news.set()
-
-        async def counted(**expected: int) -> None:
-            async def look() -> bool:
-                counts = await outbox.counts()
-                return all(getattr(counts, name) == value for name, value in expected.items())
-
-            await eventually(look, 30)
-
-        try:
+    with ServedApi(variables, tmp_path) as served:
+        async with delivering_gateway(tmp_path, served.url, secret_file) as gateway:
             for sent in range(1, 2 * LIFETIME_S + 1):
-                await append(20)
-                await counted(delivered=20 * sent)
+                await gateway.append(20)
+                await gateway.has(delivered=20 * sent)
                 await asyncio.sleep(1)
-            issued = actions(variables).count("token_issued")
-            assert 2 <= issued <= 6, "renewed, and not at every request"
-            assert state.counters.delivery_failures == 0
-            assert "access_refused" not in actions(variables), "renewed before it ran out"
+            assert 2 <= actions(variables).count("token_issued") <= 6, "renewed, but not for every request"
+            assert gateway.state.counters.delivery_failures == 0
+            assert "access_refused" not in actions(variables), "renewed before it expired"
 
-            await append(3, "bracelet-of-others")
-            await counted(delivered=20 * 2 * LIFETIME_S, rejected=3)
+            await gateway.append(3, "bracelet-of-others")
+            await gateway.has(delivered=20 * 2 * LIFETIME_S, rejected=3)
 
             registry.revoke("gw")
-            await append(40)
-            await eventually(lambda: "invalid_client" in state.parts["api"], 30)
-            await counted(pending=40)
+            await gateway.append(40)
+            await eventually(lambda: "invalid_client" in gateway.state.parts["api"], 30)
+            await gateway.has(pending=40)
             secret_file.write_text(register(variables, "gw", "bracelet-001"))
-            await counted(delivered=20 * 2 * LIFETIME_S + 40, pending=0, rejected=3)
-            assert state.parts["api"] == "up"
-        finally:
-            lanes.cancel()
-            await asyncio.gather(lanes, return_exceptions=True)
-            await api.close()
+            await gateway.has(delivered=20 * 2 * LIFETIME_S + 40, pending=0, rejected=3)
+            assert gateway.state.parts["api"] == "up"
         assert served.stop() == 0
     kept = audit_and_log(tmp_path)
-    assert b"bracelet-of-others" in kept, "the audit log says what was refused"
+    assert b"bracelet-of-others" in kept, "the audit log has what was refused"
     assert b"patient-001-ss" not in kept
     assert secret_file.read_bytes() not in kept
 
 
-def test_doctor_proves_the_credentials(tmp_path: Path, variables: dict[str, str]) -> None:
+def test_doctor_checks_the_credentials(tmp_path: Path, variables: dict[str, str]) -> None:
     (tmp_path / "secret").write_text(register(variables, "gw", "bracelet-001"))
     (tmp_path / "secret").chmod(0o600)
     api = 'client_id = "gw"\nclient_secret_file = "secret"\nca_file = "ca.pem"\n[mqtt]\n'

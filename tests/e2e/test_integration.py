@@ -1,4 +1,4 @@
-"""The nine integration checks, each named in the report, against the running system."""
+"""The nine integration checks of the report, against the running system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from tests.e2e.conftest import System
+from tests.e2e.conftest import SystemUnderTest
 
 METRICS_KEYS = {
     "processed_messages", "kafka_topics", "api_uptime_s", "latency_p50_s", "latency_p95_s", "latency_p99_s",
@@ -27,7 +27,7 @@ KAFKA_TOPICS = {
 
 
 def reading(**measurements: float) -> dict[str, Any]:
-    """A reading of now, with an identity of its own."""
+    """Return a reading of now with a new message id."""
     return {
         "patient_id": "patient-check",
         "device_id": "device-check",
@@ -37,12 +37,12 @@ def reading(**measurements: float) -> dict[str, Any]:
     }
 
 
-def post(system: System, document: Any, route: str = "/iot/measurements") -> httpx.Response:
+def post(system: SystemUnderTest, document: Any, route: str = "/iot/measurements") -> httpx.Response:
     return httpx.post(f"{system.api_url}{route}", json=document, timeout=10)
 
 
 def eventually(found: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """What `found` returns, once it is true."""
+    """Wait until `found` returns a true value; return it."""
     deadline = time.monotonic() + timeout_s
     while not (result := found()):
         assert time.monotonic() < deadline, f"nothing after {timeout_s:g} s"
@@ -50,8 +50,8 @@ def eventually(found: Callable[[], Any], timeout_s: float = 30) -> Any:
     return result
 
 
-def on_topic(system: System, topic: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The first message of a topic that is wanted, read with an independent client."""
+def on_topic(system: SystemUnderTest, topic: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the first matching message of a topic, read with an independent client."""
     consumer = KafkaConsumer(bootstrap_servers=system.whole().kafka.bootstrap, enable_auto_commit=False)
     deadline = time.monotonic() + 20
     try:
@@ -69,14 +69,14 @@ def on_topic(system: System, topic: str, wanted: Callable[[dict[str, Any]], bool
     raise AssertionError(f"not on {topic}")
 
 
-def rows(system: System, statement: str, *values: object) -> list[tuple[Any, ...]]:
+def rows(system: SystemUnderTest, statement: str, *values: object) -> list[tuple[Any, ...]]:
     with closing(system.whole().dsn.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.fetchall()
 
 
 @pytest.mark.integration_check("health")
-def test_health_names_its_components(system: System) -> None:
+def test_health_names_its_components(system: SystemUnderTest) -> None:
     answer = httpx.get(f"{system.api_url}/health", timeout=5)
     assert answer.status_code == 200
     body = answer.json()
@@ -88,7 +88,7 @@ def test_health_names_its_components(system: System) -> None:
 
 
 @pytest.mark.integration_check("normal")
-def test_normal_reading_is_accepted_without_alerts(system: System) -> None:
+def test_normal_reading_is_accepted_without_alerts(system: SystemUnderTest) -> None:
     sent = reading(spo2_pct=97, freq_card=92, freq_resp=18, temp_corp=36.8)
     answer = post(system, sent)
     assert answer.status_code == 200
@@ -99,7 +99,7 @@ def test_normal_reading_is_accepted_without_alerts(system: System) -> None:
 
 
 @pytest.mark.integration_check("critical")
-def test_critical_reading_names_every_rule_it_meets(system: System) -> None:
+def test_critical_reading_returns_every_rule_it_meets(system: SystemUnderTest) -> None:
     body = post(system, reading(spo2_pct=85.0, freq_card=190, freq_resp=30, temp_corp=38.5)).json()
     found = {(alert["type"], alert["severity"], alert["threshold"]) for alert in body["alerts"]}
     assert found == {
@@ -112,7 +112,7 @@ def test_critical_reading_names_every_rule_it_meets(system: System) -> None:
 
 
 @pytest.mark.integration_check("ingest")
-def test_ingest_takes_the_older_flat_form(system: System) -> None:
+def test_ingest_accepts_the_older_flat_form(system: SystemUnderTest) -> None:
     flat = {
         "patient_id": "patient-check",
         "spo2_pct": 96,
@@ -126,7 +126,7 @@ def test_ingest_takes_the_older_flat_form(system: System) -> None:
 
 
 @pytest.mark.integration_check("kafka consumption")
-def test_accepted_reading_is_on_kafka_under_a_pseudonym(system: System) -> None:
+def test_accepted_reading_is_on_kafka_under_a_pseudonym(system: SystemUnderTest) -> None:
     system.whole()
     sent = reading(spo2_pct=95, temp_corp=36.9)
     post(system, sent).raise_for_status()
@@ -139,7 +139,7 @@ def test_accepted_reading_is_on_kafka_under_a_pseudonym(system: System) -> None:
 
 
 @pytest.mark.integration_check("database insertion")
-def test_accepted_reading_reaches_postgresql(system: System) -> None:
+def test_accepted_reading_reaches_postgresql(system: SystemUnderTest) -> None:
     system.whole()
     sent = reading(spo2_pct=94, freq_card=101)
     post(system, sent).raise_for_status()
@@ -150,7 +150,7 @@ def test_accepted_reading_reaches_postgresql(system: System) -> None:
 
 
 @pytest.mark.integration_check("critical workflow")
-def test_critical_reading_becomes_one_alert_in_database_and_silver(system: System) -> None:
+def test_critical_reading_becomes_one_alert_in_database_and_silver(system: SystemUnderTest) -> None:
     stack = system.whole()
     sent = reading(spo2_pct=84)
     for _ in range(2):  # a sender's retry
@@ -162,13 +162,13 @@ def test_critical_reading_becomes_one_alert_in_database_and_silver(system: Syste
     ]
 
     def in_silver() -> int:
-        return stack.places().copies_in_silver(expected)
+        return stack.stage_sources().copies_in_silver(expected)
 
     assert eventually(in_silver, 60) == 1
 
 
 @pytest.mark.integration_check("metrics")
-def test_metrics_speak_json_and_prometheus(system: System) -> None:
+def test_metrics_are_available_as_json_and_prometheus(system: SystemUnderTest) -> None:
     post(system, reading(spo2_pct=97)).raise_for_status()
     body = httpx.get(f"{system.api_url}/metrics", timeout=5).json()
     assert body.keys() >= METRICS_KEYS
@@ -181,7 +181,7 @@ def test_metrics_speak_json_and_prometheus(system: System) -> None:
 
 
 @pytest.mark.integration_check("error handling")
-def test_malformed_body_is_refused_kept_and_harms_nobody(system: System) -> None:
+def test_malformed_body_is_refused_and_stored_and_does_not_affect_others(system: SystemUnderTest) -> None:
     mark = uuid4().hex
     refused = httpx.post(f"{system.api_url}/iot/measurements", content=f'{{"broken": "{mark}"', timeout=10)
     assert refused.status_code == 422

@@ -1,4 +1,4 @@
-"""From bracelet to every table: nothing is lost, whatever happens to the API in between."""
+"""From bracelet to every table: no reading is lost, even if the API is killed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from uuid import uuid4
 
 from deltalake import DeltaTable
 
-from tests.e2e.conftest import System
+from tests.e2e.conftest import SystemUnderTest
 from tests.e2e.test_integration import eventually, rows
 
 
-def test_mosquitto_pub_reaches_raw_and_postgresql(system: System) -> None:
+def test_mosquitto_pub_reaches_raw_and_postgresql(system: SystemUnderTest) -> None:
     stack = system.whole()
     identity = str(uuid4())
     document = {
@@ -39,10 +39,10 @@ def test_mosquitto_pub_reaches_raw_and_postgresql(system: System) -> None:
     subprocess.run(command, check=True, timeout=10)
     statement = "SELECT device_id, spo2_pct FROM measurements WHERE message_id = %s"
     assert eventually(lambda: rows(system, statement, identity)) == [("demo-1", 85.0)]
-    eventually(lambda: identity in stack.places().count().raw.copies, 60)
+    eventually(lambda: identity in stack.stage_sources().count().raw.copies, 60)
 
 
-def test_malformed_mqtt_payload_becomes_a_dead_letter(system: System) -> None:
+def test_malformed_mqtt_payload_becomes_a_dead_letter(system: SystemUnderTest) -> None:
     stack = system.whole()
     topic = "kidjamo/bracelets/demo-2/measurements"
     command = ["mosquitto_pub", "-p", str(stack.mqtt.port), "-q", "1", "-t", topic, "-m", "not json"]
@@ -53,28 +53,28 @@ def test_malformed_mqtt_payload_becomes_a_dead_letter(system: System) -> None:
     assert eventually(lambda: rows(system, statement), 20) == [("gateway", "not json")]
 
 
-def test_api_killed_for_a_while_loses_nothing(system: System) -> None:
+def test_api_killed_for_a_while_loses_nothing(system: SystemUnderTest) -> None:
     stack = system.whole()
     api = stack.services["api"]
-    before = stack.places().count()
+    before = stack.stage_sources().count()
     api.kill()
     time.sleep(8)
     assert not api.running
     api.start()
     api.wait_until(lambda: stack.serves(stack.api_url), 30)
-    stack.quiesce()
-    census = eventually(lambda: (c := stack.places().count()) and not c.lost() and c, 90)
-    assert census.bracelet.distinct > before.bracelet.distinct
-    assert census.silver.distinct >= len(census.critical) > 0
-    assert census.duplicated() == 0
-    assert census.windows > 0
+    stack.stop_measuring()
+    counts = eventually(lambda: (c := stack.stage_sources().count()) and not c.lost() and c, 90)
+    assert counts.bracelet.distinct > before.bracelet.distinct
+    assert counts.silver.distinct >= len(counts.critical) > 0
+    assert counts.duplicated() == 0
+    assert counts.windows > 0
 
 
-def test_delta_tables_open_in_delta_rs_with_the_rows_kafka_holds(system: System) -> None:
+def test_delta_tables_open_in_delta_rs_with_the_rows_kafka_holds(system: SystemUnderTest) -> None:
     stack = system.whole()
-    census = stack.places().count()
+    counts = stack.stage_sources().count()
     raw = DeltaTable(str(stack.lake / "raw" / "iot_measurements"))
-    assert raw.count() == census.raw.copies.total() == census.kafka.copies.total()
+    assert raw.count() == counts.raw.copies.total() == counts.kafka.copies.total()
     with closing(stack.dsn.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM alerts WHERE severity = 'CRITICAL'")
         assert cursor.fetchone() == (DeltaTable(str(stack.lake / "silver" / "critical_alerts")).count(),)

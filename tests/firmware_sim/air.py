@@ -1,4 +1,4 @@
-"""Bracelets on a virtual air with one gateway's radio, for tests that speak to them through plain bleak."""
+"""Bracelets and one gateway radio on a virtual link, for tests that use plain bleak."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from bleak.backends.device import BLEDevice
 from bumble.device import Device
 
 from firmware_sim.firmware.bracelet import Bracelet
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
 from vitals.gatt.bracelet import RECORD_ACCESS, BraceletRecord
 from vitals.gatt.record_access import Count, Request, Response, parse_indication
@@ -22,44 +22,44 @@ BOOT = 5
 
 
 def now_ms() -> int:
-    """The true time."""
+    """Return the true time."""
     return time.time_ns() // 1_000_000
 
 
 def calm(number: int = 0) -> Measurements:
-    """Healthy values that tell readings apart."""
+    """Return normal values that differ from reading to reading."""
     return Measurements(spo2_pct=97.0, freq_card=60 + number % 100, freq_resp=18.0, temp_corp=36.8)
 
 
 class Air:
-    """The air, the gateway's radio, and bracelets."""
+    """The virtual link, the gateway's radio, and bracelets."""
 
     def __init__(self) -> None:
         self.link = VirtualLink()
         self.gateway: Device
         self.controller: VirtualController
         self.gateway, self.controller = self.link.device("gateway", 0)
-        self.bracelets: list[Peripheral] = []
+        self.bracelets: list[BraceletPeripheral] = []
 
-    async def add(self, *, stored: int = 0, mtu: int = 247, secure: bool = False) -> Peripheral:
-        """Put a bracelet on the air that has measured while nobody listened."""
+    async def add(self, *, stored: int = 0, mtu: int = 247, secure: bool = False) -> BraceletPeripheral:
+        """Start a bracelet with this many stored records."""
         number = len(self.bracelets) + 1
         state = Bracelet(f"ble-{number:03d}", BOOT, now_ms())
         for index in range(stored):
             state.measure(calm(index), now_ms())
-        peripheral = Peripheral(self.link, number, state, now_ms, mtu=mtu, secure=secure)
+        peripheral = BraceletPeripheral(self.link, number, state, now_ms, mtu=mtu, secure=secure)
         await peripheral.start()
         self.bracelets.append(peripheral)
         return peripheral
 
     async def close(self) -> None:
-        """Take everything off the air."""
+        """Stop all bracelets."""
         for peripheral in self.bracelets:
             await peripheral.stop()
 
 
-class Notes:
-    """What came in on one characteristic."""
+class ReceivedValues:
+    """Callback that collects the values of one characteristic."""
 
     def __init__(self) -> None:
         self.values: list[bytes] = []
@@ -73,28 +73,28 @@ class Notes:
         return [BraceletRecord.from_bytes(value).seq for value in self.values]
 
     @property
-    def answers(self) -> list[Count | Response]:
-        """Indications of the control point."""
+    def responses(self) -> list[Count | Response]:
+        """Parsed indications of the record access control point."""
         return [parse_indication(value) for value in self.values]
 
 
 async def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
-    """Wait until it holds."""
+    """Wait until the condition is true."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def find(name: str = "Kidjamo-ble-001") -> BLEDevice:
-    """Find one bracelet by its name."""
+    """Scan for one bracelet by its name."""
     device = await BleakScanner.find_device_by_name(name, timeout=5)
     assert device, f"{name} not found"
     return device
 
 
-async def ask(client: BleakClient, request: Request, answers: Notes) -> Count | Response:
-    """Write to the control point and wait for what it indicates."""
-    before = len(answers.values)
+async def ask(client: BleakClient, request: Request, indications: ReceivedValues) -> Count | Response:
+    """Write to the control point and wait for the indicated response."""
+    before = len(indications.values)
     await client.write_gatt_char(RECORD_ACCESS, bytes(request), response=True)
-    await until(lambda: len(answers.values) > before)
-    return answers.answers[before]
+    await until(lambda: len(indications.values) > before)
+    return indications.responses[before]

@@ -1,4 +1,4 @@
-"""An air with a gateway's radio that plain bleak uses."""
+"""A virtual radio link whose gateway radio is used by plain bleak."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.firmware_sim.air import Air
 
 @pytest.fixture
 async def air() -> AsyncIterator[Air]:
-    made = Air()
-    await made.gateway.power_on()
-    async with use_device(made.gateway):
-        yield made
-    await made.close()
+    environment = Air()
+    await environment.gateway.power_on()
+    async with use_device(environment.gateway):
+        yield environment
+    await environment.close()

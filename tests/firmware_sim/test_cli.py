@@ -1,4 +1,4 @@
-"""The command as a process: what it puts on the air, how it ends, what it says when it cannot."""
+"""The command as a process: what it simulates, how it stops, and its error messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import pytest
 from bleak import BleakClient, BleakScanner
 
 from deploy.local.mqtt import MqttBroker
-from deploy.local.ports import answers, free_port
+from deploy.local.ports import free_port, is_listening
 from firmware_sim.bleak_backend import open_radio
 from firmware_sim.cli import main
 from firmware_sim.options import parse
-from tests.firmware_sim.air import Notes, ask, until
+from tests.firmware_sim.air import ReceivedValues, ask, until
 from tests.firmware_sim.mqtt.test_bracelet import subscriber
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STORED_RECORD, BraceletRecord
 from vitals.gatt.record_access import Request
@@ -42,25 +43,25 @@ async def simulator(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process
 async def ended(process: asyncio.subprocess.Process, timeout_s: float = 10) -> tuple[int | None, str]:
     assert process.stderr
     async with asyncio.timeout(timeout_s):
-        said = (await process.stderr.read()).decode()
+        output = (await process.stderr.read()).decode()
         await process.wait()
-    return process.returncode, said
+    return process.returncode, output
 
 
-def ledger_of(path: Path) -> list[dict[str, Any]]:
+def logged_readings(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-async def test_bracelets_all_that_was_measured_is_taken(tmp_path: Path, mqtt_broker: MqttBroker) -> None:
-    """Another process reads BLE through bleak and MQTT through the broker; together they have the ledger."""
+async def test_bracelets_every_logged_reading_is_received(tmp_path: Path, mqtt_broker: MqttBroker) -> None:
+    """Read BLE through bleak and MQTT through the broker; together they match the log of sent readings."""
     ledger, port = tmp_path / "ledger.jsonl", free_port()
     arguments = ["--ble", "2", "--mqtt", "1", "--hci", f"tcp-server:127.0.0.1:{port}", "--period", "0.1"]
     arguments += ["--mqtt-broker", f"127.0.0.1:{mqtt_broker.port}", "--ledger", str(ledger)]
-    live, stored, indications = Notes(), Notes(), Notes()
+    live, stored, indications = ReceivedValues(), ReceivedValues(), ReceivedValues()
     with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-001/measurements") as heard:
         await until(lambda: heard.subscribed)
         async with simulator("bracelets", *arguments) as process:
-            await until(lambda: answers(port), 20)
+            await until(lambda: is_listening(port), 20)
             async with open_radio(f"tcp-client:127.0.0.1:{port}"):
                 devices = {device.name: device for device in await BleakScanner.discover(0.5)}
                 assert devices.keys() == {"Kidjamo-ble-001", "Kidjamo-ble-002"}
@@ -72,44 +73,44 @@ async def test_bracelets_all_that_was_measured_is_taken(tmp_path: Path, mqtt_bro
                     await ask(client, Request.report_from(0), indications)
                     process.send_signal(signal.SIGTERM)
                     await asyncio.sleep(0.5)
-                    assert process.returncode is None  # it stays until its flash is released
+                    assert process.returncode is None  # it keeps running until its flash is released
                     await ask(client, Request.release_up_to(10**6), indications)
                 async with BleakClient(devices["Kidjamo-ble-002"]) as client:
                     await client.start_notify(RECORD_ACCESS, indications)
                     await ask(client, Request.release_up_to(10**6), indications)
-                code, said = await ended(process)
-        assert (code, "0 not yet confirmed" in said) == (0, True)
-        noted = ledger_of(ledger)
-        await until(lambda: len(heard.seqs) >= sum(line["device_id"] == "mqtt-001" for line in noted))
-    assert {line["device_id"]: line["patient_id"] for line in noted} == {
+                code, output = await ended(process)
+        assert (code, "0 not acknowledged yet" in output) == (0, True)
+        logged = logged_readings(ledger)
+        await until(lambda: len(heard.seqs) >= sum(line["device_id"] == "mqtt-001" for line in logged))
+    assert {line["device_id"]: line["patient_id"] for line in logged} == {
         "ble-001": "patient-001-ss",
         "ble-002": "patient-002-as",
         "mqtt-001": "patient-003-sc",
     }
     records = {BraceletRecord.from_bytes(value) for value in live.values + stored.values}
     over_ble = {str(derived_message_id("ble-001", r.boot, r.seq, r.device_time_ms)) for r in records}
-    assert over_ble == {line["message_id"] for line in noted if line["device_id"] == "ble-001"}
+    assert over_ble == {line["message_id"] for line in logged if line["device_id"] == "ble-001"}
     over_mqtt = {json.loads(payload)["message_id"] for _, payload in heard.messages}
-    assert over_mqtt >= {line["message_id"] for line in noted if line["device_id"] == "mqtt-001"}
+    assert over_mqtt >= {line["message_id"] for line in logged if line["device_id"] == "mqtt-001"}
 
 
-async def test_bracelets_nobody_takes_anything_ends_after_the_drain(tmp_path: Path) -> None:
+async def test_bracelets_without_receivers_end_after_the_drain(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     arguments = ["--ble", "1", "--mqtt", "1", "--hci", f"unix-server:{tmp_path}/hci", "--period", "0.2"]
     arguments += ["--mqtt-broker", f"127.0.0.1:{free_port()}", "--ledger", str(ledger)]
     async with simulator("bracelets", *arguments, "--duration", "1", "--drain-seconds", "0.5") as process:
-        code, said = await ended(process, 20)
+        code, output = await ended(process, 20)
     assert code == 0
-    assert "no connection to the broker" in said
-    assert f"{len(ledger_of(ledger))} not yet confirmed" in said
-    assert 8 <= len(ledger_of(ledger)) <= 12
+    assert "no connection to the broker" in output
+    assert f"{len(logged_readings(ledger))} not acknowledged yet" in output
+    assert 8 <= len(logged_readings(ledger)) <= 12
 
 
-async def test_bracelets_second_signal_ends_at_once(tmp_path: Path) -> None:
+async def test_bracelets_second_signal_stops_at_once(tmp_path: Path) -> None:
     port = free_port()
     arguments = ["--ble", "1", "--mqtt", "0", "--hci", f"tcp-server:127.0.0.1:{port}"]
     async with simulator("bracelets", *arguments, "--drain-seconds", "600") as process:
-        await until(lambda: answers(port), 20)
+        await until(lambda: is_listening(port), 20)
         await asyncio.sleep(0.5)
         process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.3)
@@ -117,15 +118,15 @@ async def test_bracelets_second_signal_ends_at_once(tmp_path: Path) -> None:
         assert (await ended(process, 5))[0] == 0
 
 
-async def test_bracelets_hci_port_busy_names_the_remedy() -> None:
+async def test_bracelets_hci_port_busy_says_what_to_do() -> None:
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     spec = f"tcp-server:127.0.0.1:{port}"
     async with server, simulator("bracelets", "--ble", "1", "--hci", spec) as process:
-        code, said = await ended(process, 20)
+        code, output = await ended(process, 20)
     assert code == 1
-    assert f"HCI port 127.0.0.1:{port} is in use" in said
-    assert "--hci" in said
+    assert f"HCI port 127.0.0.1:{port} is in use" in output
+    assert "--hci" in output
 
 
 async def test_readings_over_mqtt(tmp_path: Path, mqtt_broker: MqttBroker) -> None:
@@ -135,18 +136,18 @@ async def test_readings_over_mqtt(tmp_path: Path, mqtt_broker: MqttBroker) -> No
         arguments = ["--target", "mqtt", "--mqtt-broker", f"127.0.0.1:{mqtt_broker.port}", "--count", "30"]
         async with simulator("readings", *arguments, "--speed", "100", "--ledger", str(ledger)) as process:
             assert (await ended(process, 20))[0] == 0
-        sent = {line["message_id"] for line in ledger_of(ledger)}
+        sent = {line["message_id"] for line in logged_readings(ledger)}
         await until(lambda: {json.loads(payload)["message_id"] for _, payload in heard.messages} >= sent)
     assert len(sent) == 30
 
 
-async def test_readings_api_away_is_no_end_until_the_drain(tmp_path: Path) -> None:
+async def test_readings_unavailable_api_is_retried_until_the_drain_ends(tmp_path: Path) -> None:
     arguments = ["--url", f"http://127.0.0.1:{free_port()}", "--duration", "0.5", "--drain-seconds", "0.5"]
     async with simulator("readings", *arguments) as process:
-        code, said = await ended(process, 20)
+        code, output = await ended(process, 20)
     assert code == 1
-    assert "trying again" in said
-    assert "3 readings measured, 0 delivered" in said
+    assert "retrying" in output
+    assert "3 readings measured, 0 delivered" in output
 
 
 def test_readings_to_kafka_without_a_key_is_refused(
@@ -189,11 +190,18 @@ def test_options_number_of_bracelets(arguments: list[str], expected: tuple[int, 
         ["readings", "--start", "yesterday"],
     ],
 )
-def test_options_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended_with:
         parse(arguments)
     assert ended_with.value.code == 2
     assert "kidjamo-sim" in capsys.readouterr().err
+
+
+def test_options_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended_with:
+        parse(["--version"])
+    assert ended_with.value.code == 0
+    assert capsys.readouterr().out == f"kidjamo-sim {version('kidjamo')}\n"
 
 
 @pytest.mark.parametrize("command", ["bracelets", "readings"])
@@ -204,7 +212,7 @@ def test_options_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "%%" not in capsys.readouterr().out
 
 
-async def test_bracelets_standard_devices_are_on_the_air(tmp_path: Path) -> None:
+async def test_bracelets_standard_devices_advertise(tmp_path: Path) -> None:
     arguments = ["--standard", "oximeter,thermometer", "--hci", f"unix-server:{tmp_path}/hci"]
     async with simulator("bracelets", *arguments, "--period", "0.05") as process:
         await until(lambda: (tmp_path / "hci").exists(), 20)
@@ -216,11 +224,11 @@ async def test_bracelets_standard_devices_are_on_the_air(tmp_path: Path) -> None
                 "Sim Thermometer 002": ["00001809-0000-1000-8000-00805f9b34fb"],
             }
             oximeter = next(device for device, _ in found.values() if device.name == "Sim Oximeter 001")
-            heard = Notes()
+            heard = ReceivedValues()
             async with BleakClient(oximeter) as client:
                 await client.start_notify("2a5f", heard)
                 await until(lambda: len(heard.values) >= 3)
         process.send_signal(signal.SIGTERM)
-        code, said = await ended(process)
+        code, output = await ended(process)
     assert code == 0
-    assert "Sim Thermometer 002 is on the air at F0:1B:DC:4B:C3:52" in said
+    assert "Sim Thermometer 002 advertises at F0:1B:DC:4B:C3:52" in output

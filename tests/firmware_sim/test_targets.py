@@ -14,7 +14,7 @@ import pytest
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
-from firmware_sim.errors import TargetAway, TargetRefused
+from firmware_sim.errors import TargetRefused, TargetUnavailable
 from firmware_sim.feed import readings
 from firmware_sim.targets import ApiTarget, CombinedTarget, KafkaTarget, MqttTarget
 from firmware_sim.timeline import milliseconds
@@ -30,7 +30,7 @@ KEY = Pseudonymiser({1: bytes(range(32))})
 
 
 def some(count: int, boot: int) -> list[Reading]:
-    """Readings of this minute."""
+    """Return readings of this minute."""
     return list(islice(readings(3, 7, boot, milliseconds(datetime.now(UTC)) - 60_000, 0.1), count))
 
 
@@ -39,7 +39,7 @@ def identities(sent: Sequence[Reading]) -> set[str]:
 
 
 def published(kafka: KafkaBroker, topic: str, sent: Sequence[Reading]) -> list[Seen]:
-    """What a topic holds of these readings."""
+    """Return the messages of a topic that belong to these readings."""
     wanted = identities(sent)
     return [seen for seen in read_topic(kafka.bootstrap, topic) if seen.value["message_id"] in wanted]
 
@@ -54,9 +54,9 @@ async def test_api_target_delivers_and_repeats_safely(tmp_path: Path) -> None:
         assert api.http.get("/metrics").json()["processed_messages"] >= 60
 
 
-async def test_api_target_away() -> None:
+async def test_api_target_unreachable_is_unavailable() -> None:
     target = ApiTarget(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(TargetAway, match="API at"):
+    with pytest.raises(TargetUnavailable, match="API at"):
         await target.send(some(1, 2))
     await target.close()
 
@@ -78,19 +78,20 @@ async def test_api_target_fetches_a_token_with_the_right_secret_only(tmp_path: P
         await right.close()
 
 
-async def test_api_target_unavailable_is_away() -> None:
+async def test_api_target_503_is_unavailable() -> None:
     target = ApiTarget("http://api.test")
     target._client = httpx.AsyncClient(
         base_url="http://api.test", transport=httpx.MockTransport(lambda _: httpx.Response(503))
     )
-    with pytest.raises(TargetAway, match="503"):
+    with pytest.raises(TargetUnavailable, match="503"):
         await target.send(some(1, 4))
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(503, TargetAway), (429, TargetAway), (401, TargetRefused), (200, TargetRefused)]
+    ("status", "error"),
+    [(503, TargetUnavailable), (429, TargetUnavailable), (401, TargetRefused), (200, TargetRefused)],
 )
-async def test_api_target_without_token_tries_again_only_where_that_may_help(
+async def test_api_target_without_token_is_unavailable_or_refused_by_status(
     status: int, error: type[Exception]
 ) -> None:
     target = ApiTarget("http://api.test", ("simulator", "secret"))
@@ -103,7 +104,7 @@ async def test_api_target_without_token_tries_again_only_where_that_may_help(
         await target.send(some(1, 4))
 
 
-async def test_kafka_target_publishes_what_the_api_would(kafka: KafkaBroker) -> None:
+async def test_kafka_target_publishes_like_the_api(kafka: KafkaBroker) -> None:
     target = KafkaTarget(kafka.bootstrap, KEY)
     sent = some(180, 5)
     await target.send(sent)
@@ -118,29 +119,29 @@ async def test_kafka_target_publishes_what_the_api_would(kafka: KafkaBroker) -> 
     assert all(alert.value["patient_id"].startswith("p1_") for alert in alerts)
 
 
-async def test_kafka_target_away() -> None:
+async def test_kafka_target_unreachable_is_unavailable() -> None:
     target = KafkaTarget(f"127.0.0.1:{free_port()}", KEY, timeout_s=0.5)
-    with pytest.raises(TargetAway, match="Kafka at"):
+    with pytest.raises(TargetUnavailable, match="Kafka at"):
         await target.send(some(1, 6))
 
 
-async def test_api_and_kafka_at_once_hold_the_same_readings(kafka: KafkaBroker, tmp_path: Path) -> None:
+async def test_combined_api_and_kafka_get_the_same_readings(kafka: KafkaBroker, tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, kafka.bootstrap)) as api:
-        several = CombinedTarget([ApiTarget(str(api.http.base_url)), KafkaTarget(kafka.bootstrap, KEY)])
+        combined = CombinedTarget([ApiTarget(str(api.http.base_url)), KafkaTarget(kafka.bootstrap, KEY)])
         sent = some(30, 8)
-        await several.send(sent)
-        await several.close()
+        await combined.send(sent)
+        await combined.close()
     found = [seen.value["message_id"] for seen in published(kafka, topics.MEASUREMENTS, sent)]
     assert set(found) == identities(sent)
     assert len(found) == 60
 
 
 async def test_mqtt_target_waits_for_acknowledgements(mqtt_broker: MqttBroker) -> None:
-    with subscriber(mqtt_broker.port, "kidjamo/bracelets/+/measurements") as heard:
-        await until(lambda: heard.subscribed)
+    with subscriber(mqtt_broker.port, "kidjamo/bracelets/+/measurements") as received:
+        await until(lambda: received.subscribed)
         target = MqttTarget("127.0.0.1", mqtt_broker.port)
         sent = some(200, 9)
         await target.send(sent)
         await target.close()
-        await until(lambda: len(heard.messages) == 200)
-    assert {json.loads(payload)["message_id"] for _, payload in heard.messages} == identities(sent)
+        await until(lambda: len(received.messages) == 200)
+    assert {json.loads(payload)["message_id"] for _, payload in received.messages} == identities(sent)

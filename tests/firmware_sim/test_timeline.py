@@ -1,4 +1,4 @@
-"""Simulated time against a clock the test holds."""
+"""Simulated time, driven by a clock the test controls."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ START = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(("speed", "elapsed_ms"), [(1, 2500), (60, 150_000), (0.5, 1250)])
-def test_now_runs_at_its_speed(speed: float, elapsed_ms: int) -> None:
+def test_now_advances_at_its_speed(speed: float, elapsed_ms: int) -> None:
     seconds = [100.0]
     timeline = Timeline(milliseconds(START), speed, 100.0, lambda: seconds[0])
     seconds[0] += 2.5
@@ -20,10 +20,10 @@ def test_now_runs_at_its_speed(speed: float, elapsed_ms: int) -> None:
     assert timeline.seconds_until(milliseconds(START) + elapsed_ms) == pytest.approx(0, abs=1e-9)
 
 
-def test_begin_fast_ends_now() -> None:
+def test_begin_fast_run_ends_now() -> None:
     timeline = Timeline.begin(speed=10, duration_s=600)
     ago = datetime.now(UTC) - moment(timeline.start_ms)
-    assert timedelta(seconds=539) < ago < timedelta(seconds=541)  # 600 s in 60 real ones
+    assert timedelta(seconds=539) < ago < timedelta(seconds=541)  # 600 s take 60 real seconds
 
 
 def test_begin_real_time_starts_now() -> None:

@@ -1,4 +1,4 @@
-"""One Spark for all tests of the lake; it starts slowly."""
+"""One Spark session for all tests of the lake, because it starts slowly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from lakehouse import raw, session
-from lakehouse.sinks import RAW, Batch, Tables
+from lakehouse.sinks import RAW, MicroBatch, Tables
 from tests.lakehouse.samples import encode
 from vitals import topics
 
@@ -25,52 +25,52 @@ def spark() -> Iterator[SparkSession]:
 
 @pytest.fixture
 def tables(spark: SparkSession, tmp_path: Path) -> Tables:
-    """Empty tables."""
-    made = Tables(spark, tmp_path / "lake")
-    made.create("clustered")
-    return made
+    """Create empty tables."""
+    tables = Tables(spark, tmp_path / "lake")
+    tables.create("clustered")
+    return tables
 
 
-class Judge(Protocol):
-    """Turns Kafka values of one topic into judged messages, offsets from 0."""
+class ParseMessages(Protocol):
+    """Function that parses Kafka values of one topic into messages with offsets from 0."""
 
     def __call__(self, topic: str, *values: object) -> DataFrame: ...
 
 
 @pytest.fixture
-def judge(spark: SparkSession) -> Judge:
-    def judged(topic: str, *values: object) -> DataFrame:
+def parse_messages(spark: SparkSession) -> ParseMessages:
+    def parse(topic: str, *values: object) -> DataFrame:
         rows = [
             (topic, 0, offset, value if value is None or isinstance(value, bytes) else encode(value))
             for offset, value in enumerate(values)
         ]
         columns = "kafka_topic string, kafka_partition int, kafka_offset long, value binary"
-        return raw.judged(spark.createDataFrame([_with_bytearray(row) for row in rows], columns))
+        return raw.parsed(spark.createDataFrame([_with_bytearray(row) for row in rows], columns))
 
-    return judged
+    return parse
 
 
 def _with_bytearray(row: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(bytearray(field) if isinstance(field, bytes) else field for field in row)
 
 
-class Arrive(Protocol):
-    """Appends readings to raw as one micro-batch and returns what arrived."""
+class AppendReadings(Protocol):
+    """Function that appends readings to raw as one micro-batch and returns the new rows."""
 
     def __call__(self, number: int, readings: Sequence[dict[str, Any]]) -> DataFrame: ...
 
 
 @pytest.fixture
-def arrive(tables: Tables, judge: Judge) -> Arrive:
-    def arrived(number: int, readings: Sequence[dict[str, Any]]) -> DataFrame:
-        rows = raw.measurements(judge(topics.MEASUREMENTS, *readings)).coalesce(1)
-        tables.append(RAW, rows, Batch("test", number))
+def append_readings(tables: Tables, parse_messages: ParseMessages) -> AppendReadings:
+    def append(number: int, readings: Sequence[dict[str, Any]]) -> DataFrame:
+        rows = raw.measurements(parse_messages(topics.MEASUREMENTS, *readings)).coalesce(1)
+        tables.append(RAW, rows, MicroBatch("test", number))
         return rows
 
-    return arrived
+    return append
 
 
 def utc(row: Row, column: str) -> datetime:
-    """A time of a collected row; Spark hands out local times without a zone."""
+    """Return a time of a collected row; Spark returns local times without a zone."""
     local: datetime = row[column]
     return local.astimezone(UTC)

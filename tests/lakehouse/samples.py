@@ -1,4 +1,4 @@
-"""Kafka values the tests send, written out."""
+"""Kafka values that the tests send, written out."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ MORNING = datetime(2025, 8, 24, 10, 30, tzinfo=UTC)
 
 
 def message_id(number: int) -> str:
-    """A UUID that is easy to tell from the next one."""
+    """Return a UUID made from a number."""
     return f"00000000-0000-4000-8000-{number:012d}"
 
 
 def reading(number: int, at: datetime = MORNING, **changes: Any) -> dict[str, Any]:
-    """A good reading as the API publishes it; `measurements` may be given in part."""
+    """Return a valid reading as the API publishes it; `measurements` may be partial."""
     measured = {"freq_card": 92.0, "freq_resp": 18.0, "spo2_pct": 97.0, "temp_corp": 36.8}
     document: dict[str, Any] = {
         "patient_id": PATIENT,
@@ -38,7 +38,7 @@ def reading(number: int, at: datetime = MORNING, **changes: Any) -> dict[str, An
 
 
 def alert(number: int, at: datetime = MORNING, **changes: Any) -> dict[str, Any]:
-    """A critical alert of the reading with that number."""
+    """Return a critical alert of the reading with this number."""
     return {
         "alert_id": f"00000000-0000-5000-9000-{number:012d}",
         "message_id": message_id(number),
@@ -57,7 +57,7 @@ def alert(number: int, at: datetime = MORNING, **changes: Any) -> dict[str, Any]
 
 
 def status(number: int, at: datetime = MORNING) -> dict[str, Any]:
-    """The state of the bracelet at the reading with that number."""
+    """Return the bracelet's state at the reading with this number."""
     return {
         "status_id": f"00000000-0000-5000-a000-{number:012d}",
         "message_id": message_id(number),
@@ -72,10 +72,10 @@ def status(number: int, at: datetime = MORNING) -> dict[str, Any]:
 
 
 def wire(at: datetime) -> str:
-    """A time as it stands in JSON."""
+    """Return a time as written in JSON."""
     return at.isoformat().replace("+00:00", "Z")
 
 
 def encode(document: object) -> bytes:
-    """UTF-8 JSON."""
+    """Return UTF-8 JSON."""
     return json.dumps(document, ensure_ascii=False).encode()

@@ -1,22 +1,24 @@
-"""Days against figures worked out by hand."""
+"""Days, compared with values computed by hand."""
 
 from __future__ import annotations
 
 from datetime import date, timedelta
 
 from lakehouse import gold
-from lakehouse.recompute import Windows, update_days
+from lakehouse.recompute import WindowRecomputer, update_days
 from lakehouse.sinks import DAILY, WINDOWS, Tables
-from tests.lakehouse.conftest import Arrive
+from tests.lakehouse.conftest import AppendReadings
 from tests.lakehouse.samples import MORNING, reading
 
 
-def test_daily_worked_out_by_hand_and_again_when_late_readings_come(tables: Tables, arrive: Arrive) -> None:
+def test_daily_is_recomputed_when_late_readings_arrive(
+    tables: Tables, append_readings: AppendReadings
+) -> None:
     spo2 = {0: 96.0, 6: 86.0, 12: 95.0}
     live = [reading(n, MORNING + timedelta(minutes=n), measurements={"spo2_pct": v}) for n, v in spo2.items()]
     next_day = reading(90, MORNING + timedelta(days=1), measurements={"temp_corp": 38.0})
-    windows = Windows(tables)
-    windows.update(arrive(0, [*live, next_day]))
+    windows = WindowRecomputer(tables)
+    windows.update(append_readings(0, [*live, next_day]))
     assert update_days(tables) == 2
     first, second = tables.read(DAILY).orderBy("day").collect()
     assert (first["day"], second["day"]) == (date(2025, 8, 24), date(2025, 8, 25))
@@ -31,7 +33,9 @@ def test_daily_worked_out_by_hand_and_again_when_late_readings_come(tables: Tabl
     )
 
     assert update_days(tables) == 0
-    windows.update(arrive(1, [reading(91, MORNING + timedelta(minutes=6), measurements={"spo2_pct": 85.0})]))
+    windows.update(
+        append_readings(1, [reading(91, MORNING + timedelta(minutes=6), measurements={"spo2_pct": 85.0})])
+    )
     stale = gold.stale(tables.read(WINDOWS), tables.read(DAILY)).collect()
     assert [row["day"] for row in stale] == [date(2025, 8, 24)]
     assert update_days(tables) == 1

@@ -1,4 +1,4 @@
-"""The whole lake on a real broker: every topic into its tables, stops, restarts, and what cannot be read."""
+"""The whole lake on a real broker: every topic into its tables, restarts, and unreadable messages."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def send(settings: LakeSettings, topic: str, *values: bytes) -> None:
 
 
 def column(settings: LakeSettings, table: str, expression: str) -> list[Any]:
-    """A column as a reader sees it that shares no code with Spark."""
+    """Return a column, read without Spark."""
     delta = DeltaTable(str(settings.path / table))
     result = QueryBuilder().register("t", delta).execute(f"SELECT {expression} AS v FROM t").read_all()
     return sorted(result["v"].to_pylist())
@@ -76,7 +76,7 @@ def arrived(settings: LakeSettings, table: str, rows: int) -> bool:
     return DeltaTable.is_deltatable(path) and DeltaTable(path).count() >= rows
 
 
-def test_every_topic_reaches_its_tables_and_a_restart_repeats_nothing(
+def test_every_topic_reaches_its_tables_and_a_restart_adds_no_duplicates(
     spark: SparkSession, settings: LakeSettings
 ) -> None:
     poison = b'{"message_id": '
@@ -122,12 +122,12 @@ def test_every_topic_reaches_its_tables_and_a_restart_repeats_nothing(
     assert column(settings, CRITICAL, "alert_id") == [alert(2)["alert_id"]]
 
 
-def test_lake_waits_for_kafka_and_says_so(
+def test_lake_reports_and_waits_for_an_unavailable_kafka(
     spark: SparkSession, settings: LakeSettings, fresh_kafka: KafkaBroker
 ) -> None:
     fresh_kafka.stop()
     with running(spark, settings) as lake:
-        eventually(lambda: "does not answer" in lake.board.read(flows.MEASUREMENTS).last_error)
+        eventually(lambda: "does not respond" in lake.board.read(flows.MEASUREMENTS).last_error)
         fresh_kafka.start()
         send(settings, topics.MEASUREMENTS, encode(reading(1)))
         eventually(lambda: arrived(settings, RAW, 1))

@@ -1,4 +1,4 @@
-"""What becomes of Kafka's values: good ones keep every field, bad ones keep their bytes."""
+"""Kafka's values: valid ones keep every field, invalid ones keep their bytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid5
 
 from lakehouse import raw
-from tests.lakehouse.conftest import Judge, utc
+from tests.lakehouse.conftest import ParseMessages, utc
 from tests.lakehouse.samples import PATIENT, alert, encode, message_id, reading, status
 from vitals import topics
 from vitals.reading import NAMESPACE
 
 
-def test_measurements_keep_every_field(judge: Judge) -> None:
+def test_measurements_keep_every_field(parse_messages: ParseMessages) -> None:
     sent = reading(
         7,
         late=True,
@@ -23,7 +23,7 @@ def test_measurements_keep_every_field(judge: Judge) -> None:
         quality_score=50.0,
         signal={"contact": False, "motion": True, "low_perfusion": True, "battery_pct": 7, "site": "wrist"},
     )
-    (row,) = raw.measurements(judge(topics.MEASUREMENTS, sent)).collect()
+    (row,) = raw.measurements(parse_messages(topics.MEASUREMENTS, sent)).collect()
     expected = {
         "message_id": message_id(7),
         "patient_id": PATIENT,
@@ -56,7 +56,7 @@ def test_measurements_keep_every_field(judge: Judge) -> None:
     assert utc(row, "device_time") == datetime(2025, 8, 24, 10, 29, 58, 500_000, tzinfo=UTC)
 
 
-def test_measurements_without_optional_fields_or_zone(judge: Judge) -> None:
+def test_measurements_without_optional_fields_or_zone(parse_messages: ParseMessages) -> None:
     bare = {
         "patient_id": PATIENT,
         "device_id": "d",
@@ -64,7 +64,7 @@ def test_measurements_without_optional_fields_or_zone(judge: Judge) -> None:
         "timestamp": "2025-08-24T10:30:00.123456",
         "measurements": {"freq_card": 120},
     }
-    (row,) = raw.measurements(judge(topics.MEASUREMENTS, bare)).collect()
+    (row,) = raw.measurements(parse_messages(topics.MEASUREMENTS, bare)).collect()
     assert utc(row, "timestamp") == datetime(2025, 8, 24, 10, 30, 0, 123456, tzinfo=UTC)
     assert (row["freq_card"], row["spo2_pct"], row["contact"], row["late"]) == (120.0, None, None, None)
 
@@ -78,7 +78,7 @@ FAULTY: list[tuple[object, str]] = [
     ({}, "message_id is missing"),
     (reading(1, message_id=None), "message_id is missing"),
     (reading(1, device_id=None), "device_id is missing"),
-    (reading(1) | {"measurements": {}}, "measurements holds no value"),
+    (reading(1) | {"measurements": {}}, "measurements has no value"),
     (reading(1) | {"measurements": {"spo2_pct": "97"}}, "not the JSON document this topic carries"),
     (reading(1) | {"measurements": {"spo2_pct": "NaN"}}, "not the JSON document this topic carries"),
     (reading(1, seq="one"), "not the JSON document this topic carries"),
@@ -90,19 +90,19 @@ FAULTY: list[tuple[object, str]] = [
 ]
 
 
-def test_errors_hold_what_cannot_be_read(judge: Judge) -> None:
-    messages = judge(topics.MEASUREMENTS, *(value for value, _ in FAULTY)).persist()
+def test_errors_have_the_bytes_of_unreadable_messages(parse_messages: ParseMessages) -> None:
+    messages = parse_messages(topics.MEASUREMENTS, *(value for value, _ in FAULTY)).persist()
     assert raw.measurements(messages).count() == 0
     rows = raw.errors(messages).orderBy("kafka_offset").collect()
     for offset, (row, (value, fault)) in enumerate(zip(rows, FAULTY, strict=True)):
-        place = f"kidjamo-iot-measurements/0/{offset}"
-        assert row["reason"].startswith(f"{place}: {fault}")
-        assert UUID(row["error_id"]) == uuid5(NAMESPACE, place)
+        position = f"kidjamo-iot-measurements/0/{offset}"
+        assert row["reason"].startswith(f"{position}: {fault}")
+        assert UUID(row["error_id"]) == uuid5(NAMESPACE, position)
         assert row["source"] == "lake"
         assert row["original"] == (value if value is None or isinstance(value, bytes) else encode(value))
 
 
-def test_errors_decode_dead_letters(judge: Judge) -> None:
+def test_errors_decode_dead_letters(parse_messages: ParseMessages) -> None:
     letter = {
         "error_id": message_id(9),
         "timestamp": "2025-08-24T10:30:00Z",
@@ -112,7 +112,7 @@ def test_errors_decode_dead_letters(judge: Judge) -> None:
         "original": base64.b64encode(b'{"spo2_pct": \xff').decode(),
         "device_id": "d",
     }
-    messages = judge(topics.ERRORS, letter, letter | {"original": "not base64!"}, b"junk")
+    messages = parse_messages(topics.ERRORS, letter, letter | {"original": "not base64!"}, b"junk")
     rows = raw.errors(messages).orderBy("kafka_offset").collect()
     assert [row["original"] for row in rows] == [b'{"spo2_pct": \xff', b"not base64!", b"junk"]
     assert (rows[0]["source"], rows[0]["reason"], rows[0]["field"]) == (
@@ -123,8 +123,8 @@ def test_errors_decode_dead_letters(judge: Judge) -> None:
     assert rows[2]["source"] == "lake"
 
 
-def test_alerts_and_device_status_keep_their_fields(judge: Judge) -> None:
-    (one,) = raw.alerts(judge(topics.ALERTS, alert(1, gateway_id="gw-1"))).collect()
+def test_alerts_and_device_status_keep_their_fields(parse_messages: ParseMessages) -> None:
+    (one,) = raw.alerts(parse_messages(topics.ALERTS, alert(1, gateway_id="gw-1"))).collect()
     assert (one["type"], one["severity"], one["value"], one["threshold"]) == (
         "CRITICAL_SPO2",
         "CRITICAL",
@@ -132,11 +132,11 @@ def test_alerts_and_device_status_keep_their_fields(judge: Judge) -> None:
         88.0,
     )
     assert (one["gateway_id"], one["message_fr"]) == ("gw-1", "SpO2 à 85 %, sous 88 %")
-    (state,) = raw.device_status(judge(topics.DEVICE_STATUS, status(1))).collect()
+    (state,) = raw.device_status(parse_messages(topics.DEVICE_STATUS, status(1))).collect()
     assert (state["battery_pct"], state["contact"], state["motion"]) == (80, True, None)
 
 
-def test_heartbeat_of_a_gateway_is_the_state_of_a_device(judge: Judge) -> None:
+def test_heartbeat_becomes_a_device_status(parse_messages: ParseMessages) -> None:
     beat = {
         "kind": "heartbeat",
         "status_id": message_id(3),
@@ -151,15 +151,15 @@ def test_heartbeat_of_a_gateway_is_the_state_of_a_device(judge: Judge) -> None:
         "watches": [PATIENT],
         "episodes": [{"patient_id": PATIENT, "group": "SPO2", "phase": "ACTIVE"}],
     }
-    messages = judge(topics.DEVICE_STATUS, beat).persist()
+    messages = parse_messages(topics.DEVICE_STATUS, beat).persist()
     assert raw.errors(messages).count() == 0
     (row,) = raw.device_status(messages).collect()
     assert (row["device_id"], row["patient_id"], row["battery_pct"]) == ("gw-1", None, None)
 
 
-def test_summary_counts_by_topic_and_use(judge: Judge) -> None:
+def test_summary_counts_readable_and_critical_messages(parse_messages: ParseMessages) -> None:
     values = [alert(1), alert(2, severity="TECHNICAL"), alert(3), b"junk"]
-    rows = raw.summary(judge(topics.ALERTS, *values)).collect()
+    rows = raw.summary(parse_messages(topics.ALERTS, *values)).collect()
     morning = 1_756_031_400_000_000
     assert {(row["readable"], row["critical"], row["count"], row["newest"]) for row in rows} == {
         (True, True, 2, morning),

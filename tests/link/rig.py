@@ -13,11 +13,11 @@ from pathlib import Path
 
 from deploy.local.ports import free_port
 from deploy.local.process import Service
-from firmware_sim.device.simulated_device import WornBle
-from firmware_sim.faults.scenario_file import Scenario
+from firmware_sim.device.simulated_device import SimulatedBleBracelet
+from firmware_sim.faults.scenario_file import FaultScenario
 from firmware_sim.fleet import Fleet
 from firmware_sim.plan import Address, FleetPlan
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.timeline import Timeline
 
 SEED, BOOT = 7, 1
@@ -110,7 +110,7 @@ class LinkRig:
         directory: Path,
         bracelets: int,
         notes: Path | None = None,
-        scenario: Scenario | None = None,
+        scenario: FaultScenario | None = None,
         radio: str | None = None,
         mqtt: int = 0,
         broker: Address = _NO_BROKER,
@@ -152,13 +152,15 @@ class LinkRig:
         self.gateway = Service("gateway", command, log=directory / "gateway.log")
 
     @property
-    def peripherals(self) -> list[Peripheral]:
+    def peripherals(self) -> list[BraceletPeripheral]:
         """The peripherals of the Bluetooth bracelets."""
-        return [worn.peripheral for worn in self.fleet.worn if isinstance(worn, WornBle)]
+        return [
+            device.peripheral for device in self.fleet.devices if isinstance(device, SimulatedBleBracelet)
+        ]
 
     async def on_the_air(self) -> None:
         """Wait until every bracelet is running."""
-        await _until(lambda: len(self.fleet.worn) == self._bracelets)
+        await _until(lambda: len(self.fleet.devices) == self._bracelets)
 
     async def all_connected(self) -> None:
         """Wait until every bracelet was connected once, not necessarily all at the same time."""
@@ -193,15 +195,15 @@ async def running(
         stored: readings that each bracelet measures before the gateway starts.
         plug: entered once the bracelets are on the air, left when the gateway has stopped.
     """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    fleet = asyncio.create_task(rig.fleet.run(stop, hurry))
+    stop, abort = asyncio.Event(), asyncio.Event()
+    fleet = asyncio.create_task(rig.fleet.run(stop, abort))
     try:
         await rig.on_the_air()
         for peripheral in rig.peripherals if stored else ():
             peripheral.bracelet.clock.set_to(rig.started_ms, rig.started_ms)  # as an earlier gateway would
-        for worn in rig.fleet.worn:
+        for device in rig.fleet.devices:
             for number in range(stored):
-                await worn.measure(rig.started_ms - 1000 * (stored - number))
+                await device.measure(rig.started_ms - 1000 * (stored - number))
         async with plug or nullcontext():
             try:
                 await asyncio.to_thread(rig.gateway.start)
@@ -212,12 +214,12 @@ async def running(
             finally:
                 await asyncio.to_thread(rig.gateway.stop)
     finally:
-        hurry.set()
+        abort.set()
         stop.set()
         await asyncio.gather(fleet, return_exceptions=True)
 
 
-async def absence(peripheral: Peripheral, seconds: float) -> None:
+async def absence(peripheral: BraceletPeripheral, seconds: float) -> None:
     """Take a bracelet out of range: its link is lost, and it does not advertise for some seconds."""
     await peripheral.hide()
     peripheral.controller.lose_links()

@@ -8,25 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
-from firmware_sim.faults.scenario_file import Event, EventKind, Scenario
+from firmware_sim.faults.scenario_file import EventKind, FaultEvent, FaultScenario
 from tests.link.rig import LinkRig, running
 
 SECONDS = 16.0
-SCENARIO = Scenario(
+SCENARIO = FaultScenario(
     event=(
-        Event(kind=EventKind.LINK_LOSS, at_s=2, every_s=7, stagger_s=0.4),
-        Event(kind=EventKind.SILENT_DEATH, at_s=3, for_s=8, bracelets=("ble-001",)),
-        Event(kind=EventKind.SLOW_CONNECT, at_s=1, for_s=15, value=0.5, bracelets=("ble-002",)),
-        Event(kind=EventKind.REFUSE_CONNECT, at_s=4, for_s=4, bracelets=("ble-003",)),
-        Event(kind=EventKind.SLOTS_TAKEN, at_s=9, for_s=4, value=3),
-        Event(kind=EventKind.REBOOT, at_s=6, bracelets=("ble-004",)),
-        Event(kind=EventKind.GARBAGE, at_s=3, every_s=5, value=4),
-        Event(kind=EventKind.DUPLICATE, every_s=3, value=2),
-        Event(kind=EventKind.REORDER, at_s=1, every_s=4, value=2),
-        Event(kind=EventKind.CLONE, at_s=5, for_s=10, bracelets=("ble-005",)),
-        Event(kind=EventKind.TAKEN_OFF, at_s=4, for_s=5, bracelets=("ble-005",)),
-        Event(kind=EventKind.CLOCK_WRONG, at_s=5, value=-31_536_000, bracelets=("ble-006",)),
-        Event(kind=EventKind.BATTERY, at_s=10, value=9, bracelets=("ble-002",)),
+        FaultEvent(kind=EventKind.LINK_LOSS, at_s=2, every_s=7, stagger_s=0.4),
+        FaultEvent(kind=EventKind.SILENT_DEATH, at_s=3, for_s=8, bracelets=("ble-001",)),
+        FaultEvent(kind=EventKind.SLOW_CONNECT, at_s=1, for_s=15, value=0.5, bracelets=("ble-002",)),
+        FaultEvent(kind=EventKind.REFUSE_CONNECT, at_s=4, for_s=4, bracelets=("ble-003",)),
+        FaultEvent(kind=EventKind.SLOTS_TAKEN, at_s=9, for_s=4, value=3),
+        FaultEvent(kind=EventKind.REBOOT, at_s=6, bracelets=("ble-004",)),
+        FaultEvent(kind=EventKind.GARBAGE, at_s=3, every_s=5, value=4),
+        FaultEvent(kind=EventKind.DUPLICATE, every_s=3, value=2),
+        FaultEvent(kind=EventKind.REORDER, at_s=1, every_s=4, value=2),
+        FaultEvent(kind=EventKind.CLONE, at_s=5, for_s=10, bracelets=("ble-005",)),
+        FaultEvent(kind=EventKind.TAKEN_OFF, at_s=4, for_s=5, bracelets=("ble-005",)),
+        FaultEvent(kind=EventKind.CLOCK_WRONG, at_s=5, value=-31_536_000, bracelets=("ble-006",)),
+        FaultEvent(kind=EventKind.BATTERY, at_s=10, value=9, bracelets=("ble-002",)),
     )
 )
 

@@ -12,7 +12,7 @@ import pytest
 from edge_gateway.state import Counters
 from runtime.apprise_contact import AppriseContact, is_apprise_url
 from runtime.notification_queue import NotificationQueue
-from tests.web_service import Service, hanging_service
+from tests.web_service import NotificationWebService, hanging_service
 from vitals.absence import Language
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
@@ -30,8 +30,8 @@ def a_message(priority: Priority = Priority.HIGH) -> Message:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as running:
+def service() -> Iterator[NotificationWebService]:
+    with NotificationWebService() as running:
         yield running
 
 
@@ -49,7 +49,7 @@ def a_contact(directory: Path, url: str, language: Language = "fr") -> AppriseCo
     ],
 )
 async def test_message_is_sent_in_the_language_of_the_contact(
-    service: Service, tmp_path: Path, language: Language, title: str, body: str
+    service: NotificationWebService, tmp_path: Path, language: Language, title: str, body: str
 ) -> None:
     await a_contact(tmp_path, service.url, language).send(a_message())
     (received,) = service.received
@@ -61,13 +61,13 @@ async def test_message_is_sent_in_the_language_of_the_contact(
     [(Priority.HIGH, "failure"), (Priority.MEDIUM, "warning"), (Priority.LOW, "info")],
 )
 async def test_priority_is_the_notification_type(
-    service: Service, tmp_path: Path, priority: Priority, kind: str
+    service: NotificationWebService, tmp_path: Path, priority: Priority, kind: str
 ) -> None:
     await a_contact(tmp_path, service.url).send(a_message(priority))
     assert [each["type"] for each in service.received] == [kind]
 
 
-async def test_service_that_refuses_raises(service: Service, tmp_path: Path) -> None:
+async def test_service_that_refuses_raises(service: NotificationWebService, tmp_path: Path) -> None:
     service.status = 500
     with pytest.raises(NotNotified, match="did not accept"):
         await a_contact(tmp_path, service.url).send(a_message())
@@ -92,25 +92,29 @@ async def test_secret_url_is_never_logged(tmp_path: Path, caplog: pytest.LogCapt
     assert "s3cret" not in caplog.text
 
 
-async def test_url_is_read_again_for_each_message(service: Service, tmp_path: Path) -> None:
+async def test_url_is_read_again_for_each_message(service: NotificationWebService, tmp_path: Path) -> None:
     contact = a_contact(tmp_path, "json://127.0.0.1:1")
     contact.url_file.write_text(service.url)
     await contact.send(a_message())
     assert len(service.received) == 1
 
 
-async def test_self_test_is_sent_and_its_failure_reported(service: Service, tmp_path: Path) -> None:
+async def test_self_test_is_sent_and_its_failure_reported(
+    service: NotificationWebService, tmp_path: Path
+) -> None:
     queue = NotificationQueue("mother", a_contact(tmp_path, service.url).send, Counters())
     assert await queue.try_now(self_test("gw-test", AT)) == ""
     assert (
         service.received[0]["message"]
-        == "Ceci est un essai\u00a0: les alarmes de cette passerelle vous parviennent."
+        == "Ceci est un test\u00a0: vous recevrez les alarmes de cette passerelle."
     )
     service.status = 503
     assert await queue.try_now(self_test("gw-test", AT)) == "the service did not accept the message"
 
 
-async def test_service_that_hangs_delays_no_other_contact(service: Service, tmp_path: Path) -> None:
+async def test_service_that_hangs_delays_no_other_contact(
+    service: NotificationWebService, tmp_path: Path
+) -> None:
     (tmp_path / "other").mkdir()
     with hanging_service() as hanging:
         hung = a_contact(tmp_path / "other", hanging)

@@ -1,4 +1,4 @@
-"""Property tests judge values, not the speed of a busy machine."""
+"""Property tests without a deadline, as machines may be busy."""
 
 from hypothesis import HealthCheck, settings
 

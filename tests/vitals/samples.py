@@ -1,4 +1,4 @@
-"""Readings to begin from, and the strategies that vary them."""
+"""Sample readings, and Hypothesis strategies for variations."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from vitals.reading import Reading, parse_reading
 
 PLAUSIBLE = {"spo2_pct": (0, 100), "freq_card": (0, 300), "freq_resp": (0, 120), "temp_corp": (25, 45)}
-"""The ranges of the contract, written out here so that the code is not its own witness."""
+"""The ranges of the contract, repeated here to be independent of the code."""
 
 
 def document(**changes: Any) -> dict[str, Any]:
-    """A complete document that breaks no rule, with these fields instead."""
+    """A valid document with some fields replaced."""
     return {
         "patient_id": "patient-001-ss",
         "device_id": "bracelet-001",
@@ -23,7 +23,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def measured(**vitals: float) -> Reading:
-    """A reading of these vitals and no others."""
+    """A reading with only these vitals."""
     return parse_reading(document(measurements=vitals))
 
 
@@ -34,7 +34,7 @@ def inside(field: str) -> st.SearchStrategy[float]:
 
 
 def outside(field: str) -> st.SearchStrategy[float]:
-    """Finite values no body can have, the 0 of a probe that is off among them."""
+    """Implausible finite values, including the 0 of a probe that is off."""
     low, high = PLAUSIBLE[field]
     below = st.floats(max_value=low, exclude_max=field == "temp_corp", allow_infinity=False)
     above = st.floats(min_value=high, exclude_min=True, allow_infinity=False)
@@ -53,7 +53,7 @@ def any_vitals() -> st.SearchStrategy[dict[str, float]]:
 
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
-"""Text with lone surrogates, controls and all."""
+"""Any text, including lone surrogates and control characters."""
 
 ANY_JSON = st.recursive(
     st.none()
@@ -65,4 +65,4 @@ ANY_JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=4),
     max_leaves=8,
 )
-"""What a JSON decoder may hand over, NaN and infinities included."""
+"""Any result of a JSON decoder, including NaN and infinities."""

@@ -1,4 +1,4 @@
-"""Every reason has words in both languages."""
+"""Every reason has a text in both languages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Back-off doubles, is jittered, capped, and starts anew after a success."""
+"""Back-off: doubling, jitter, cap and reset."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def test_backoff_jitter_takes_away_up_to_half() -> None:
     assert [backoff.after_failure() for _ in range(4)] == [4, 8, 16, 30]
 
 
-def test_backoff_survives_years_of_failures() -> None:
+def test_backoff_after_very_many_failures() -> None:
     backoff = Backoff(1.0, 60.0, random=lambda: 1.0)
     assert max(backoff.after_failure() for _ in range(5000)) == 60

@@ -1,4 +1,4 @@
-"""Technical conditions: the ladder for missing data, repetition without end, silence that ends."""
+"""Technical conditions: urgency of missing data, repetition and silence."""
 
 from __future__ import annotations
 
@@ -33,44 +33,46 @@ def missing(priority: Priority) -> Condition:
         (30, True, HIGH),
     ],
 )
-def test_missing_data_climbs_the_ladder(silent_s: int, alarm_open: bool, priority: Priority | None) -> None:
+def test_missing_data_becomes_more_urgent_with_time(
+    silent_s: int, alarm_open: bool, priority: Priority | None
+) -> None:
     assert no_data(NIGHT, NIGHT + timedelta(seconds=silent_s), alarm_open=alarm_open) is priority
 
 
-def told_minutes(conditions: Conditions, until: int, priorities: dict[int, Priority]) -> list[int]:
-    """Minutes at which somebody is told, given from which minute on which priority holds."""
-    told = []
+def notified_minutes(conditions: Conditions, until: int, priorities: dict[int, Priority]) -> list[int]:
+    """Minutes at which a condition is notified, given the minutes at which its priority changes."""
+    notified = []
     for minute in range(until):
         current = [priority for start, priority in priorities.items() if minute >= start]
         present = [missing(current[-1])] if current else []
         if conditions.update(present, NIGHT + minute * MINUTE):
-            told.append(minute)
-    return told
+            notified.append(minute)
+    return notified
 
 
-def test_condition_is_told_when_it_begins_rises_and_lasts() -> None:
-    assert told_minutes(Conditions(), 46, {2: LOW, 10: MEDIUM, 30: HIGH}) == [2, 10, 20, 30, 35, 40, 45]
+def test_condition_is_notified_at_its_start_on_a_rise_and_repeatedly() -> None:
+    assert notified_minutes(Conditions(), 46, {2: LOW, 10: MEDIUM, 30: HIGH}) == [2, 10, 20, 30, 35, 40, 45]
 
 
-def test_condition_that_lasts_for_days_is_still_told() -> None:
-    told = told_minutes(Conditions(), 3 * 24 * 60, {0: HIGH})
-    assert len(told) == 3 * 24 * 12
+def test_condition_that_lasts_for_days_is_still_notified() -> None:
+    notified = notified_minutes(Conditions(), 3 * 24 * 60, {0: HIGH})
+    assert len(notified) == 3 * 24 * 12
 
 
-def test_condition_that_ends_and_begins_again_is_told_again() -> None:
+def test_condition_that_ends_and_begins_again_is_notified_again() -> None:
     conditions = Conditions()
     assert conditions.update([missing(LOW)], NIGHT)
     assert not conditions.update([], NIGHT + MINUTE)
     assert conditions.update([missing(LOW)], NIGHT + 2 * MINUTE)
 
 
-def test_silence_holds_for_half_an_hour_or_until_it_becomes_more_urgent() -> None:
+def test_silence_lasts_half_an_hour_or_until_the_priority_rises() -> None:
     conditions = Conditions()
     conditions.update([missing(HIGH)], NIGHT)
     assert conditions.acknowledge("Awa", NIGHT, "NO_DATA:patient-001-ss")
     assert not conditions.acknowledge("Awa", NIGHT, "NO_DATA:nobody")
-    told = [minute for minute in range(40) if conditions.update([missing(HIGH)], NIGHT + minute * MINUTE)]
-    assert told == [30, 35]
+    notified = [minute for minute in range(40) if conditions.update([missing(HIGH)], NIGHT + minute * MINUTE)]
+    assert notified == [30, 35]
     conditions = Conditions()
     conditions.update([missing(LOW)], NIGHT)
     conditions.acknowledge("Awa", NIGHT, missing(LOW).key)
@@ -94,7 +96,7 @@ def test_standing_conditions_survive_a_restart() -> None:
     assert again.update([missing(LOW)], NIGHT + 30 * MINUTE)
 
 
-def test_words_give_the_reason() -> None:
+def test_text_includes_the_reason() -> None:
     assert missing(LOW).text("en") == "No values: not worn"
     assert missing(LOW).text("fr") == "Aucune mesure\u00a0: bracelet non porté"
     for kind in ConditionKind:

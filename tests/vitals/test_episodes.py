@@ -1,4 +1,4 @@
-"""Alarm episodes by the table they must follow, and what must hold whatever happens."""
+"""Alarm episodes: their transitions, and properties that hold for any sequence of events."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NIGHT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
 
 
-class Child:
-    """A child, and time that goes on."""
+class EpisodeScenario:
+    """The episodes of one child, with a clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = NIGHT
         self.episodes = Episodes(patient_id="patient-001-ss")
-        self.told: list[Notice] = []
+        self.notices: list[Notice] = []
 
     def measure(
         self,
@@ -43,12 +43,12 @@ class Child:
             message_id=uuid4(),
             signal=signal,
         )
-        self.told += self.episodes.observe(reading, evaluate(reading), self.now)
+        self.notices += self.episodes.observe(reading, evaluate(reading), self.now)
 
     def wait(self, length: timedelta) -> None:
         for _ in range(int(length / SECOND)):
             self.now += SECOND
-            self.told += self.episodes.tick(self.now)
+            self.notices += self.episodes.tick(self.now)
 
     def measure_for(
         self,
@@ -68,31 +68,33 @@ class Child:
         return self.episodes.episodes[group].phase
 
     @property
-    def story(self) -> list[tuple[int, str, str, int]]:
+    def timeline(self) -> list[tuple[int, str, str, int]]:
         return [
-            (int((each.at - NIGHT).total_seconds()), each.group.value, each.why.value, each.level)
-            for each in self.told
+            (int((notice.at - NIGHT).total_seconds()), notice.group.value, notice.why.value, notice.level)
+            for notice in self.notices
         ]
 
 
 @pytest.fixture
-def child() -> Child:
-    return Child()
+def scenario() -> EpisodeScenario:
+    return EpisodeScenario()
 
 
-def test_first_critical_record_is_told_at_once_and_the_next_ones_are_counted(child: Child) -> None:
-    child.measure(spo2=87.9)
-    child.measure_for(20 * SECOND, spo2=80.0)
-    assert child.phase() is Phase.ACTIVE
-    assert child.story == [(0, "SPO2", "raised", 0)]
-    episode = child.episodes.episodes[Group.SPO2]
+def test_first_critical_reading_is_notified_at_once_and_later_ones_are_counted(
+    scenario: EpisodeScenario,
+) -> None:
+    scenario.measure(spo2=87.9)
+    scenario.measure_for(20 * SECOND, spo2=80.0)
+    assert scenario.phase() is Phase.ACTIVE
+    assert scenario.timeline == [(0, "SPO2", "raised", 0)]
+    episode = scenario.episodes.episodes[Group.SPO2]
     assert (episode.records, episode.worst_values) == (21, {"spo2_pct": 80.0})
 
 
-def test_nobody_answers_it_is_repeated_and_more_people_are_told(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.wait(13 * MINUTE)
-    assert child.story == [
+def test_unanswered_alarm_is_repeated_and_escalated(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.wait(13 * MINUTE)
+    assert scenario.timeline == [
         (0, "SPO2", "raised", 0),
         (120, "SPO2", "repeated", 0),
         (240, "SPO2", "repeated", 0),
@@ -112,19 +114,19 @@ def test_nobody_answers_it_is_repeated_and_more_people_are_told(child: Child) ->
         (Group.TEMP, {"temperature": 38.6}, 30),
     ],
 )
-def test_acknowledged_it_is_silent_for_its_time_and_speaks_again(
-    child: Child, group: Group, values: dict[str, float], minutes: int
+def test_acknowledged_alarm_is_notified_again_when_its_silence_ends(
+    scenario: EpisodeScenario, group: Group, values: dict[str, float], minutes: int
 ) -> None:
-    child.measure(**values)  # type: ignore[arg-type]
-    child.acknowledge()
-    assert child.phase(group) is Phase.ACKNOWLEDGED
-    child.measure_for(minutes * MINUTE - SECOND, **values)
-    assert [why for _, _, why, _ in child.story] == ["raised"]
-    child.wait(SECOND)
-    assert child.story[1:] == [(minutes * 60, group.value, "silence_over", 0)]
-    assert child.phase(group) is Phase.ACTIVE
-    child.wait(2 * MINUTE)
-    assert child.story[-1] == (minutes * 60 + 120, group.value, "repeated", 0)
+    scenario.measure(**values)  # type: ignore[arg-type]
+    scenario.acknowledge()
+    assert scenario.phase(group) is Phase.ACKNOWLEDGED
+    scenario.measure_for(minutes * MINUTE - SECOND, **values)
+    assert [why for _, _, why, _ in scenario.timeline] == ["raised"]
+    scenario.wait(SECOND)
+    assert scenario.timeline[1:] == [(minutes * 60, group.value, "silence_over", 0)]
+    assert scenario.phase(group) is Phase.ACTIVE
+    scenario.wait(2 * MINUTE)
+    assert scenario.timeline[-1] == (minutes * 60 + 120, group.value, "repeated", 0)
 
 
 @pytest.mark.parametrize(
@@ -137,68 +139,68 @@ def test_acknowledged_it_is_silent_for_its_time_and_speaks_again(
         ({"heart_rate": 190.0}, {"heart_rate": 181.0}, {"heart_rate": 39.0}),
     ],
 )
-def test_acknowledged_it_speaks_again_when_it_worsens(
-    child: Child, seen: dict[str, float], still: dict[str, float], worse: dict[str, float]
+def test_acknowledged_alarm_is_notified_again_when_it_worsens(
+    scenario: EpisodeScenario, seen: dict[str, float], still: dict[str, float], worse: dict[str, float]
 ) -> None:
-    child.measure(**seen)  # type: ignore[arg-type]
-    child.acknowledge()
-    child.measure(**still)  # type: ignore[arg-type]
-    assert len(child.told) == 1
-    child.measure(**worse)  # type: ignore[arg-type]
-    assert [each.why for each in child.told] == [Why.RAISED, Why.WORSENED]
+    scenario.measure(**seen)  # type: ignore[arg-type]
+    scenario.acknowledge()
+    scenario.measure(**still)  # type: ignore[arg-type]
+    assert len(scenario.notices) == 1
+    scenario.measure(**worse)  # type: ignore[arg-type]
+    assert [notice.why for notice in scenario.notices] == [Why.RAISED, Why.WORSENED]
 
 
-def test_acknowledged_it_speaks_again_with_a_new_group_and_with_combo(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.acknowledge()
-    child.measure(heart_rate=190.0)
-    assert child.story == [(0, "SPO2", "raised", 0), (0, "HR", "raised", 0)]
-    assert child.phase() is Phase.ACTIVE
-    child.acknowledge()
-    child.measure(spo2=85.0, temperature=38.0)
-    assert [group for _, group, _, _ in child.story[2:]] == ["TEMP", "COMBO"]
-    assert {child.phase(group) for group in Group} == {Phase.ACTIVE}
+def test_acknowledged_alarm_becomes_active_again_with_a_new_group(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.acknowledge()
+    scenario.measure(heart_rate=190.0)
+    assert scenario.timeline == [(0, "SPO2", "raised", 0), (0, "HR", "raised", 0)]
+    assert scenario.phase() is Phase.ACTIVE
+    scenario.acknowledge()
+    scenario.measure(spo2=85.0, temperature=38.0)
+    assert [group for _, group, _, _ in scenario.timeline[2:]] == ["TEMP", "COMBO"]
+    assert {scenario.phase(group) for group in Group} == {Phase.ACTIVE}
 
 
-def test_silence_may_be_shorter_and_never_longer(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.acknowledge(silence=2 * MINUTE)
-    child.wait(3 * MINUTE)
-    assert child.story[-1] == (120, "SPO2", "silence_over", 0)
-    child.acknowledge(silence=timedelta(days=1))
-    silence = child.episodes.episodes[Group.SPO2].silence
+def test_silence_can_be_shortened_but_not_extended(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.acknowledge(silence=2 * MINUTE)
+    scenario.wait(3 * MINUTE)
+    assert scenario.timeline[-1] == (120, "SPO2", "silence_over", 0)
+    scenario.acknowledge(silence=timedelta(days=1))
+    silence = scenario.episodes.episodes[Group.SPO2].silence
     assert silence is not None
-    assert (silence.by, silence.until - child.now) == ("Awa", 10 * MINUTE)
+    assert (silence.by, silence.until - scenario.now) == ("Awa", 10 * MINUTE)
 
 
-def test_clears_after_a_minute_at_90_latched_as_nobody_has_seen_it(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.measure_for(60 * SECOND, spo2=90.0)
-    assert child.phase() is Phase.ACTIVE, "59 s between the first and the last"
-    child.measure_for(SECOND, spo2=90.0)
-    assert child.phase() is Phase.LATCHED
-    child.wait(20 * MINUTE)
-    assert len(child.told) == 1
-    child.acknowledge()
-    assert child.phase() is Phase.NORMAL
+def test_unacknowledged_alarm_is_latched_after_a_minute_at_90(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.measure_for(60 * SECOND, spo2=90.0)
+    assert scenario.phase() is Phase.ACTIVE, "59 s between the first and the last"
+    scenario.measure_for(SECOND, spo2=90.0)
+    assert scenario.phase() is Phase.LATCHED
+    scenario.wait(20 * MINUTE)
+    assert len(scenario.notices) == 1
+    scenario.acknowledge()
+    assert scenario.phase() is Phase.NORMAL
 
 
-def test_acknowledged_it_clears_into_normal(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.acknowledge()
-    child.measure_for(61 * SECOND, spo2=95.0)
-    assert child.phase() is Phase.NORMAL
-    child.wait(20 * MINUTE)
-    assert len(child.told) == 1
+def test_acknowledged_alarm_clears_to_normal(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.acknowledge()
+    scenario.measure_for(61 * SECOND, spo2=95.0)
+    assert scenario.phase() is Phase.NORMAL
+    scenario.wait(20 * MINUTE)
+    assert len(scenario.notices) == 1
 
 
-def test_latched_speaks_with_the_next_critical_record(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.measure_for(61 * SECOND, spo2=95.0)
-    child.measure(spo2=87.0)
-    assert child.phase() is Phase.ACTIVE
-    assert [each.why for each in child.told] == [Why.RAISED, Why.RAISED]
-    assert child.told[1].worst == {"spo2_pct": 85.0}
+def test_latched_alarm_is_raised_again_by_the_next_critical_reading(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.measure_for(61 * SECOND, spo2=95.0)
+    scenario.measure(spo2=87.0)
+    assert scenario.phase() is Phase.ACTIVE
+    assert [notice.why for notice in scenario.notices] == [Why.RAISED, Why.RAISED]
+    assert scenario.notices[1].worst == {"spo2_pct": 85.0}
 
 
 @pytest.mark.parametrize(
@@ -210,113 +212,126 @@ def test_latched_speaks_with_the_next_critical_record(child: Child) -> None:
         (Group.TEMP, {"temperature": 38.0}, {"temperature": 37.8}, {"temperature": 37.7}, 10 * MINUTE),
     ],
 )
-def test_each_group_clears_by_its_own_boundary(
-    child: Child,
+def test_each_group_clears_at_its_own_limit(
+    scenario: EpisodeScenario,
     group: Group,
     critical: dict[str, float],
     not_clear: dict[str, float],
     clear: dict[str, float],
     hold: timedelta,
 ) -> None:
-    child.measure(**critical)  # type: ignore[arg-type]
-    child.measure_for(20 * MINUTE, **not_clear)
-    assert child.phase(group) is Phase.ACTIVE
-    child.measure_for(hold + SECOND, **clear)
-    assert child.phase(group) is Phase.LATCHED
+    scenario.measure(**critical)  # type: ignore[arg-type]
+    scenario.measure_for(20 * MINUTE, **not_clear)
+    assert scenario.phase(group) is Phase.ACTIVE
+    scenario.measure_for(hold + SECOND, **clear)
+    assert scenario.phase(group) is Phase.LATCHED
 
 
-def test_combo_clears_when_both_parts_do(child: Child) -> None:
-    child.measure(spo2=91.0, temperature=38.5)
-    assert [each.group for each in child.told] == [Group.TEMP, Group.COMBO]
-    child.measure_for(2 * MINUTE, spo2=97.0, temperature=38.0)
-    assert child.phase(Group.COMBO) is Phase.ACTIVE
-    child.measure_for(10 * MINUTE + SECOND, spo2=97.0, temperature=37.0)
-    assert child.phase(Group.COMBO) is Phase.LATCHED
+def test_combined_alarm_clears_when_both_vitals_do(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=91.0, temperature=38.5)
+    assert [notice.group for notice in scenario.notices] == [Group.TEMP, Group.COMBO]
+    scenario.measure_for(2 * MINUTE, spo2=97.0, temperature=38.0)
+    assert scenario.phase(Group.COMBO) is Phase.ACTIVE
+    scenario.measure_for(10 * MINUTE + SECOND, spo2=97.0, temperature=37.0)
+    assert scenario.phase(Group.COMBO) is Phase.LATCHED
 
 
-def test_two_values_far_apart_or_in_doubt_clear_nothing(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.wait(10 * SECOND)
-    child.measure(spo2=97.0)
-    child.wait(4 * MINUTE)
-    child.measure(spo2=97.0)
-    assert child.phase() is Phase.ACTIVE
+def test_two_distant_or_doubtful_values_do_not_clear_an_alarm(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.wait(10 * SECOND)
+    scenario.measure(spo2=97.0)
+    scenario.wait(4 * MINUTE)
+    scenario.measure(spo2=97.0)
+    assert scenario.phase() is Phase.ACTIVE
     for doubt in (Signal(motion=True), Signal(low_perfusion=True), Signal(contact=False)):
         for _ in range(100):
-            child.wait(SECOND)
-            child.measure(spo2=97.0, signal=doubt)
-    assert child.phase() is Phase.ACTIVE
-    child.measure(spo2=97.0)
-    assert child.phase() is Phase.LATCHED, "the third good value, a minute and more after the first"
+            scenario.wait(SECOND)
+            scenario.measure(spo2=97.0, signal=doubt)
+    assert scenario.phase() is Phase.ACTIVE
+    scenario.measure(spo2=97.0)
+    assert scenario.phase() is Phase.LATCHED, "the third good value, a minute and more after the first"
 
 
-def test_invalid_value_clears_nothing(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.measure_for(5 * MINUTE, spo2=0.0)
-    assert child.phase() is Phase.ACTIVE
+def test_invalid_values_do_not_clear_an_alarm(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.measure_for(5 * MINUTE, spo2=0.0)
+    assert scenario.phase() is Phase.ACTIVE
 
 
-def test_backlog_under_15_minutes_is_told_and_an_older_one_goes_into_the_digest(child: Child) -> None:
-    child.measure(spo2=85.0, age=15 * MINUTE - SECOND)
-    assert child.story == [(0, "SPO2", "raised", 0)]
-    other = Child()
+def test_backlog_under_15_minutes_is_notified_and_an_older_one_goes_into_the_digest(
+    scenario: EpisodeScenario,
+) -> None:
+    scenario.measure(spo2=85.0, age=15 * MINUTE - SECOND)
+    assert scenario.timeline == [(0, "SPO2", "raised", 0)]
+    other = EpisodeScenario()
     for second in range(360):
         other.measure(spo2=86.0 if second else 81.0, age=2 * timedelta(hours=1) - second * SECOND)
-    assert other.told == []
+    assert other.notices == []
     assert other.phase() is Phase.NORMAL
     other.wait(61 * SECOND)
-    (digest,) = other.told
+    (digest,) = other.notices
     assert (digest.why, digest.records, digest.lasted_s, digest.urgent) == (Why.DIGEST, 360, 359.0, False)
     assert digest.text("en") == "While offline: Low oxygen, for 6 min in all, worst SpO2 81 %"
     assert (
         digest.text("fr") == "Pendant la coupure\u00a0: Manque d'oxygène, 6 min au total, au pire SpO2 81 %"
     )
     other.wait(10 * MINUTE)
-    assert len(other.told) == 1
+    assert len(other.notices) == 1
 
 
-def test_critical_value_that_comes_late_between_good_ones_is_told_and_does_not_go_on(child: Child) -> None:
-    child.measure_for(5 * MINUTE, spo2=97.0)
-    child.measure(spo2=85.0, age=6 * MINUTE)
-    assert [each.why for each in child.told] == [Why.RAISED]
-    assert child.phase() is Phase.LATCHED
+def test_late_critical_value_between_good_ones_is_notified_once_and_latched(
+    scenario: EpisodeScenario,
+) -> None:
+    scenario.measure_for(5 * MINUTE, spo2=97.0)
+    scenario.measure(spo2=85.0, age=6 * MINUTE)
+    assert [notice.why for notice in scenario.notices] == [Why.RAISED]
+    assert scenario.phase() is Phase.LATCHED
 
 
-def test_state_survives_a_restart(child: Child) -> None:
-    child.measure(spo2=85.0, temperature=38.5)
-    child.acknowledge()
-    child.measure_for(30 * SECOND, spo2=95.0)
-    child.episodes = Episodes.model_validate_json(child.episodes.model_dump_json())
-    assert child.phase() is Phase.ACKNOWLEDGED
-    child.measure_for(31 * SECOND, spo2=95.0)
-    assert child.phase() is Phase.NORMAL
-    child.wait(30 * MINUTE)
-    assert [(each.group, each.why) for each in child.told[3:5]] == [
+def test_state_survives_a_restart(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.0, temperature=38.5)
+    scenario.acknowledge()
+    scenario.measure_for(30 * SECOND, spo2=95.0)
+    scenario.episodes = Episodes.model_validate_json(scenario.episodes.model_dump_json())
+    assert scenario.phase() is Phase.ACKNOWLEDGED
+    scenario.measure_for(31 * SECOND, spo2=95.0)
+    assert scenario.phase() is Phase.NORMAL
+    scenario.wait(30 * MINUTE)
+    assert [(notice.group, notice.why) for notice in scenario.notices[3:5]] == [
         (Group.COMBO, Why.SILENCE_OVER),
         (Group.COMBO, Why.REPEATED),
     ]
 
 
-def test_clock_that_jumps_back_neither_stops_repetition_nor_makes_a_silence_longer(child: Child) -> None:
-    child.measure(spo2=85.0)
-    child.acknowledge()
-    child.now -= timedelta(days=365)
-    child.wait(SECOND)
-    child.now -= timedelta(days=1)
-    child.wait(SECOND)
-    assert [each.why for each in child.told[1:]] == [Why.SILENCE_OVER, Why.REPEATED]
+def test_state_from_before_a_group_existed_takes_its_first_alarm(scenario: EpisodeScenario) -> None:
+    scenario.episodes = Episodes.model_validate({"patient_id": "patient-001-ss", "episodes": {}})
+    scenario.measure(spo2=85.0)
+    assert scenario.timeline == [(0, "SPO2", "raised", 0)]
 
 
-def test_words_say_what_and_for_how_long(child: Child) -> None:
-    child.measure(spo2=85.5, temperature=38.2)
-    child.wait(2 * MINUTE)
-    said = {(each.group.value, each.why.value): each.text("en") for each in child.told}
-    assert said[("SPO2", "raised")] == "Low oxygen: worst SpO2 85.5 %, for less than a minute"
-    assert said[("COMBO", "repeated")] == (
+def test_clock_that_jumps_back_neither_stops_repetition_nor_extends_a_silence(
+    scenario: EpisodeScenario,
+) -> None:
+    scenario.measure(spo2=85.0)
+    scenario.acknowledge()
+    scenario.now -= timedelta(days=365)
+    scenario.wait(SECOND)
+    scenario.now -= timedelta(days=1)
+    scenario.wait(SECOND)
+    assert [notice.why for notice in scenario.notices[1:]] == [Why.SILENCE_OVER, Why.REPEATED]
+
+
+def test_text_states_the_worst_values_and_the_duration(scenario: EpisodeScenario) -> None:
+    scenario.measure(spo2=85.5, temperature=38.2)
+    scenario.wait(2 * MINUTE)
+    texts = {(notice.group.value, notice.why.value): notice.text("en") for notice in scenario.notices}
+    assert texts[("SPO2", "raised")] == "Low oxygen: worst SpO2 85.5 %, for less than a minute"
+    assert texts[("COMBO", "repeated")] == (
         "Fever with low oxygen: worst SpO2 85.5 %, temperature 38.2 °C, for 2 min (nobody has answered)"
     )
     assert (
-        child.told[0].text("fr") == "Manque d'oxygène\u00a0: au pire SpO2 85,5 %, depuis moins d'une minute"
+        scenario.notices[0].text("fr")
+        == "Manque d'oxygène\u00a0: au pire SpO2 85,5 %, depuis moins d'une minute"
     )
 
 
@@ -332,73 +347,73 @@ _STEPS = st.lists(
 )
 
 
-def _take(child: Child, step: str, argument: float) -> None:
+def _apply(scenario: EpisodeScenario, step: str, argument: float) -> None:
     match step:
         case "wait":
-            child.wait(argument * SECOND)
+            scenario.wait(argument * SECOND)
         case "missing":
             for _ in range(int(argument)):
-                child.wait(SECOND)
-                child.measure(temperature=36.8)
+                scenario.wait(SECOND)
+                scenario.measure(temperature=36.8)
         case "spo2":
-            child.wait(SECOND)
-            child.measure(spo2=argument)
+            scenario.wait(SECOND)
+            scenario.measure(spo2=argument)
         case "late":
-            child.measure(spo2=60.0, age=argument * SECOND)
+            scenario.measure(spo2=60.0, age=argument * SECOND)
         case _:
-            child.acknowledge(silence=argument * SECOND)
+            scenario.acknowledge(silence=argument * SECOND)
 
 
 @settings(max_examples=60, deadline=None)
 @given(_STEPS)
 def test_missing_data_never_clears(steps: list[tuple[str, float]]) -> None:
-    child = Child()
+    scenario = EpisodeScenario()
     for step, argument in steps:
-        before = child.phase()
-        _take(child, step, argument)
+        before = scenario.phase()
+        _apply(scenario, step, argument)
         if step in ("wait", "missing", "late") and before in (Phase.ACTIVE, Phase.ACKNOWLEDGED):
-            assert child.phase() in (Phase.ACTIVE, Phase.ACKNOWLEDGED)
+            assert scenario.phase() in (Phase.ACTIVE, Phase.ACKNOWLEDGED)
 
 
 @settings(max_examples=60, deadline=None)
 @given(_STEPS)
-def test_silence_always_ends_and_an_open_alarm_is_never_quiet_for_longer(
+def test_silence_always_ends_and_an_active_alarm_is_repeated(
     steps: list[tuple[str, float]],
 ) -> None:
-    child = Child()
-    child.measure(spo2=85.0)
+    scenario = EpisodeScenario()
+    scenario.measure(spo2=85.0)
     for step, argument in steps:
-        _take(child, step, argument)
-    if child.phase() is Phase.ACKNOWLEDGED:
-        told = len(child.told)
-        child.wait(10 * MINUTE)
-        assert Why.SILENCE_OVER in [each.why for each in child.told[told:]]
-    if child.phase() is Phase.ACTIVE:
-        told = len(child.told)
-        child.wait(2 * MINUTE)
-        assert len(child.told) > told
+        _apply(scenario, step, argument)
+    if scenario.phase() is Phase.ACKNOWLEDGED:
+        before = len(scenario.notices)
+        scenario.wait(10 * MINUTE)
+        assert Why.SILENCE_OVER in [notice.why for notice in scenario.notices[before:]]
+    if scenario.phase() is Phase.ACTIVE:
+        before = len(scenario.notices)
+        scenario.wait(2 * MINUTE)
+        assert len(scenario.notices) > before
 
 
 @settings(max_examples=60, deadline=None)
 @given(_STEPS)
 def test_worsening_is_never_silenced(steps: list[tuple[str, float]]) -> None:
-    child = Child()
+    scenario = EpisodeScenario()
     for step, argument in steps:
-        _take(child, step, argument)
-    child.measure(spo2=70.0)
-    child.acknowledge()
-    child.measure(spo2=68.0)
-    assert child.told[-1].why is Why.WORSENED
-    assert child.phase() is Phase.ACTIVE
+        _apply(scenario, step, argument)
+    scenario.measure(spo2=70.0)
+    scenario.acknowledge()
+    scenario.measure(spo2=68.0)
+    assert scenario.notices[-1].why is Why.WORSENED
+    assert scenario.phase() is Phase.ACTIVE
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.floats(20, 87), st.integers(900, 300_000)), max_size=50))
-def test_backlog_never_raises_a_live_alarm_and_is_told_in_full(late: list[tuple[float, int]]) -> None:
-    child = Child()
+def test_old_backlog_raises_no_alarm_and_is_reported_completely(late: list[tuple[float, int]]) -> None:
+    scenario = EpisodeScenario()
     for spo2, age in late:
-        child.measure(spo2=spo2, age=age * SECOND)
-    child.wait(2 * MINUTE)
-    assert child.phase() is Phase.NORMAL
-    assert [each.why for each in child.told] == [Why.DIGEST] * bool(late)
-    assert sum(each.records for each in child.told) == len(late)
+        scenario.measure(spo2=spo2, age=age * SECOND)
+    scenario.wait(2 * MINUTE)
+    assert scenario.phase() is Phase.NORMAL
+    assert [notice.why for notice in scenario.notices] == [Why.DIGEST] * bool(late)
+    assert sum(notice.records for notice in scenario.notices) == len(late)

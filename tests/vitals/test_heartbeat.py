@@ -1,4 +1,4 @@
-"""The sign of life on the wire."""
+"""The heartbeat document."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from vitals.heartbeat import Heartbeat, printable
 BARE = {"status_id": str(UUID(int=1)), "gateway_id": "gw-1", "timestamp": "2025-08-24T10:30:00Z"}
 
 
-def test_heartbeat_that_says_nothing_covers_nobody() -> None:
+def test_heartbeat_without_optional_fields_covers_no_patient() -> None:
     heartbeat = Heartbeat.model_validate(BARE)
     assert (heartbeat.contacts_reachable, heartbeat.watches, heartbeat.episodes) == (False, (), ())
     assert heartbeat.outbox_pending is None

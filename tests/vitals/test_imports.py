@@ -1,4 +1,4 @@
-"""The contract is light: whoever imports it, a Raspberry Pi too, pays for pydantic and nothing more."""
+"""Importing the contract loads no third-party package but pydantic."""
 
 import subprocess
 import sys
@@ -23,5 +23,5 @@ def test_vitals_in_a_fresh_interpreter_imports_only_pydantic() -> None:
     loaded = subprocess.run(
         [sys.executable, "-c", SCRIPT], cwd=root, capture_output=True, text=True, check=True, timeout=60
     ).stdout.split()
-    # The interpreter's build settings carry the platform in their name, so its list of modules lacks them.
+    # The module of the build settings has the platform in its name, so stdlib_module_names lacks it.
     assert {name for name in loaded if not name.startswith("_sysconfigdata")} == ALLOWED

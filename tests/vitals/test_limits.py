@@ -1,8 +1,11 @@
 """The registry: plausible ranges, alarm limits and their clear limits, and registration."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +24,7 @@ from vitals.limits import (
 )
 
 TINIEST = math.ulp(0.0)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -166,3 +170,32 @@ def test_register_after_the_readings_module_was_imported_is_refused() -> None:
     with pytest.raises(RuntimeError, match=r"before vitals\.reading is imported"):
         register(replace(RESPIRATORY_RATE, field="glucose_mmol"))
     assert before == tuple(BY_FIELD.values())
+
+
+REGISTRATION = """
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from vitals.limits import RESPIRATORY_RATE, AlarmLimits, Limit, register
+
+alarm = AlarmLimits({alert_type!r}, {group!r}, timedelta(minutes=1), high=Limit("x", 80, 70, 5))
+register(replace(RESPIRATORY_RATE, field={field!r}, alarm=alarm))
+import vitals.episodes
+"""
+
+
+@pytest.mark.parametrize(
+    ("field", "alert_type", "group", "error"),
+    [
+        ("freq_resp", "CRITICAL_SPO2", "SPO2", "freq_resp is registered already"),
+        ("other", "CRITICAL_OTHER", "SPO2", "'CRITICAL_OTHER' is not a valid AlertType"),
+        ("other", "CRITICAL_SPO2", "OTHER", "'OTHER' is not a valid Group"),
+    ],
+)
+def test_vital_with_unknown_names_is_refused(field: str, alert_type: str, group: str, error: str) -> None:
+    script = REGISTRATION.format(field=field, alert_type=alert_type, group=group)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 1
+    assert error in ended.stderr.splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A message is kept without the name of the child it is about, and is for whom its level reaches."""
+"""Messages: JSON without the child's name, texts, and recipients by level."""
 
 from datetime import UTC, datetime
 
@@ -10,19 +10,19 @@ from vitals.message import Message, of_condition
 NIGHT = datetime(2025, 8, 24, 2, 0, tzinfo=UTC)
 
 
-def test_message_is_read_back_for_whoever_it_is_about() -> None:
+def test_message_json_round_trip() -> None:
     body = {"en": "Low oxygen", "fr": "Manque d'oxygène"}
-    said = Message("SPO2", "raised", "p1_x", Priority.HIGH, 1, NIGHT, "Awa", body)  # type: ignore[arg-type]
-    assert "Awa" not in said.to_json()
-    assert Message.from_json(said.to_json(), "Awa") == said
+    message = Message("SPO2", "raised", "p1_x", Priority.HIGH, 1, NIGHT, "Awa", body)  # type: ignore[arg-type]
+    assert "Awa" not in message.to_json()
+    assert Message.from_json(message.to_json(), "Awa") == message
 
 
-def test_silent_gateway_is_told_in_both_languages() -> None:
+def test_silent_gateway_message_in_both_languages() -> None:
     silent = Condition(ConditionKind.GATEWAY_SILENT, Priority.HIGH, "gw-1")
-    said = of_condition(silent, None, "gw-1", NIGHT, level=2)
-    assert (said.level, said.title("fr"), said.title("en")) == (2, "ALARME gw-1", "ALARM gw-1")
-    assert said.body == {
-        "en": "The gateway has fallen silent; nobody knows how its children are",
+    message = of_condition(silent, None, "gw-1", NIGHT, level=2)
+    assert (message.level, message.title("fr"), message.title("en")) == (2, "ALARME gw-1", "ALARM gw-1")
+    assert message.body == {
+        "en": "The gateway is not responding; the state of its children is unknown",
         "fr": "La passerelle ne répond plus\u00a0; l'état de ses enfants est inconnu",
     }
 
@@ -42,5 +42,5 @@ def test_silent_gateway_is_told_in_both_languages() -> None:
 def test_message_is_for_contacts_up_to_its_level(
     own_level: int, priority: Priority, level: int, wanted: bool
 ) -> None:
-    said = Message("k", "w", "p", priority, level, NIGHT, "Awa", {})
-    assert said.is_for(own_level) is wanted
+    message = Message("k", "w", "p", priority, level, NIGHT, "Awa", {})
+    assert message.is_for(own_level) is wanted

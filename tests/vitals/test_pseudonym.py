@@ -1,4 +1,4 @@
-"""Pseudonyms against digests that openssl computed; nothing refused keeps a clear identifier."""
+"""Pseudonyms against digests computed by openssl; scrubbing of rejected bytes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_pseudonym_of_any_text_has_its_form(patient_id: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "complaint"),
+    ("keys", "reason"),
     [
         ({}, "no pseudonym key given"),
         ({0: KEY}, "versions count from 1"),
@@ -52,8 +52,8 @@ def test_pseudonym_of_any_text_has_its_form(patient_id: str) -> None:
         ({1: b"secret!" * 5}, "not random"),
     ],
 )
-def test_key_that_protects_nobody_is_refused(keys: dict[int, bytes], complaint: str) -> None:
-    with pytest.raises(InvalidPseudonymKey, match=complaint):
+def test_weak_key_is_refused(keys: dict[int, bytes], reason: str) -> None:
+    with pytest.raises(InvalidPseudonymKey, match=reason):
         Pseudonymiser(keys)
 
 
@@ -68,7 +68,7 @@ def test_parse_keys_with_comments_and_versions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "reason"),
     [
         ("", "no pseudonym key given"),
         ("# nothing\n", "no pseudonym key given"),
@@ -79,13 +79,13 @@ def test_parse_keys_with_comments_and_versions() -> None:
         (f"1:{KEY.hex()[:62]}", "248 bits"),
     ],
 )
-def test_parse_keys_complains_without_showing_a_key(text: str, complaint: str) -> None:
-    with pytest.raises(InvalidPseudonymKey, match=complaint) as refused:
+def test_parse_keys_error_does_not_contain_the_key(text: str, reason: str) -> None:
+    with pytest.raises(InvalidPseudonymKey, match=reason) as refused:
         parse_keys(text)
     assert KEY.hex()[:8] not in str(refused.value)
 
 
-def test_new_key_is_fresh_and_readable() -> None:
+def test_new_key_is_random_and_can_be_parsed() -> None:
     first, second = new_key(), new_key()
     assert re.fullmatch(r"1:[0-9a-f]{64}\n", first)
     assert first != second
@@ -145,19 +145,19 @@ def test_scrub_replaces_every_identifier_of_a_batch() -> None:
     ],
     ids=lambda data: repr(data[:24]),
 )
-def test_scrub_leaves_no_identifier_whatever_is_broken(refused: bytes) -> None:
+def test_scrub_replaces_the_identifier_in_broken_documents(refused: bytes) -> None:
     assert b"patient-001-ss" not in ONE.scrub(refused)
 
 
 @pytest.mark.parametrize(
     "untouched", [b"", b"\xff\x00", b'{"patient_id": null, "seq": 1}', b'{"device_id": "d"}', b'["patient"]']
 )
-def test_scrub_leaves_what_names_nobody(untouched: bytes) -> None:
+def test_scrub_does_not_change_bytes_without_an_identifier(untouched: bytes) -> None:
     assert ONE.scrub(untouched) == untouched
 
 
 @given(ANY_TEXT, st.booleans())
-def test_scrub_of_any_identifier_is_what_the_pseudonym_says(patient_id: str, ascii_only: bool) -> None:
+def test_scrub_of_any_identifier_inserts_its_pseudonym(patient_id: str, ascii_only: bool) -> None:
     document = json.dumps({"patient_id": patient_id, "seq": 1}, ensure_ascii=ascii_only)
     data = document.encode(errors="replace" if not ascii_only else "strict")
     said = json.loads(data)["patient_id"]
@@ -169,8 +169,8 @@ def test_scrub_of_any_bytes_never_raises(data: bytes) -> None:
     ONE.scrub(data)
 
 
-def test_scrub_of_megabytes_takes_no_more_than_a_moment() -> None:
-    """Linear work: a pattern that backtracked would not come back within the test's time limit."""
+def test_scrub_of_megabytes_takes_linear_time() -> None:
+    """A pattern that backtracks would exceed the time limit of the test."""
     for flood in (
         b'"patient_id"' + b" " * 10**6,
         b'"patient_id":"' + b"\\" * 10**6,

@@ -1,4 +1,4 @@
-"""The score a reading gets, worked out by hand."""
+"""The quality score, with expected values computed by hand."""
 
 from typing import Any
 

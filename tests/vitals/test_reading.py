@@ -1,4 +1,4 @@
-"""The one schema: what is taken, what is refused with which reason, and that nothing else is ever raised."""
+"""The schema of a reading: accepted and refused documents, and no other exception for any input."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_whole_numbers_may_be_written_with_a_fraction_of_zero() -> None:
     assert '"seq":42,' in parsed.model_dump_json()
 
 
-def test_parse_reading_passes_over_unknown_fields() -> None:
+def test_parse_reading_ignores_unknown_fields() -> None:
     more = document(colour="blue")
     more["measurements"]["glucose"] = 5.1
     assert parse_reading(more) == parse_reading(document())
@@ -85,14 +85,14 @@ def test_parse_reading_without_any_vital_is_refused(measurements: dict[str, Any]
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), float("-inf"), True, False, "97", [97], {}, 10**400]
 )
-def test_parse_reading_refuses_what_is_no_number(field: str, value: object) -> None:
+def test_parse_reading_refuses_values_that_are_not_numbers(field: str, value: object) -> None:
     error = refusal(document(measurements={field: value}))
     assert error.field == f"measurements.{field}"
     assert "number" in error.reason
 
 
 @pytest.mark.parametrize("needed", ["patient_id", "device_id", "timestamp", "measurements"])
-def test_parse_reading_without_a_needed_field_is_refused(needed: str) -> None:
+def test_parse_reading_without_a_required_field_is_refused(needed: str) -> None:
     without = document()
     del without[needed]
     error = refusal(without)
@@ -101,7 +101,7 @@ def test_parse_reading_without_a_needed_field_is_refused(needed: str) -> None:
 
 
 @pytest.mark.parametrize("other", [None, True, 7, 1.5, "text", b"bytes", [], [document()], [[["deep"]]]])
-def test_parse_reading_refuses_what_is_no_object(other: object) -> None:
+def test_parse_reading_refuses_other_json_than_an_object(other: object) -> None:
     error = refusal(other)
     assert error.field == ""
     assert str(error) == error.reason
@@ -137,14 +137,14 @@ def test_timestamp_becomes_utc(sent: str, meant: datetime) -> None:
         "2025-08-24T25:00:00Z",
     ],
 )
-def test_timestamp_that_is_no_date_and_time_is_refused(sent: str) -> None:
+def test_timestamp_with_an_invalid_format_is_refused(sent: str) -> None:
     assert refusal(document(timestamp=sent)).reason == (
         "must be an ISO 8601 date and time, as in 2025-08-24T10:30:00Z"
     )
 
 
 @pytest.mark.parametrize("sent", [1756031400, 1756031400.5, True, None, ["2025-08-24T10:30:00Z"]])
-def test_timestamp_that_is_no_string_is_refused(sent: object) -> None:
+def test_timestamp_of_another_type_is_refused(sent: object) -> None:
     assert refusal(document(timestamp=sent)).field == "timestamp"
 
 
@@ -157,13 +157,13 @@ def test_timestamp_beyond_the_calendar_is_refused(sent: str) -> None:
 @pytest.mark.parametrize(
     "value", ["", "a/b", "a+b", "a#", "a\n", "\x00", "\x7f", "x" * 129, "\ud800", 7, None, ["a"]]
 )
-def test_identifier_that_cannot_be_one_is_refused(field: str, value: object) -> None:
+def test_invalid_identifier_is_refused(field: str, value: object) -> None:
     if (field, value) != ("gateway_id", None):
         assert refusal(document(**{field: value})).field == field
 
 
 @pytest.mark.parametrize("value", ["x" * 128, "enfant n° 7", "patient:001", "患者", "p1_" + "0" * 32])
-def test_identifier_of_many_kinds_is_taken(value: str) -> None:
+def test_unusual_identifier_is_accepted(value: str) -> None:
     assert parse_reading(document(patient_id=value)).patient_id == value
 
 
@@ -203,7 +203,7 @@ def test_signal_with_a_wrong_value_is_refused(field: str, value: object) -> None
     assert refusal(document(signal={field: value})).field == f"signal.{field}"
 
 
-def test_message_id_that_is_none_is_refused_in_plain_words() -> None:
+def test_invalid_message_id_is_refused_with_a_clear_error() -> None:
     assert refusal(document(message_id="not-a-uuid")).reason == "must be a UUID"
 
 
@@ -242,7 +242,7 @@ def test_wire_form_reads_back_as_the_same_reading(vitals: dict[str, float], mome
 
 
 def survives(document: object) -> None:
-    """The document is refused with our own error or, once taken, passes through all we do with a reading."""
+    """Check that a document is refused with InvalidReading, or can be evaluated, scored and encoded."""
     try:
         reading = parse_reading(document)
     except InvalidReading:
@@ -253,34 +253,34 @@ def survives(document: object) -> None:
 
 
 @given(ANY_JSON)
-def test_parse_reading_of_any_json_raises_nothing_but_invalid_reading(anything: object) -> None:
+def test_parse_reading_of_any_json_raises_only_invalid_reading(anything: object) -> None:
     survives(anything)
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), ANY_JSON, max_size=3))
-def test_parse_reading_of_any_field_raises_nothing_but_invalid_reading(changes: dict[str, Any]) -> None:
+def test_parse_reading_of_any_field_raises_only_invalid_reading(changes: dict[str, Any]) -> None:
     survives(document(**changes))
 
 
 @given(st.dictionaries(st.sampled_from(list(PLAUSIBLE)), ANY_JSON))
-def test_parse_reading_of_any_vitals_raises_nothing_but_invalid_reading(vitals: dict[str, Any]) -> None:
+def test_parse_reading_of_any_vitals_raises_only_invalid_reading(vitals: dict[str, Any]) -> None:
     survives(document(measurements=vitals))
 
 
 @given(ANY_TEXT)
-def test_parse_reading_of_any_timestamp_raises_nothing_but_invalid_reading(text: str) -> None:
+def test_parse_reading_of_any_timestamp_raises_only_invalid_reading(text: str) -> None:
     survives(document(timestamp=text))
 
 
 @given(st.datetimes(), st.timedeltas(), st.sampled_from("+-"))
-def test_parse_reading_of_any_zone_raises_nothing_but_invalid_reading(
+def test_parse_reading_of_any_zone_raises_only_invalid_reading(
     moment: datetime, offset: Any, sign: str
 ) -> None:
     survives(document(timestamp=f"{moment.isoformat()}{sign}{offset}"))
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_parse_reading_nested_deeply_raises_nothing_but_invalid_reading(field: str) -> None:
+def test_parse_reading_nested_deeply_raises_only_invalid_reading(field: str) -> None:
     deep: Any = "end"
     for _ in range(100_000):
         deep = [deep]
@@ -290,7 +290,7 @@ def test_parse_reading_nested_deeply_raises_nothing_but_invalid_reading(field: s
 
 
 @given(st.binary() | st.text().map(str.encode) | ANY_JSON.map(lambda value: json.dumps(value).encode()))
-def test_parse_json_of_any_bytes_raises_nothing_but_invalid_reading(data: bytes) -> None:
+def test_parse_json_of_any_bytes_raises_only_invalid_reading(data: bytes) -> None:
     with suppress(InvalidReading):
         parse_json(data)
 
@@ -323,7 +323,7 @@ def test_parse_json_refuses(data: bytes | str) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 100, 200])
-def test_parse_json_of_what_is_nested_can_be_encoded_again(depth: int) -> None:
+def test_parse_json_of_a_nested_document_can_be_encoded_again(depth: int) -> None:
     assert json.dumps(parse_json("[" * depth + "]" * depth)) == "[" * depth + "]" * depth
 
 
@@ -332,21 +332,21 @@ def test_parse_json_reads_numbers_as_the_standard_library_does(number: float) ->
     assert parse_json(repr(number)) == number
 
 
-def test_parse_json_passes_over_a_byte_order_mark() -> None:
+def test_parse_json_skips_a_byte_order_mark() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 
 
-def test_parse_json_of_a_doubled_key_takes_the_last() -> None:
+def test_parse_json_of_a_duplicate_key_uses_the_last() -> None:
     assert parse_json('{"a": 1, "a": 2}') == {"a": 2}
 
 
-def test_infinity_in_disguise_is_refused() -> None:
+def test_number_that_overflows_to_infinity_is_refused() -> None:
     text = json.dumps(document()).replace("92", "1e999")
     assert refusal(parse_json(text)).field == "measurements.freq_card"
 
 
-def complaint(document: object) -> str:
-    """All that a log could show of a refusal, its causes included; empty where the document is taken."""
+def reason(document: object) -> str:
+    """All that a log could show of an error, its causes included; empty if the document is accepted."""
     try:
         parse_reading(document)
     except InvalidReading:
@@ -360,7 +360,7 @@ SECRET = st.text(st.characters(codec="ascii", categories=["Lu", "Ll"]), min_size
 
 
 def everywhere(secret: str) -> list[Any]:
-    """Documents that are refused, each with the secret in another place."""
+    """Invalid documents, each with the secret in another place."""
     fields = (secret, [secret], {secret: secret}, secret + "\n", secret + "/", secret * 40)
     return [
         *(document(**{field: value}) for field in FIELDS for value in fields),
@@ -378,18 +378,18 @@ def everywhere(secret: str) -> list[Any]:
 
 
 @given(SECRET)
-def test_refusal_never_quotes_the_value(secret: str) -> None:
+def test_error_never_quotes_the_value(secret: str) -> None:
     for anything in everywhere(secret):
-        assert secret not in complaint(anything)
+        assert secret not in reason(anything)
 
 
 @given(st.integers(10**9, 10**15))
-def test_refusal_never_quotes_the_number(number: int) -> None:
+def test_error_never_quotes_the_number(number: int) -> None:
     for anything in (
         *(document(**{field: number}) for field in FIELDS),
         document(signal={"battery_pct": number}),
     ):
-        assert str(number) not in complaint(anything)
+        assert str(number) not in reason(anything)
 
 
 @given(
@@ -414,7 +414,7 @@ def test_derived_message_id_differs_where_the_reading_does(
     assert (derived_message_id(*one) == derived_message_id(*other)) == (one == other)
 
 
-def test_reading_is_its_own_document() -> None:
+def test_reading_is_accepted_as_its_own_document() -> None:
     reading = measured(spo2_pct=97)
     assert isinstance(reading, Reading)
     assert parse_reading(reading) is reading

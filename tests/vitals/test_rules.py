@@ -1,4 +1,4 @@
-"""Alerts: every rule at its boundary, and what must hold for any reading at all."""
+"""Alerts: every rule at its boundary, and properties that hold for any reading."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def with_signal(**signal: Any) -> Reading:
     return parse_reading(document(signal=signal))
 
 
-def test_evaluate_a_healthy_child_is_silent() -> None:
+def test_evaluate_normal_values_raises_nothing() -> None:
     assert evaluate(parse_reading(document())) == ()
 
 
@@ -76,7 +76,7 @@ def test_evaluate_heart_rate_names_the_threshold_it_crossed(rate: float, thresho
     assert (alert.type, alert.value, alert.threshold) == (AlertType.CRITICAL_HEART_RATE, rate, threshold)
 
 
-def test_evaluate_fever_with_low_saturation_comes_in_addition() -> None:
+def test_evaluate_fever_with_low_saturation_raises_an_additional_alert() -> None:
     alerts = evaluate(measured(spo2_pct=85, temp_corp=38.5, freq_card=200))
     assert [alert.type for alert in alerts] == [
         AlertType.CRITICAL_SPO2,
@@ -192,7 +192,7 @@ def test_every_type_is_raised_at_most_once_a_reading(vitals: dict[str, float]) -
 
 
 @given(st.sampled_from(list(PLAUSIBLE)).flatmap(lambda field: st.tuples(st.just(field), inside(field))))
-def test_every_plausible_value_is_taken_at_its_word(case: tuple[str, float]) -> None:
+def test_every_plausible_value_is_evaluated_as_it_is(case: tuple[str, float]) -> None:
     field, value = case
     reading = measured(**{field: value})
     assert reading.measurements.invalid_fields == ()
@@ -225,7 +225,7 @@ def test_an_invalid_value_counts_as_one_not_measured(
 
 
 def worsened(data: st.DataObject, field: str, value: float) -> float:
-    """A plausible value at least as far on the dangerous side."""
+    """A plausible value at least as critical."""
     low, high = PLAUSIBLE[field]
     if field == "spo2_pct" or (field == "freq_card" and value <= 100):
         return data.draw(st.floats(low, value, exclude_min=True))
@@ -249,7 +249,7 @@ def test_critical_rules_are_monotone(vitals: dict[str, float], data: st.DataObje
         {name: st.none() | st.booleans() for name in ("contact", "motion", "low_perfusion")}
     ),
 )
-def test_nothing_but_the_vitals_decides_what_is_critical(
+def test_only_the_vitals_decide_what_is_critical(
     vitals: dict[str, float], late: bool, source: str, signal: dict[str, bool | None]
 ) -> None:
     told = parse_reading(document(measurements=vitals, late=late, source=source, signal=signal, seq=0))

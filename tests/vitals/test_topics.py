@@ -1,4 +1,4 @@
-"""Topic names come apart as they were put together, and nothing else is taken for a bracelet's."""
+"""Names of topics, and parsing of bracelet topics."""
 
 import pytest
 from hypothesis import given

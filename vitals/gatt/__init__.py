@@ -1,1 +1,1 @@
-"""Bluetooth bytes <-> values, one profile a module; no I/O."""
+"""Codecs of Bluetooth profiles, one module per profile. No I/O."""

@@ -39,7 +39,7 @@ RECORD_ACCESS = "6b69646a-616d-4f00-8000-000000000005"
 _RECORD = struct.Struct("<I6sBB4h")
 _STATUS = struct.Struct("<BBB6sII")
 _NOT_MEASURED = -0x8000
-_FIELDS = ("spo2_pct", "freq_card", "freq_resp", "temp_corp")
+FIELDS = ("spo2_pct", "freq_card", "freq_resp", "temp_corp")
 """The vitals of a record in wire order, whatever the order of `vitals.limits.VITALS`."""
 
 
@@ -84,7 +84,7 @@ class BraceletRecord:
         if unknown := flags & ~sum(RecordFlag):
             raise MalformedRecord("bracelet record", data, f"unknown flags {unknown:#04x}")
         values = {
-            field: raw / 100 for field, raw in zip(_FIELDS, hundredths, strict=True) if raw != _NOT_MEASURED
+            field: raw / 100 for field, raw in zip(FIELDS, hundredths, strict=True) if raw != _NOT_MEASURED
         }
         measurements = Measurements(**values) if values else None
         return cls(seq, boot, int.from_bytes(time, "little"), RecordFlag(flags), measurements)
@@ -96,7 +96,7 @@ class BraceletRecord:
             ValueError: a field does not fit, a value is finer than a hundredth, or a vital has no field here.
         """
         values = self.measurements.present() if self.measurements else {}
-        if other := values.keys() - set(_FIELDS):
+        if other := values.keys() - set(FIELDS):
             raise ValueError(f"bracelet record: no field for {', '.join(sorted(other))}")
         try:
             return _RECORD.pack(
@@ -104,7 +104,7 @@ class BraceletRecord:
                 self.device_time_ms.to_bytes(6, "little"),
                 self.flags,
                 self.boot,
-                *(_hundredths(values.get(field)) for field in _FIELDS),
+                *(_hundredths(values.get(field)) for field in FIELDS),
             )
         except (struct.error, OverflowError) as error:
             raise ValueError(f"bracelet record: {error}") from error

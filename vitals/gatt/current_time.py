@@ -1,8 +1,8 @@
 """Date Time (0x2A08) and Current Time (0x2A2B): bytes <-> value, no I/O.
 
 Layout: Bluetooth SIG, GATT Specification Supplement, "Date Time" and "Current Time"; Current Time Service
-1.1. A year, month or day of 0 means "not known" there: such a time dates nothing. All times here are UTC:
-that is what a gateway writes, and it reads back what it wrote.
+1.1. There, a year, month or day of 0 means "not known". The profile has no time zone; this project writes and
+reads UTC.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _YEARS = range(1582, 10000)
 
 @dataclass(frozen=True, slots=True)
 class DateTime:
-    """Seven bytes: year u16, month, day, hours, minutes, seconds; a year, month or day not known is 0."""
+    """Seven bytes: year u16, month, day, hours, minutes, seconds; 0 is an unknown year, month or day."""
 
     year: int
     month: int
@@ -39,7 +39,7 @@ class DateTime:
 
     @classmethod
     def of(cls, moment: datetime) -> Self:
-        """The second a moment lies in, UTC."""
+        """Return a time in UTC, without fractions of a second."""
         utc = moment.astimezone(UTC)
         return cls(utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
 
@@ -52,10 +52,10 @@ class DateTime:
         """
         if len(data) != _DATE_TIME.size:
             raise MalformedRecord("date time", data, f"{_DATE_TIME.size} bytes expected, {len(data)} found")
-        made = cls(*_DATE_TIME.unpack(data))
-        if problem := made._problem():
+        decoded = cls(*_DATE_TIME.unpack(data))
+        if problem := decoded._problem():
             raise MalformedRecord("date time", data, problem)
-        return made
+        return decoded
 
     def __bytes__(self) -> bytes:
         """Encode.
@@ -68,7 +68,7 @@ class DateTime:
         return _DATE_TIME.pack(self.year, self.month, self.day, self.hours, self.minutes, self.seconds)
 
     def moment(self) -> datetime | None:
-        """The moment meant, UTC; None where year, month or day is not known, or the month is shorter."""
+        """Return the time in UTC; None if year, month or day is unknown, or there is no such day."""
         try:
             return datetime(
                 self.year, self.month, self.day, self.hours, self.minutes, self.seconds, tzinfo=UTC
@@ -111,7 +111,7 @@ class CurrentTime:
 
     @classmethod
     def of(cls, moment: datetime, reason: AdjustReason = _NO_REASON) -> Self:
-        """A moment, down to 1/256 s."""
+        """Return a time in UTC, rounded down to 1/256 s."""
         utc = moment.astimezone(UTC)
         return cls(DateTime.of(utc), utc.isoweekday(), utc.microsecond * 256 // 1_000_000, reason)
 
@@ -120,7 +120,7 @@ class CurrentTime:
         """Decode.
 
         Raises:
-            MalformedRecord: not ten bytes, a field out of its range, or reasons nobody knows.
+            MalformedRecord: not ten bytes, a field out of its range, or unknown reasons.
         """
         if len(data) != _CURRENT_TIME.size:
             raise MalformedRecord(
@@ -144,6 +144,6 @@ class CurrentTime:
         return _CURRENT_TIME.pack(bytes(self.date_time), self.day_of_week, self.fractions, self.reason)
 
     def moment(self) -> datetime | None:
-        """The moment meant, UTC; None where it is not known."""
+        """Return the time in UTC; None if it is unknown."""
         second = self.date_time.moment()
         return second + timedelta(seconds=self.fractions / 256) if second else None

@@ -1,4 +1,4 @@
-"""Reads the optional fields of a standard measurement one after the other. No I/O."""
+"""Sequential reading and writing of the optional fields of standard measurements. No I/O."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from vitals.gatt.ieee11073 import decode_float, decode_sfloat, encode_float, enc
 
 
 class Fields:
-    """The bytes of one measurement and how far they are read.
+    """Reader of the fields of one measurement.
 
     Args:
-        profile: for errors.
+        profile: name for error messages.
     """
 
     def __init__(self, profile: str, data: bytes) -> None:
         self._profile, self._data, self._at = profile, data, 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes.
+        """Read that many bytes.
 
         Raises:
-            MalformedRecord: there are not so many.
+            MalformedRecord: fewer bytes are left.
         """
         taken = self._data[self._at : self._at + size]
         if len(taken) < size:
@@ -34,19 +34,19 @@ class Fields:
         return taken
 
     def unsigned(self, size: int) -> int:
-        """The next little-endian number."""
+        """Read a little-endian unsigned number."""
         return int.from_bytes(self.take(size), "little")
 
     def sfloat(self) -> float | None:
-        """The next SFLOAT; None where it says that there is no number."""
+        """Read an SFLOAT; return None for a special value that is not a number."""
         return _number(decode_sfloat(self.take(2)))
 
     def float(self) -> float | None:
-        """The next FLOAT; None where it says that there is no number."""
+        """Read a FLOAT; return None for a special value that is not a number."""
         return _number(decode_float(self.take(4)))
 
     def date_time(self) -> DateTime | None:
-        """The next date and time; None where there is no such moment: the value beside it still counts."""
+        """Read a date and time; return None if it is out of range: the measurement is still valid."""
         taken = self.take(DateTime.SIZE)
         try:
             return DateTime.from_bytes(taken)
@@ -54,22 +54,22 @@ class Fields:
             return None
 
     def end(self) -> None:
-        """All must be read.
+        """Check that everything was read.
 
         Raises:
-            MalformedRecord: something is left.
+            MalformedRecord: bytes are left.
         """
-        if left := len(self._data) - self._at:
-            raise MalformedRecord(self._profile, self._data, f"{left} bytes too many for its flags")
+        if extra := len(self._data) - self._at:
+            raise MalformedRecord(self._profile, self._data, f"{extra} bytes too many for its flags")
 
 
 def sfloat(value: float | None) -> bytes:
-    """A number as SFLOAT; NaN where there is none."""
+    """Encode a number as SFLOAT, None as NaN."""
     return encode_sfloat(math.nan if value is None else value)
 
 
 def float32(value: float | None) -> bytes:
-    """A number as FLOAT; NaN where there is none."""
+    """Encode a number as FLOAT, None as NaN."""
     return encode_float(math.nan if value is None else value)
 
 

@@ -48,9 +48,9 @@ class HeartRate:
     """One notification of a heart rate sensor.
 
     Attributes:
-        rate: beats per minute, 0 to 65535; many sensors say 0 where they find no pulse.
-        contact: whether the skin is touched; None where the sensor cannot tell.
-        energy_kj: energy expended since it was reset; None where not sent.
+        rate: beats per minute, 0 to 65535; many sensors send 0 when they detect no pulse.
+        contact: whether there is skin contact; None if the sensor cannot detect it.
+        energy_kj: energy expended since the last reset; None if not sent.
         rr_1024: intervals between beats, oldest first, in 1/1024 s.
     """
 
@@ -64,7 +64,7 @@ class HeartRate:
         """Decode one notification.
 
         Raises:
-            MalformedRecord: shorter or longer than its flags say.
+            MalformedRecord: its length does not match its flags.
         """
         flags = _Flag(data[0]) if data else _Flag(0)
         layout = "<BH" if flags & _Flag.WIDE_RATE else "<BB"
@@ -99,5 +99,5 @@ class HeartRate:
 
     @property
     def rr_intervals_s(self) -> tuple[float, ...]:
-        """Intervals between beats, oldest first, seconds."""
+        """Intervals between beats in seconds, oldest first."""
         return tuple(beat / _RR_UNIT for beat in self.rr_1024)

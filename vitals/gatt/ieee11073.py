@@ -1,7 +1,7 @@
-"""SFLOAT and FLOAT of IEEE 11073-20601: the numbers of standard Bluetooth health devices. No I/O.
+"""SFLOAT and FLOAT of IEEE 11073-20601, the number formats of Bluetooth health devices. No I/O.
 
-A number is mantissa times a power of ten, both two's complement, little-endian on Bluetooth: SFLOAT has 4
-bits of exponent and 12 of mantissa, FLOAT 8 and 24. Five mantissas are no numbers at all (Bluetooth SIG,
+A number is a mantissa times a power of ten, both in two's complement, little-endian on Bluetooth. SFLOAT has
+4 bits of exponent and 12 of mantissa, FLOAT 8 and 24. Five mantissas are special values (Bluetooth SIG,
 Personal Health Devices Transcoding White Paper, section 2.2).
 """
 
@@ -23,7 +23,7 @@ class _Format:
 
     @property
     def special(self) -> dict[int, float]:
-        """Mantissas that mean no number; a device that has none to give is not a number to us."""
+        """The special values by mantissa; all but the infinities are decoded as NaN."""
         top = 1 << (self.mantissa_bits - 1)
         return {
             top - 2: math.inf,
@@ -42,7 +42,7 @@ class _Format:
         if mantissa in (special := self.special) and exponent == 0:
             return special[mantissa]
         number = _signed(mantissa, self.mantissa_bits)
-        # Dividing by an exact power of ten rounds once: 876 / 10 is 87.6, 876 * 0.1 is 87.60000000000001.
+        # Division by an exact power of ten rounds once: 876 / 10 is 87.6, but 876 * 0.1 is 87.60000000000001.
         if exponent < 0:
             return number / int(10**-exponent)
         return float(number * 10**exponent)
@@ -60,12 +60,12 @@ class _Format:
             return top - 1, 0
         if math.isinf(value):
             return (top - 2, 0) if value > 0 else (-top + 2, 0)
-        largest = top - 3  # the two above, and their negatives, are taken
+        largest = top - 3  # larger ones, and their negatives, are special values
         lowest, highest = -(1 << (self.exponent_bits - 1)), (1 << (self.exponent_bits - 1)) - 1
         exact = Decimal(repr(float(value)))
         sign, digits, point = exact.normalize().as_tuple()
         mantissa, exponent = int("".join(map(str, digits))), int(point)
-        # Devices send 100 as 100, not as 1 times ten squared: no exponent where none is needed.
+        # Like devices, prefer exponent 0: 100 is sent as 100, not as 1 times ten squared.
         while exponent > 0 and mantissa * 10 <= largest:
             mantissa, exponent = mantissa * 10, exponent - 1
         if mantissa > largest or not lowest <= exponent <= highest:
@@ -82,7 +82,7 @@ _FLOAT = _Format("FLOAT", 4, 24, 8)
 
 
 def decode_sfloat(data: bytes) -> float:
-    """Decode a 16-bit number; NaN where the device has none to give.
+    """Decode a 16-bit number; special values that are not a number become NaN.
 
     Raises:
         MalformedRecord: not two bytes.
@@ -94,13 +94,13 @@ def encode_sfloat(value: float) -> bytes:
     """Encode as 16 bits.
 
     Raises:
-        ValueError: the value would have to be rounded; to round a vital sign can hide an alarm.
+        ValueError: the value would have to be rounded, which could hide an alarm.
     """
     return _SFLOAT.encode(value)
 
 
 def decode_float(data: bytes) -> float:
-    """Decode a 32-bit number; NaN where the device has none to give.
+    """Decode a 32-bit number; special values that are not a number become NaN.
 
     Raises:
         MalformedRecord: not four bytes.
@@ -112,6 +112,6 @@ def encode_float(value: float) -> bytes:
     """Encode as 32 bits.
 
     Raises:
-        ValueError: the value would have to be rounded; to round a vital sign can hide an alarm.
+        ValueError: the value would have to be rounded, which could hide an alarm.
     """
     return _FLOAT.encode(value)

@@ -1,8 +1,8 @@
 """Pulse oximeter measurements, continuous (0x2A5F) and spot-check (0x2A5E): bytes <-> value, no I/O.
 
-    0x2A5F  flags u8 · SpO2, pulse rate · [fast SpO2, pulse] · [slow SpO2, pulse] · [status u16] · [sensor
-    u24] · [amplitude] 0x2A5E  flags u8 · SpO2, pulse rate · [time 7] · [status u16] · [sensor u24] ·
-    [amplitude]
+    0x2A5F  flags u8 · SpO2, pulse rate · [fast SpO2, pulse rate] · [slow SpO2, pulse rate]
+            · [status u16] · [sensor u24] · [amplitude]
+    0x2A5E  flags u8 · SpO2, pulse rate · [time 7] · [status u16] · [sensor u24] · [amplitude]
 
 SpO2 (%), pulse rate (/min) and pulse amplitude index (%) are SFLOAT, little-endian.
 Source: Bluetooth SIG, Pulse Oximeter Service 1.0, sections 3.1 to 3.3.
@@ -22,11 +22,11 @@ CONTINUOUS = "00002a5f-0000-1000-8000-00805f9b34fb"
 SPOT_CHECK = "00002a5e-0000-1000-8000-00805f9b34fb"
 """Indicated: `SpotCheckMeasurement`."""
 FEATURES = "00002a60-0000-1000-8000-00805f9b34fb"
-"""Read: `Feature` u16, then the supported bits of status (u16) and sensor (u24) where it says so."""
+"""Read: `Feature` u16, then the supported bits of status (u16) and sensor (u24) if it has them."""
 
 
 class MeasurementStatus(IntFlag):
-    """How good a measurement is (section 3.1.1.4)."""
+    """Quality of a measurement (section 3.1.1.4)."""
 
     ONGOING = 1 << 5
     EARLY_ESTIMATE = 1 << 6
@@ -42,7 +42,7 @@ class MeasurementStatus(IntFlag):
 
 
 class SensorStatus(IntFlag):
-    """How the sensor does (section 3.1.1.5)."""
+    """State of the sensor (section 3.1.1.5)."""
 
     EXTENDED_UPDATE = 1 << 0
     MALFUNCTION = 1 << 1
@@ -63,7 +63,7 @@ class SensorStatus(IntFlag):
 
 
 class Feature(IntFlag):
-    """What an oximeter supports (section 3.3)."""
+    """Optional features of an oximeter (section 3.3)."""
 
     MEASUREMENT_STATUS = 1 << 0
     SENSOR_STATUS = 1 << 1
@@ -77,7 +77,7 @@ class Feature(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Oximetry:
-    """A pair of values; None where the oximeter has no number to give.
+    """A pair of values; None if the oximeter sends no number.
 
     Attributes:
         spo2: %.
@@ -89,7 +89,7 @@ class Oximetry:
 
     @classmethod
     def read(cls, fields: Fields) -> Self:
-        """The next pair."""
+        """Read a pair."""
         return cls(fields.sfloat(), fields.sfloat())
 
     def __bytes__(self) -> bytes:
@@ -98,7 +98,7 @@ class Oximetry:
 
 @dataclass(frozen=True, slots=True)
 class MeasurementCondition:
-    """What either measurement may say about itself; None where not sent.
+    """The conditions of a measurement; None for what was not sent.
 
     Attributes:
         amplitude: pulse amplitude index, %.
@@ -111,10 +111,10 @@ class MeasurementCondition:
 
 @dataclass(frozen=True, slots=True)
 class ContinuousMeasurement:
-    """One notification while the oximeter measures.
+    """One notification of continuous measurement.
 
     Attributes:
-        normal, fast, slow: with the usual, a quicker and a calmer response; the last two where supported.
+        normal, fast, slow: values with normal, fast and slow response; None if not sent.
     """
 
     normal: Oximetry
@@ -127,7 +127,7 @@ class ContinuousMeasurement:
         """Decode one notification.
 
         Raises:
-            MalformedRecord: shorter or longer than its flags say.
+            MalformedRecord: its length does not match its flags.
         """
         fields = Fields("continuous oximetry", data)
         flags = fields.unsigned(1)
@@ -144,7 +144,7 @@ class ContinuousMeasurement:
         Raises:
             ValueError: a number does not fit SFLOAT.
         """
-        flags, tail = _condition(self.condition)
+        flags, tail = _encode_condition(self.condition)
         pairs = [pair for pair in (self.fast, self.slow) if pair]
         flags = flags << 2 | bool(self.fast) | bool(self.slow) << 1
         return bytes([flags]) + bytes(self.normal) + b"".join(map(bytes, pairs)) + tail
@@ -155,8 +155,8 @@ class SpotCheckMeasurement:
     """One indication of a single measurement.
 
     Attributes:
-        time: when it was taken, where sent.
-        clock_not_set: its clock was never set, so the time means nothing.
+        time: when it was taken; None if not sent.
+        clock_not_set: the clock was never set, so the time is meaningless.
     """
 
     values: Oximetry
@@ -169,7 +169,7 @@ class SpotCheckMeasurement:
         """Decode one indication.
 
         Raises:
-            MalformedRecord: shorter or longer than its flags say.
+            MalformedRecord: its length does not match its flags.
         """
         fields = Fields("spot-check oximetry", data)
         flags = fields.unsigned(1)
@@ -185,13 +185,13 @@ class SpotCheckMeasurement:
         Raises:
             ValueError: a number does not fit SFLOAT.
         """
-        flags, tail = _condition(self.condition)
+        flags, tail = _encode_condition(self.condition)
         flags = flags << 1 | bool(self.time) | self.clock_not_set << 4
         return bytes([flags]) + bytes(self.values) + (bytes(self.time) if self.time else b"") + tail
 
 
 def _read_condition(fields: Fields, flags: int) -> MeasurementCondition:
-    """Bits 0 to 2 of the flags: status, sensor, amplitude."""
+    """Read what bits 0 to 2 of the flags announce: status, sensor, amplitude."""
     return MeasurementCondition(
         MeasurementStatus(fields.unsigned(2)) if flags & 0x01 else None,
         SensorStatus(fields.unsigned(3)) if flags & 0x02 else None,
@@ -199,7 +199,7 @@ def _read_condition(fields: Fields, flags: int) -> MeasurementCondition:
     )
 
 
-def _condition(condition: MeasurementCondition) -> tuple[int, bytes]:
+def _encode_condition(condition: MeasurementCondition) -> tuple[int, bytes]:
     flags, tail = 0, b""
     if condition.status is not None:
         flags, tail = flags | 0x01, tail + condition.status.to_bytes(2, "little")

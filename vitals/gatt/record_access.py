@@ -1,7 +1,7 @@
-"""Record access control point: fetch, count and release what a bracelet holds in flash. No I/O.
+"""Record access control point: fetch, count and release the records in a bracelet's flash. No I/O.
 
 Op codes and layout follow the Bluetooth SIG's Record Access Control Point (characteristic 0x2A52): op code
-u8, operator u8, operand. The filter is always the sequence number (filter type 1), here 32 bits wide.
+u8, operator u8, operand. The filter is always the sequence number (filter type 1), which has 32 bits here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RESPONSE = struct.Struct("<BBBB")
 
 
 class OpCode(IntEnum):
-    """What is asked or answered."""
+    """Type of a request or response."""
 
     REPORT = 1
     DELETE = 2
@@ -33,7 +33,7 @@ class OpCode(IntEnum):
 
 
 class Operator(IntEnum):
-    """Which records are meant."""
+    """Selection of records."""
 
     NONE = 0
     UP_TO = 2
@@ -41,7 +41,7 @@ class Operator(IntEnum):
 
 
 class ResponseCode(IntEnum):
-    """How a request ended."""
+    """Result of a request."""
 
     SUCCESS = 1
     NOT_SUPPORTED = 2
@@ -59,22 +59,22 @@ class Request:
 
     @classmethod
     def report_from(cls, seq: int) -> Self:
-        """Notify every stored record with this sequence number or a later one."""
+        """Request the records from this sequence number on."""
         return cls(OpCode.REPORT, Operator.FROM, seq)
 
     @classmethod
     def count_from(cls, seq: int) -> Self:
-        """Tell how many records there are from this sequence number on."""
+        """Request the number of records from this sequence number on."""
         return cls(OpCode.REPORT_COUNT, Operator.FROM, seq)
 
     @classmethod
     def release_up_to(cls, seq: int) -> Self:
-        """Acknowledge: records up to this one are safe elsewhere and their flash may be used again."""
+        """Acknowledge the records up to this sequence number; their flash may be reused."""
         return cls(OpCode.DELETE, Operator.UP_TO, seq)
 
     @classmethod
     def abort(cls) -> Self:
-        """Stop a running report."""
+        """Stop a report in progress."""
         return cls(OpCode.ABORT, Operator.NONE)
 
     @classmethod
@@ -82,7 +82,7 @@ class Request:
         """Decode one write.
 
         Raises:
-            MalformedRecord: wrong length, or a combination that means nothing.
+            MalformedRecord: wrong length, or an invalid combination of codes.
         """
         match data[:2]:
             case b"\x03\x00" if len(data) == _BARE.size:
@@ -91,7 +91,7 @@ class Request:
                 op_code, operator, filter_type, seq = _FILTERED.unpack(data)
                 if filter_type == _BY_SEQUENCE_NUMBER:
                     return cls(OpCode(op_code), Operator(operator), seq)
-        raise MalformedRecord(_PROFILE, data, "not a request this service knows")
+        raise MalformedRecord(_PROFILE, data, "unknown request")
 
     def __bytes__(self) -> bytes:
         """Encode.
@@ -106,7 +106,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Answer to `Request.count_from`: how many records there are."""
+    """Response to `Request.count_from`: the number of records."""
 
     records: int
 
@@ -121,7 +121,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """How the request with this op code ended."""
+    """Result of the request with this op code."""
 
     request: OpCode
     code: ResponseCode
@@ -139,10 +139,10 @@ def _pack(layout: struct.Struct, *fields: int) -> bytes:
 
 
 def parse_indication(data: bytes) -> Count | Response:
-    """Decode what the control point indicates.
+    """Decode an indication of the control point.
 
     Raises:
-        MalformedRecord: wrong length, or codes that mean nothing.
+        MalformedRecord: wrong length, or unknown codes.
     """
     try:
         if data[:2] == bytes((OpCode.COUNT, Operator.NONE)):
@@ -152,4 +152,4 @@ def parse_indication(data: bytes) -> Count | Response:
             return Response(OpCode(request), ResponseCode(code))
     except (struct.error, ValueError) as error:
         raise MalformedRecord(_PROFILE, data, str(error)) from error
-    raise MalformedRecord(_PROFILE, data, "not an answer this service knows")
+    raise MalformedRecord(_PROFILE, data, "unknown response")

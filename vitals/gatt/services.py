@@ -23,7 +23,7 @@ SERIAL_NUMBER = _sig(0x2A25)
 BATTERY_LEVEL = _sig(0x2A19)
 
 VITALS_OF: dict[str, tuple[str, ...]] = {
-    BRACELET: ("spo2_pct", "freq_card", "freq_resp", "temp_corp"),
+    BRACELET: bracelet.FIELDS,
     PULSE_OXIMETER: ("spo2_pct", "freq_card"),
     HEART_RATE: ("freq_card",),
     THERMOMETER: ("temp_corp",),

@@ -19,14 +19,14 @@ from vitals.gatt.fields import Fields, float32
 MEASUREMENT = "00002a1c-0000-1000-8000-00805f9b34fb"
 """Indicated: `Temperature`."""
 TYPE = "00002a1d-0000-1000-8000-00805f9b34fb"
-"""Read: `Site`, one byte, where it never changes."""
+"""Read: `Site`, one byte, on devices where it never changes."""
 
 _PROFILE = "thermometer"
 _FAHRENHEIT, _TIME, _TYPE = 0x01, 0x02, 0x04
 
 
 class Site(IntEnum):
-    """Where the temperature is taken."""
+    """Body site of the measurement."""
 
     ARMPIT = 1
     BODY = 2
@@ -43,7 +43,7 @@ def site_of(data: bytes) -> Site:
     """Decode Temperature Type (0x2A1D).
 
     Raises:
-        MalformedRecord: not one byte, or a type nobody knows.
+        MalformedRecord: not one byte, or an unknown type.
     """
     try:
         (number,) = data
@@ -60,9 +60,9 @@ class Temperature:
     """One indication of a thermometer.
 
     Attributes:
-        value: in the unit it was sent in; None where the thermometer has no number to give.
+        value: in the unit it was sent in; None if the thermometer sends no number.
         fahrenheit: the unit is °F, not °C.
-        time: when it was taken, where sent.
+        time: when it was taken; None if not sent.
     """
 
     value: float | None
@@ -72,7 +72,7 @@ class Temperature:
 
     @property
     def celsius(self) -> float | None:
-        """The temperature in °C; exact in decimals, so that 100.4 °F is 38.0 °C, which is an alarm."""
+        """The temperature in °C, computed in decimals so that 100.4 °F is exactly 38.0 °C, an alarm."""
         if self.value is None or not self.fahrenheit:
             return self.value
         return float((Decimal(repr(self.value)) - 32) * 5 / 9)
@@ -82,7 +82,7 @@ class Temperature:
         """Decode one indication.
 
         Raises:
-            MalformedRecord: shorter or longer than its flags say.
+            MalformedRecord: its length does not match its flags.
         """
         fields = Fields(_PROFILE, data)
         flags = fields.unsigned(1)
@@ -90,10 +90,9 @@ class Temperature:
         time = fields.date_time() if flags & _TIME else None
         site = fields.unsigned(1) if flags & _TYPE else None
         fields.end()
-        known = (
-            Site(site) if site in _KNOWN_SITES else None
-        )  # a type nobody knows is no reason to lose a fever
-        return cls(value, bool(flags & _FAHRENHEIT), time, known)
+        # An unknown type must not cost the temperature.
+        known_site = Site(site) if site in _KNOWN_SITES else None
+        return cls(value, bool(flags & _FAHRENHEIT), time, known_site)
 
     def __bytes__(self) -> bytes:
         """Encode.

@@ -14,7 +14,7 @@ from cloud_ingest.cli import main
 from cloud_ingest.errors import InvalidSettings
 from runtime.apprise_contact import AppriseContact
 from tests.cloud_ingest.running import NOWHERE, environment
-from tests.web_service import Service
+from tests.web_service import NotificationWebService
 from vitals.absence import Language
 from vitals.conditions import Priority
 from vitals.message import Message
@@ -113,7 +113,7 @@ async def test_url_is_read_again_for_each_message(tmp_path: Path) -> None:
     (tmp_path / "contacts.toml").write_text(NURSE)
     write_url(tmp_path / "nurse.url", "json://127.0.0.1:1")
     (nurse,) = load_contacts(tmp_path / "contacts.toml")
-    with Service() as service:
+    with NotificationWebService() as service:
         write_url(tmp_path / "nurse.url", service.url)
         await nurse.send(a_message())
         assert len(service.received) == 1

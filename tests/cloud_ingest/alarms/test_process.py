@@ -27,7 +27,7 @@ from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.running import RunningApi, environment, wait_until
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from tests.cloud_ingest.topic_reader import of_device
-from tests.web_service import Service
+from tests.web_service import NotificationWebService
 from vitals.pseudonym import Pseudonymiser
 
 ALERTS, DEVICE_STATUS = "kidjamo-iot-alerts", "kidjamo-iot-device-status"
@@ -66,7 +66,9 @@ class Process:
 class Cloud:
     """The API, the alarms and a contact."""
 
-    def __init__(self, api: RunningApi, alarms: Process, contact: Service, database: Dsn) -> None:
+    def __init__(
+        self, api: RunningApi, alarms: Process, contact: NotificationWebService, database: Dsn
+    ) -> None:
         self.api, self.alarms, self.contact, self.database = api, alarms, contact, database
         self.patient = f"patient-{uuid4().hex[:8]}"
         self.device, self.gateway = f"d-{uuid4().hex[:8]}", f"gw-{uuid4().hex[:8]}"
@@ -120,14 +122,17 @@ def dsn(own_postgres: PostgresServer) -> Dsn:
 
 
 @pytest.fixture(scope="module")
-def contact() -> Iterator[Service]:
-    with Service() as made:
+def contact() -> Iterator[NotificationWebService]:
+    with NotificationWebService() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def variables(
-    own_kafka: KafkaBroker, dsn: Dsn, contact: Service, tmp_path_factory: pytest.TempPathFactory
+    own_kafka: KafkaBroker,
+    dsn: Dsn,
+    contact: NotificationWebService,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("alarms")
     create_topics(admin_client(own_kafka.bootstrap), 10)
@@ -152,7 +157,7 @@ def api(variables: dict[str, str]) -> Iterator[RunningApi]:
 
 
 @pytest.fixture
-def cloud(api: RunningApi, running: Process, contact: Service, dsn: Dsn) -> Cloud:
+def cloud(api: RunningApi, running: Process, contact: NotificationWebService, dsn: Dsn) -> Cloud:
     assert wait_until(lambda: api.component("database")["status"] == "up", 10)
     return Cloud(api, running, contact, dsn)
 
@@ -236,7 +241,7 @@ def test_covered_child_is_left_to_its_gateway_until_that_reaches_nobody(cloud: C
     assert cloud.told() == []
     cloud.beat(contacts_reachable=False)
     assert wait_until(lambda: len(cloud.told()) == 1, 10), cloud.alarms.log
-    assert "sa passerelle ne peut plus prévenir personne" in cloud.told()[0]["message"]
+    assert "la passerelle ne peut plus prévenir personne" in cloud.told()[0]["message"]
 
 
 def test_heartbeat_brings_acknowledgements_of_the_cloud_to_the_gateway(cloud: Cloud) -> None:

@@ -1,3 +1,5 @@
+"""What the spool acknowledged is there: after a kill, a full disk, a corrupt file."""
+
 import asyncio
 import os
 import signal
@@ -35,7 +37,7 @@ async def test_append_peek_discard_in_order(tmp_path: Path) -> None:
     spool.close()
 
 
-async def test_peek_goes_on_past_lanes_that_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_peek_skips_held_lanes_beyond_one_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cloud_ingest.delivery.spool._SCAN_ROWS", 2)
     spool = Spool(tmp_path, MB)
     ids = await spool.append([record(1)] * 5 + [Record("t", None, b"2"), record(3), Record("t", None, b"4")])
@@ -46,7 +48,7 @@ async def test_peek_goes_on_past_lanes_that_are_held(tmp_path: Path, monkeypatch
     spool.close()
 
 
-async def test_peek_takes_no_more_than_fits_in_memory(tmp_path: Path) -> None:
+async def test_peek_limits_the_bytes_returned(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 32 * MB)
     ids = await spool.append([record(1, 3 * MB), record(2, 3 * MB), record(3, 3 * MB), record(4, 9 * MB)])
     assert [s.id for s in await spool.peek(10)] == ids[:2]
@@ -55,7 +57,7 @@ async def test_peek_takes_no_more_than_fits_in_memory(tmp_path: Path) -> None:
     spool.close()
 
 
-async def test_a_second_start_finds_what_was_there(tmp_path: Path) -> None:
+async def test_records_survive_a_restart(tmp_path: Path) -> None:
     first = Spool(tmp_path, MB)
     await first.append([record(1)])
     first.close()
@@ -65,7 +67,7 @@ async def test_a_second_start_finds_what_was_there(tmp_path: Path) -> None:
     second.close()
 
 
-async def test_a_spool_of_before_the_books_opens_with_what_it_holds(tmp_path: Path) -> None:
+async def test_spool_of_a_version_without_counters_opens_with_what_it_holds(tmp_path: Path) -> None:
     first = Spool(tmp_path, MB)
     await first.discard((await first.append([record(1), record(2)]))[:1])
     first.close()
@@ -76,7 +78,7 @@ async def test_a_spool_of_before_the_books_opens_with_what_it_holds(tmp_path: Pa
     second.close()
 
 
-async def test_many_appends_at_once_are_all_there(tmp_path: Path) -> None:
+async def test_simultaneous_appends_are_all_stored(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 8 * MB)
     ids = await asyncio.gather(*(spool.append([record(n), record(n)]) for n in range(300)))
     assert len({each for pair in ids for each in pair}) == 600
@@ -84,10 +86,10 @@ async def test_many_appends_at_once_are_all_there(tmp_path: Path) -> None:
     spool.close()
 
 
-async def test_a_full_spool_refuses_and_serves_again_once_emptied(tmp_path: Path) -> None:
+async def test_full_spool_refuses_until_records_are_discarded(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
     stored: list[int] = []
-    with pytest.raises(SpoolUnavailable, match="full"):  # noqa: PT012 - it fills up sooner or later
+    with pytest.raises(SpoolUnavailable, match="full"):  # noqa: PT012 - one of them fails
         for number in range(1000):
             stored += await spool.append([record(number, 5000)])
     assert 100 < len(stored) < 210
@@ -100,15 +102,15 @@ async def test_a_full_spool_refuses_and_serves_again_once_emptied(tmp_path: Path
     spool.close()
 
 
-async def test_one_giant_does_not_sink_those_beside_it(tmp_path: Path) -> None:
+async def test_record_that_is_too_large_fails_alone(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
-    small, giant, other = await asyncio.gather(
+    small, large, other = await asyncio.gather(
         spool.append([record(1)]),
         spool.append([record(2, 2 * MB)]),
         spool.append([record(3)]),
         return_exceptions=True,
     )
-    assert isinstance(giant, SpoolUnavailable)
+    assert isinstance(large, SpoolUnavailable)
     assert isinstance(small, list)
     assert isinstance(other, list)
     assert [s.record for s in await spool.peek(10)] == [record(1), record(3)]
@@ -116,7 +118,7 @@ async def test_one_giant_does_not_sink_those_beside_it(tmp_path: Path) -> None:
     spool.close()
 
 
-async def test_refuse_sets_a_record_aside(tmp_path: Path) -> None:
+async def test_refuse_moves_a_record_to_the_refused_ones(tmp_path: Path) -> None:
     spool = Spool(tmp_path, MB)
     (row,) = await spool.append([record(1)])
     await spool.refuse(row, "too large")
@@ -133,12 +135,49 @@ def test_two_processes_cannot_share_a_spool(tmp_path: Path) -> None:
     Spool(tmp_path, MB).close()
 
 
-def test_a_corrupt_file_is_set_aside(tmp_path: Path) -> None:
+def test_corrupt_file_is_set_aside(tmp_path: Path) -> None:
     (tmp_path / "spool.sqlite3").write_bytes(b"not a database" * 1000)
     spool = Spool(tmp_path, MB)
     (aside,) = tmp_path.glob("spool.sqlite3.corrupt-*")
     assert aside.read_bytes().startswith(b"not a database")
+    assert spool.state.set_aside == 1
     spool.close()
+
+
+def test_files_set_aside_by_earlier_versions_are_counted(tmp_path: Path) -> None:
+    for name in ("corrupt-1756036800", "corrupt-1756036800-wal", "corrupt-20250824T120000.250000Z"):
+        (tmp_path / f"spool.sqlite3.{name}").touch()
+    spool = Spool(tmp_path, MB)
+    assert spool.state.set_aside == 2
+    spool.close()
+
+
+async def test_file_that_turns_corrupt_refuses_and_is_set_aside_at_the_next_start(tmp_path: Path) -> None:
+    first = Spool(tmp_path, 8 * MB)
+    await first.append([record(number, 1000) for number in range(1000)])
+    with closing(sqlite3.connect(first.path)) as other:
+        other.execute("INSERT INTO refused VALUES (0, 't', NULL, x'', 0, '')")  # invalidates its page cache
+        other.commit()
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = bytearray(first.path.read_bytes())
+    content[4096:] = b"\xff" * (len(content) - 4096)
+    first.path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(SpoolUnavailable, match="malformed"):
+            await first.append([record(1)])
+    assert "malformed" in first.state.error
+    assert first.state.pending == 1000
+    first.close()
+    second = Spool(tmp_path, MB)
+    assert (second.state.pending, second.state.set_aside, second.state.error) == (0, 1, "")
+    second.close()
+
+
+async def test_closed_spool_refuses(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, MB)
+    spool.close()
+    with pytest.raises(SpoolUnavailable, match="the spool is closed"):
+        await spool.append([record(1)])
 
 
 WRITER = """

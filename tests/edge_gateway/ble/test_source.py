@@ -23,7 +23,7 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.uplink import Uplink
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air, calm, now_ms
 from tests.firmware_sim.conftest import air
@@ -76,7 +76,7 @@ class MeasuredRecords:
     def __init__(self) -> None:
         self.identities: list[str] = []
 
-    async def measure(self, peripheral: Peripheral, count: int = 1) -> None:
+    async def measure(self, peripheral: BraceletPeripheral, count: int = 1) -> None:
         for _ in range(count):
             record = peripheral.bracelet.measure(calm(len(self.identities)), now_ms())
             device = peripheral.bracelet.device_id

@@ -182,7 +182,7 @@ async def test_device_without_battery_service_does_not_count_as_silent(
         def __init__(self) -> None:
             super().__init__(air.link, 35, "Plain", UUID.from_16_bits(0x1809))
             location = Characteristic[bytes]("2A1D", Property.READ, Permission.READABLE, b"\x06")
-            self.offer([Service(UUID.from_16_bits(0x1809), [indicated("2A1C"), location])])
+            self.add_services([Service(UUID.from_16_bits(0x1809), [indicated("2A1C"), location])])
 
     monkeypatch.setattr(standard_session, "_PROBE_S", 0.1)
     async with a_device_rig(air, tmp_path, Plain()) as rig:

@@ -17,9 +17,9 @@ from edge_gateway.cli import main
 from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config_file import load_config
 from edge_gateway.gateway import run_gateway
-from firmware_sim.firmware.bracelet import Bracelet, Clock
+from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.radio.hci_port import gateway_radio
-from firmware_sim.radio.peripheral import Peripheral
+from firmware_sim.radio.peripheral import BraceletPeripheral
 from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import BOOT, Air, calm, now_ms
 from tests.firmware_sim.conftest import air
@@ -138,7 +138,7 @@ async def test_links_bracelet_whose_clock_is_a_year_off(
     air: Air, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bracelet = await air.add()
-    bracelet.bracelet.clock = Clock(ahead_ms=-365 * DAY_MS)
+    bracelet.bracelet.clock = DeviceClock(ahead_ms=-365 * DAY_MS)
     config = a_config(tmp_path)
     shell = Shell(config, capsys)
     async with a_gateway(config):
@@ -155,7 +155,7 @@ async def test_links_bracelet_that_stops_without_disconnecting(
     async with a_gateway(config):
         await until_link(shell, state="live")
         await bracelet.hide()
-        air.link.swallow(bracelet.controller)
+        air.link.mute(bracelet.controller)
         link = await until_link(shell, reason="silent for 1 s", absence="out_of_range")
         assert link["state"] in ("searching", "backing off")
         assert "silent for 1 s" in await shell.row()
@@ -209,7 +209,7 @@ async def test_links_device_with_a_cloned_name_is_refused(
     shell = Shell(config, capsys)
     async with a_gateway(config):
         await until_link(shell, state="live")
-        clone = Peripheral(air.link, 99, Bracelet("ble-001", BOOT, now_ms()), now_ms)
+        clone = BraceletPeripheral(air.link, 99, Bracelet("ble-001", BOOT, now_ms()), now_ms)
         air.bracelets.append(clone)
         await clone.start()
         notice = "another device, F0:1B:DC:4B:00:63, uses its name: refused"

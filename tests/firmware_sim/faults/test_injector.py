@@ -1,4 +1,4 @@
-"""Every kind of event on bracelets of a real virtual air, seen through plain bleak."""
+"""Every kind of event, injected into bracelets on a virtual radio link and observed through plain bleak."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ import pytest
 from bleak import BleakClient, BleakScanner
 from bleak.exc import BleakError
 
-from firmware_sim.device.simulated_device import WornBle
+from firmware_sim.device.simulated_device import SimulatedBleBracelet
 from firmware_sim.faults.injector import Injector
 from firmware_sim.faults.scenario_file import EventKind, Occurrence
-from firmware_sim.ledger import Ledger
 from firmware_sim.physiology.body import patients
 from firmware_sim.radio.device import RadioState
+from firmware_sim.sent_readings import SentReadingsLog
 from firmware_sim.timeline import Timeline
-from tests.firmware_sim.air import BOOT, Air, Notes, calm, find, now_ms, until
+from tests.firmware_sim.air import BOOT, Air, ReceivedValues, calm, find, now_ms, until
 from vitals.errors import MalformedRecord
 from vitals.gatt.bracelet import LIVE_RECORD, STATUS, BraceletRecord, BraceletStatus, RecordFlag
 
 DEVICE = "ble-001"
 
 
-def happening(kind: EventKind, at_s: float = 0.0, for_s: float = 0.0, value: float = 0.0) -> Occurrence:
+def event(kind: EventKind, at_s: float = 0.0, for_s: float = 0.0, value: float = 0.0) -> Occurrence:
     return Occurrence(at_s, DEVICE, kind, for_s, value)
 
 
-async def a_worn(air: Air, *, stored: int = 0, secure: bool = False) -> WornBle:
-    return WornBle(next(patients()), 7, await air.add(stored=stored, secure=secure), Ledger(None))
+async def worn_bracelet(air: Air, *, stored: int = 0, secure: bool = False) -> SimulatedBleBracelet:
+    return SimulatedBleBracelet(
+        next(patients()), 7, await air.add(stored=stored, secure=secure), SentReadingsLog(None)
+    )
 
 
 @asynccontextmanager
-async def befallen(air: Air, worn: WornBle, *what: Occurrence) -> AsyncIterator[Injector]:
-    """Inside, it happens; outside, it is over."""
+async def injected(air: Air, device: SimulatedBleBracelet, *what: Occurrence) -> AsyncIterator[Injector]:
+    """Inject the events inside the block; end them after it."""
     timeline = Timeline.begin(1.0, None)
-    injector = Injector(iter(what), [worn], timeline, (air.link, air.controller), 7)
+    injector = Injector(iter(what), [device], timeline, (air.link, air.controller), 7)
     running = asyncio.create_task(injector.run())
     try:
-        await until(lambda: injector.done or running.done())
+        await until(lambda: injector.injected or running.done())
         yield injector
     finally:
         running.cancel()
@@ -52,46 +54,48 @@ def flags_of(values: Sequence[bytes]) -> list[RecordFlag]:
     return [BraceletRecord.from_bytes(value).flags for value in values]
 
 
-async def test_link_loss_ends_the_link_and_the_bracelet_is_there_again(air: Air) -> None:
-    worn = await a_worn(air)
+async def test_link_loss_ends_the_link_and_the_bracelet_advertises_again(air: Air) -> None:
+    device = await worn_bracelet(air)
     lost = asyncio.Event()
     client = BleakClient(await find(), disconnected_callback=lambda _: lost.set())
     await client.connect()
-    assert worn.peripheral.state is RadioState.CONNECTED
-    async with befallen(air, worn, happening(EventKind.LINK_LOSS)) as injector:
+    assert device.peripheral.state is RadioState.CONNECTED
+    async with injected(air, device, event(EventKind.LINK_LOSS)) as injector:
         await asyncio.wait_for(lost.wait(), 2)
-        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING)
-    assert injector.done == {"link_loss": 1}
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING)
+    assert injector.injected == {"link_loss": 1}
 
 
-async def test_out_of_range_is_off_the_air_until_it_ends(air: Air) -> None:
-    worn = await a_worn(air)
-    async with befallen(air, worn, happening(EventKind.OUT_OF_RANGE, for_s=0.5)):
-        await until(lambda: worn.peripheral.state is RadioState.OFF)
-        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+async def test_out_of_range_stops_advertising_until_it_ends(air: Air) -> None:
+    device = await worn_bracelet(air)
+    async with injected(air, device, event(EventKind.OUT_OF_RANGE, for_s=0.5)):
+        await until(lambda: device.peripheral.state is RadioState.OFF)
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
 
 
-async def test_overlapping_absences_end_with_the_last(air: Air) -> None:
-    worn = await a_worn(air)
-    short, long = happening(EventKind.SILENT_DEATH, for_s=0.3), happening(EventKind.OUT_OF_RANGE, for_s=1.2)
-    async with befallen(air, worn, short, long):
-        await until(lambda: worn.peripheral.state is RadioState.OFF)
+async def test_out_of_range_overlapping_silent_death_ends_with_the_last(air: Air) -> None:
+    device = await worn_bracelet(air)
+    short, long = event(EventKind.SILENT_DEATH, for_s=0.3), event(EventKind.OUT_OF_RANGE, for_s=1.2)
+    async with injected(air, device, short, long):
+        await until(lambda: device.peripheral.state is RadioState.OFF)
         await asyncio.sleep(0.6)
-        assert worn.peripheral.state is RadioState.OFF
-        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+        assert device.peripheral.state is RadioState.OFF
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
 
 
-async def test_silent_death_leaves_a_link_that_never_answers(air: Air) -> None:
-    worn = await a_worn(air)
+async def test_silent_death_leaves_a_link_that_never_responds(air: Air) -> None:
+    device = await worn_bracelet(air)
     client = BleakClient(await find())
     await client.connect()
-    deadly = [happening(EventKind.SILENT_DEATH, for_s=1.0), happening(EventKind.LINK_LOSS, at_s=0.2)]
-    async with befallen(air, worn, *deadly):
+    events = [event(EventKind.SILENT_DEATH, for_s=1.0), event(EventKind.LINK_LOSS, at_s=0.2)]
+    async with injected(air, device, *events):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await client.read_gatt_char(STATUS)
-        assert client.is_connected, "no controller may say that it is dead, not even of a link lost meanwhile"
-        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
+        assert client.is_connected, (
+            "the gateway must not get a disconnection, even if the link is lost meanwhile"
+        )
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
         assert client.is_connected
         await client.disconnect()
         assert not client.is_connected
@@ -99,56 +103,56 @@ async def test_silent_death_leaves_a_link_that_never_answers(air: Air) -> None:
             assert BraceletStatus.from_bytes(bytes(await again.read_gatt_char(STATUS))).boot == BOOT
 
 
-async def test_slow_connection_comes_about_late_and_works(air: Air) -> None:
-    worn = await a_worn(air)
+async def test_slow_connect_delays_the_connection(air: Air) -> None:
+    bracelet = await worn_bracelet(air)
     device, loop = await find(), asyncio.get_running_loop()
-    async with befallen(air, worn, happening(EventKind.SLOW_CONNECT, for_s=30, value=0.6)):
+    async with injected(air, bracelet, event(EventKind.SLOW_CONNECT, for_s=30, value=0.6)):
         asked = loop.time()
         async with BleakClient(device) as client:
             assert loop.time() - asked >= 0.6
             assert await client.read_gatt_char(STATUS)
-        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING)
+        await until(lambda: bracelet.peripheral.state is RadioState.ADVERTISING)
 
 
 @pytest.mark.parametrize("kind", [EventKind.REFUSE_CONNECT, EventKind.SLOW_CONNECT])
-async def test_connections_do_not_come_about_in_time(air: Air, kind: EventKind) -> None:
-    worn = await a_worn(air)
+async def test_connection_times_out_while_refused_or_slow(air: Air, kind: EventKind) -> None:
+    bracelet = await worn_bracelet(air)
     device = await find()
-    async with befallen(air, worn, happening(kind, for_s=30, value=20)):
+    async with injected(air, bracelet, event(kind, for_s=30, value=20)):
         with pytest.raises(TimeoutError):
             await BleakClient(device, timeout=0.4).connect()
-        assert worn.peripheral.state is RadioState.ADVERTISING
+        assert bracelet.peripheral.state is RadioState.ADVERTISING
     async with BleakClient(device) as client:
         assert client.is_connected
 
 
 async def test_slots_taken_refuses_another_link(air: Air) -> None:
-    worn = await a_worn(air)
+    device = await worn_bracelet(air)
     await air.add()
     second = await find("Kidjamo-ble-002")
     async with BleakClient(await find()):
-        async with befallen(air, worn, happening(EventKind.SLOTS_TAKEN, for_s=30, value=1)):
+        async with injected(air, device, event(EventKind.SLOTS_TAKEN, for_s=30, value=1)):
             with pytest.raises(BleakError, match="CONNECTION_LIMIT_EXCEEDED"):
                 await BleakClient(second).connect()
         async with BleakClient(second) as client:
             assert client.is_connected
 
 
-async def test_overlapping_limits_of_links_leave_the_adapter_as_it_was(air: Air) -> None:
-    worn = await a_worn(air)
-    before = air.controller.most_links
-    limits = [happening(EventKind.SLOTS_TAKEN, for_s=s, value=value) for s, value in ((0.3, 1), (0.6, 2))]
-    async with befallen(air, worn, *limits):
-        await until(lambda: air.controller.most_links == 1)
-        await until(lambda: air.controller.most_links == 2)
-        await until(lambda: air.controller.most_links == before)
+async def test_slots_taken_overlapping_restores_the_adapters_limit(air: Air) -> None:
+    device = await worn_bracelet(air)
+    before = air.controller.max_links
+    limits = [event(EventKind.SLOTS_TAKEN, for_s=s, value=value) for s, value in ((0.3, 1), (0.6, 2))]
+    async with injected(air, device, *limits):
+        await until(lambda: air.controller.max_links == 1)
+        await until(lambda: air.controller.max_links == 2)
+        await until(lambda: air.controller.max_links == before)
 
 
 async def test_stale_bond_fails_the_next_connection(air: Air) -> None:
-    worn = await a_worn(air, secure=True)
+    device = await worn_bracelet(air, secure=True)
     async with BleakClient(await find(), pair=True):
-        assert worn.peripheral.secured
-    async with befallen(air, worn, happening(EventKind.STALE_BOND)):
+        assert device.peripheral.secured
+    async with injected(air, device, event(EventKind.STALE_BOND)):
         await asyncio.sleep(0.05)
     with pytest.raises(BleakError, match="PIN_OR_KEY_MISSING"):
         await BleakClient(await find()).connect()
@@ -161,11 +165,11 @@ async def test_stale_bond_fails_the_next_connection(air: Air) -> None:
 async def test_restarts(
     air: Air, kind: EventKind, boot: int, numbers: tuple[int, int], clock_set: bool
 ) -> None:
-    worn = await a_worn(air, stored=3)
-    async with befallen(air, worn, happening(kind)):
-        status = worn.peripheral.bracelet.status(now_ms())
+    device = await worn_bracelet(air, stored=3)
+    async with injected(air, device, event(kind)):
+        status = device.peripheral.bracelet.status(now_ms())
     assert (status.boot, (status.oldest_seq, status.newest_seq)) == (boot, numbers)
-    assert worn.peripheral.bracelet.clock.is_set is clock_set
+    assert device.peripheral.bracelet.clock.is_set is clock_set
 
 
 @pytest.mark.parametrize(
@@ -175,13 +179,13 @@ async def test_restarts(
         (EventKind.GARBAGE_STATUS, STATUS, BraceletStatus.from_bytes),
     ],
 )
-async def test_garbage_cannot_be_understood(
+async def test_garbage_is_malformed(
     air: Air, kind: EventKind, characteristic: str, parse: Callable[[bytes], object]
 ) -> None:
-    worn, notes = await a_worn(air), Notes()
+    device, notes = await worn_bracelet(air), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(characteristic, notes)
-        async with befallen(air, worn, happening(kind, value=3)):
+        async with injected(air, device, event(kind, value=3)):
             await until(lambda: len(notes.values) == 3)
     for value in notes.values:
         with pytest.raises(MalformedRecord):
@@ -197,12 +201,12 @@ async def test_garbage_cannot_be_understood(
     ],
 )
 async def test_order_of_live_records(air: Air, kind: EventKind, value: int, expected: list[int]) -> None:
-    worn, live = await a_worn(air), Notes()
+    device, live = await worn_bracelet(air), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(LIVE_RECORD, live)
-        async with befallen(air, worn, happening(kind, value=value)):
+        async with injected(air, device, event(kind, value=value)):
             for _ in range(4):
-                await worn.measure(now_ms())
+                await device.measure(now_ms())
             await until(lambda: len(live.values) == len(expected))
     assert live.seqs == expected
 
@@ -215,66 +219,66 @@ async def test_order_of_live_records(air: Air, kind: EventKind, value: int, expe
         (EventKind.LOW_PERFUSION, RecordFlag.LOW_PERFUSION),
     ],
 )
-async def test_circumstances_overlap_and_end(air: Air, kind: EventKind, flag: RecordFlag) -> None:
-    worn, live = await a_worn(air), Notes()
+async def test_sensor_faults_overlap_and_end(air: Air, kind: EventKind, flag: RecordFlag) -> None:
+    device, live = await worn_bracelet(air), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(LIVE_RECORD, live)
-        async with befallen(air, worn, happening(kind, for_s=0.2), happening(kind, for_s=0.8)):
+        async with injected(air, device, event(kind, for_s=0.2), event(kind, for_s=0.8)):
             await asyncio.sleep(0.4)
-            await worn.measure(now_ms())
+            await device.measure(now_ms())
             await asyncio.sleep(0.6)
-            await worn.measure(now_ms())
+            await device.measure(now_ms())
             await until(lambda: len(live.values) == 2)
     during, after = flags_of(live.values)
     assert flag in during
-    if kind is not EventKind.MOTION:  # a child also moves by itself
+    if kind is not EventKind.MOTION:  # a child also moves without a fault
         assert flag not in after
     measured = [BraceletRecord.from_bytes(value).measurements for value in live.values]
     assert (measured[0] is None) is (kind is EventKind.TAKEN_OFF)
     assert measured[1] is not None
 
 
-async def test_battery_low_is_told(air: Air) -> None:
-    worn = await a_worn(air)
-    async with befallen(air, worn, happening(EventKind.BATTERY, value=8)):
-        assert worn.peripheral.bracelet.status(now_ms()).battery_pct == 8
+async def test_battery_low_is_in_the_status(air: Air) -> None:
+    device = await worn_bracelet(air)
+    async with injected(air, device, event(EventKind.BATTERY, value=8)):
+        assert device.peripheral.bracelet.status(now_ms()).battery_pct == 8
 
 
-async def test_battery_empty_is_silence_and_then_a_restart(air: Air) -> None:
-    worn = await a_worn(air, stored=2)
-    bracelet = worn.peripheral.bracelet
-    bracelet.charge(31, now_ms())
-    async with befallen(
-        air, worn, happening(EventKind.BATTERY, for_s=0.5), happening(EventKind.REBOOT, at_s=0.1)
+async def test_battery_empty_switches_off_and_then_restarts(air: Air) -> None:
+    device = await worn_bracelet(air, stored=2)
+    bracelet = device.peripheral.bracelet
+    bracelet.set_charge(31, now_ms())
+    async with injected(
+        air, device, event(EventKind.BATTERY, for_s=0.5), event(EventKind.REBOOT, at_s=0.1)
     ) as injector:
-        await until(lambda: worn.peripheral.state is RadioState.OFF)
-        await worn.measure(now_ms())
+        await until(lambda: device.peripheral.state is RadioState.OFF)
+        await device.measure(now_ms())
         assert (bracelet.on, bracelet.unreleased) == (False, 2)
-        await until(lambda: worn.peripheral.state is RadioState.ADVERTISING, 2)
-        await worn.measure(now_ms())
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
+        await device.measure(now_ms())
     status = bracelet.status(now_ms())
     assert (status.boot, status.newest_seq, status.battery_pct) == (BOOT + 1, 2, 31)
     assert not bracelet.clock.is_set
-    assert injector.done == {"battery": 1}, "what has no power cannot reboot"
+    assert injector.injected == {"battery": 1}, "without power it cannot reboot"
 
 
 async def test_clock_wrong_and_unset(air: Air) -> None:
-    worn = await a_worn(air)
-    bracelet = worn.peripheral.bracelet
+    device = await worn_bracelet(air)
+    bracelet = device.peripheral.bracelet
     behind = -timedelta(days=365).total_seconds()
-    async with befallen(air, worn, happening(EventKind.CLOCK_WRONG, value=behind)):
+    async with injected(air, device, event(EventKind.CLOCK_WRONG, value=behind)):
         assert bracelet.clock_ms(now_ms()) - now_ms() == pytest.approx(behind * 1000, abs=500)
-    async with befallen(air, worn, happening(EventKind.CLOCK_UNSET)):
-        await worn.peripheral.publish(bracelet.measure(calm(), now_ms()))
+    async with injected(air, device, event(EventKind.CLOCK_UNSET)):
+        await device.peripheral.publish(bracelet.measure(calm(), now_ms()))
     assert not bracelet.clock.is_set
 
 
-async def test_clone_uses_the_name_for_a_while(air: Air) -> None:
-    worn = await a_worn(air)
-    heard: set[str] = set()
-    async with BleakScanner(lambda device, data: heard.add(device.address) if data.local_name else None):
-        async with befallen(air, worn, happening(EventKind.CLONE, for_s=30)):
-            await until(lambda: len(heard) == 2)
-        heard.clear()
+async def test_clone_advertises_the_name_until_it_ends(air: Air) -> None:
+    device = await worn_bracelet(air)
+    seen: set[str] = set()
+    async with BleakScanner(lambda device, data: seen.add(device.address) if data.local_name else None):
+        async with injected(air, device, event(EventKind.CLONE, for_s=30)):
+            await until(lambda: len(seen) == 2)
+        seen.clear()
         await asyncio.sleep(0.3)
-    assert heard == {worn.peripheral.address}
+    assert seen == {device.peripheral.address}

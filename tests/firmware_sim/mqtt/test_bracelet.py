@@ -1,4 +1,4 @@
-"""An MQTT bracelet against a real broker that comes and goes."""
+"""An MQTT bracelet against a real broker that stops and restarts."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def reading(seq: int, device_id: str) -> Reading:
     )
 
 
-class Subscriber:
-    """An independent client."""
+class TopicSubscriber:
+    """An independent MQTT client that records what it receives."""
 
     def __init__(self, port: int, topic: str) -> None:
         self.messages: list[tuple[str, bytes]] = []
@@ -55,41 +55,41 @@ class Subscriber:
 
     @property
     def seqs(self) -> list[int]:
-        """Sequence numbers received."""
+        """Sequence numbers of the readings received."""
         return [json.loads(payload)["seq"] for topic, payload in self.messages if "measure" in topic]
 
 
 @contextmanager
-def subscriber(port: int, topic: str) -> Iterator[Subscriber]:
-    made = Subscriber(port, topic)
+def subscriber(port: int, topic: str) -> Iterator[TopicSubscriber]:
+    received = TopicSubscriber(port, topic)
     try:
-        yield made
+        yield received
     finally:
-        made.client.disconnect()
-        made.client.loop_stop()
+        received.client.disconnect()
+        received.client.loop_stop()
 
 
 @asynccontextmanager
-async def bracelet(device_id: str, port: int, in_flight: int = 20) -> AsyncIterator[MqttBracelet]:
-    made = MqttBracelet(device_id, "127.0.0.1", port, in_flight=in_flight)
-    made.start()
+async def running_bracelet(device_id: str, port: int, in_flight: int = 20) -> AsyncIterator[MqttBracelet]:
+    bracelet = MqttBracelet(device_id, "127.0.0.1", port, in_flight=in_flight)
+    bracelet.start()
     try:
-        yield made
+        yield bracelet
     finally:
-        await made.stop()
+        await bracelet.stop()
 
 
-class Wire:
-    """A connection to the broker that can lose its answers, and be cut."""
+class LossyProxy:
+    """A TCP proxy in front of the broker that can drop its responses and break connections."""
 
     def __init__(self, broker_port: int) -> None:
         self.port, self._broker_port = free_port(), broker_port
-        self.answers_get_lost = False
+        self.drops_responses = False
         self._ends: list[asyncio.StreamWriter] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> Wire:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
+    async def __aenter__(self) -> LossyProxy:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -101,44 +101,44 @@ class Wire:
         while self._ends:
             self._ends.pop().transport.abort()
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        answers, requests = await asyncio.open_connection("127.0.0.1", self._broker_port)
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        responses, requests = await asyncio.open_connection("127.0.0.1", self._broker_port)
         self._ends += [writer, requests]
-        for source, sink, drops in ((reader, requests, False), (answers, writer, True)):
-            task = asyncio.create_task(self._carry(source, sink, drops))
+        for source, sink, drops in ((reader, requests, False), (responses, writer, True)):
+            task = asyncio.create_task(self._forward(source, sink, drops))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, drops: bool) -> None:
+    async def _forward(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, drops: bool) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65536):
-                if not (drops and self.answers_get_lost):
+                if not (drops and self.drops_responses):
                     sink.write(data)
             sink.close()
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[MqttBroker]:
-    made = MqttBroker(tmp_path, free_port())
-    made.start()
-    yield made
-    made.kill()
+    server = MqttBroker(tmp_path, free_port())
+    server.start()
+    yield server
+    server.kill()
 
 
-async def test_publishes_what_the_contract_describes(mqtt_broker: MqttBroker) -> None:
+async def test_publish_sends_the_contracts_document(mqtt_broker: MqttBroker) -> None:
     topic = "kidjamo/bracelets/mqtt-t1/#"
-    with subscriber(mqtt_broker.port, topic) as heard:
-        await until(lambda: heard.subscribed)
-        async with bracelet("mqtt-t1", mqtt_broker.port) as made:
-            made.publish(reading(3, "mqtt-t1"))
-            await until(lambda: made.unacknowledged == 0 and heard.seqs)
-        await until(lambda: heard.messages[-1][1] == b'{"status": "offline"}')
-    assert [topic for topic, _ in heard.messages] == [
+    with subscriber(mqtt_broker.port, topic) as received:
+        await until(lambda: received.subscribed)
+        async with running_bracelet("mqtt-t1", mqtt_broker.port) as bracelet:
+            bracelet.publish(reading(3, "mqtt-t1"))
+            await until(lambda: bracelet.unacknowledged == 0 and received.seqs)
+        await until(lambda: received.messages[-1][1] == b'{"status": "offline"}')
+    assert [topic for topic, _ in received.messages] == [
         "kidjamo/bracelets/mqtt-t1/status",
         "kidjamo/bracelets/mqtt-t1/measurements",
         "kidjamo/bracelets/mqtt-t1/status",
     ]
-    document = json.loads(heard.messages[1][1])
+    document = json.loads(received.messages[1][1])
     assert document == {
         "patient_id": "patient-001-ss",
         "device_id": "mqtt-t1",
@@ -153,94 +153,97 @@ async def test_publishes_what_the_contract_describes(mqtt_broker: MqttBroker) ->
 
 
 @pytest.fixture
-def lonely_broker(tmp_path: Path) -> Iterator[MqttBroker]:
-    """A broker of one's own: on the shared one another test's session may still be subscribed."""
+def own_broker(tmp_path: Path) -> Iterator[MqttBroker]:
+    """Start a separate broker: on the shared one, another test's session may still be subscribed."""
     broker = MqttBroker(tmp_path / "mqtt")
     broker.start()
     yield broker
     broker.stop()
 
 
-async def test_nobody_subscribed_yet_is_waited_for(
-    lonely_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
+async def test_publish_waits_for_a_subscriber(
+    own_broker: MqttBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broker drops what nobody has subscribed to; the bracelet keeps it, in order."""
+    """A broker drops messages without a subscriber; the bracelet keeps them in order."""
     monkeypatch.setattr(bracelet_module, "RETRY_S", 0.1)
-    async with bracelet("mqtt-t5", lonely_broker.port) as made:
+    async with running_bracelet("mqtt-t5", own_broker.port) as bracelet:
         for seq in range(30):
-            made.publish(reading(seq, "mqtt-t5"))
+            bracelet.publish(reading(seq, "mqtt-t5"))
         await asyncio.sleep(0.5)
-        assert (made.connected, made.unacknowledged) == (True, 30)
-        with subscriber(lonely_broker.port, "kidjamo/bracelets/mqtt-t5/measurements") as heard:
-            await until(lambda: made.unacknowledged == 0)
-            await until(lambda: len(heard.seqs) == 30)
-    assert heard.seqs == list(range(30))
+        assert (bracelet.connected, bracelet.unacknowledged) == (True, 30)
+        with subscriber(own_broker.port, "kidjamo/bracelets/mqtt-t5/measurements") as received:
+            await until(lambda: bracelet.unacknowledged == 0)
+            await until(lambda: len(received.seqs) == 30)
+    assert received.seqs == list(range(30))
 
 
-async def test_broker_of_mqtt_3_1_1_is_spoken_to_in_kind(tmp_path: Path) -> None:
-    """amqtt, the demo's broker where mosquitto is missing, refuses MQTT 5."""
+async def test_broker_without_mqtt_5_gets_mqtt_3_1_1(tmp_path: Path) -> None:
+    """amqtt, the demo's broker if mosquitto is missing, refuses MQTT 5."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "which", lambda *_args, **_more: None)
         broker = MqttBroker(tmp_path, free_port())
     assert broker.kind == "amqtt"
     broker.start()
     try:
-        with subscriber(broker.port, "kidjamo/bracelets/mqtt-t6/measurements") as heard:
-            await until(lambda: heard.subscribed)
-            async with bracelet("mqtt-t6", broker.port) as made:
+        with subscriber(broker.port, "kidjamo/bracelets/mqtt-t6/measurements") as received:
+            await until(lambda: received.subscribed)
+            async with running_bracelet("mqtt-t6", broker.port) as bracelet:
                 for seq in range(10):
-                    made.publish(reading(seq, "mqtt-t6"))
-                await until(lambda: made.unacknowledged == 0, 10)
-            await until(lambda: sorted(heard.seqs) == list(range(10)))
+                    bracelet.publish(reading(seq, "mqtt-t6"))
+                await until(lambda: bracelet.unacknowledged == 0, 10)
+            await until(lambda: sorted(received.seqs) == list(range(10)))
     finally:
         broker.stop()
 
 
-async def test_broker_away_at_the_start_is_waited_for(broker: MqttBroker) -> None:
+async def test_start_waits_for_an_unavailable_broker(broker: MqttBroker) -> None:
     broker.stop()
-    async with bracelet("mqtt-t2", broker.port) as made:
+    async with running_bracelet("mqtt-t2", broker.port) as bracelet:
         for seq in range(50):
-            made.publish(reading(seq, "mqtt-t2"))
+            bracelet.publish(reading(seq, "mqtt-t2"))
         await asyncio.sleep(0.2)
-        assert (made.connected, made.unacknowledged) == (False, 50)
+        assert (bracelet.connected, bracelet.unacknowledged) == (False, 50)
         broker.start()
-        with subscriber(broker.port, "kidjamo/bracelets/mqtt-t2/measurements") as heard:
-            await until(lambda: made.unacknowledged == 0, 15)
-            await until(lambda: heard.seqs == list(range(50)))
+        with subscriber(broker.port, "kidjamo/bracelets/mqtt-t2/measurements") as received:
+            await until(lambda: bracelet.unacknowledged == 0, 15)
+            await until(lambda: received.seqs == list(range(50)))
 
 
-async def test_acknowledgements_lost_with_the_connection_nothing_is_lost(mqtt_broker: MqttBroker) -> None:
-    """The broker's answers get lost, then the connection: all unacknowledged readings come again."""
-    with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-t3/measurements") as heard:
-        await until(lambda: heard.subscribed)
-        async with Wire(mqtt_broker.port) as wire, bracelet("mqtt-t3", wire.port, in_flight=5) as made:
+async def test_lost_acknowledgements_and_connection_lose_no_reading(mqtt_broker: MqttBroker) -> None:
+    """The broker's responses are dropped, then the connection breaks: unacknowledged readings are resent."""
+    with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-t3/measurements") as received:
+        await until(lambda: received.subscribed)
+        async with (
+            LossyProxy(mqtt_broker.port) as proxy,
+            running_bracelet("mqtt-t3", proxy.port, in_flight=5) as bracelet,
+        ):
             for seq in range(10):
-                made.publish(reading(seq, "mqtt-t3"))
-            await until(lambda: made.unacknowledged == 0)
-            wire.answers_get_lost = True
+                bracelet.publish(reading(seq, "mqtt-t3"))
+            await until(lambda: bracelet.unacknowledged == 0)
+            proxy.drops_responses = True
             for seq in range(10, 40):
-                made.publish(reading(seq, "mqtt-t3"))
-            await until(lambda: len(heard.seqs) == 15)
-            assert made.unacknowledged == 30
-            wire.cut()
-            await until(lambda: not made.connected)
+                bracelet.publish(reading(seq, "mqtt-t3"))
+            await until(lambda: len(received.seqs) == 15)
+            assert bracelet.unacknowledged == 30
+            proxy.cut()
+            await until(lambda: not bracelet.connected)
             for seq in range(40, 45):
-                made.publish(reading(seq, "mqtt-t3"))
-            wire.answers_get_lost = False
-            await until(lambda: made.unacknowledged == 0, 15)
-        await until(lambda: set(heard.seqs) == set(range(45)))
-    assert sorted(heard.seqs) == sorted([*range(45), *range(10, 15)])
+                bracelet.publish(reading(seq, "mqtt-t3"))
+            proxy.drops_responses = False
+            await until(lambda: bracelet.unacknowledged == 0, 15)
+        await until(lambda: set(received.seqs) == set(range(45)))
+    assert sorted(received.seqs) == sorted([*range(45), *range(10, 15)])
 
 
-async def test_in_flight_is_bounded(broker: MqttBroker) -> None:
-    with subscriber(broker.port, "kidjamo/bracelets/mqtt-t4/measurements") as heard:
-        await until(lambda: heard.subscribed)
-        async with bracelet("mqtt-t4", broker.port, in_flight=5) as made:
-            await until(lambda: made.connected)
+async def test_readings_in_flight_are_bounded(broker: MqttBroker) -> None:
+    with subscriber(broker.port, "kidjamo/bracelets/mqtt-t4/measurements") as received:
+        await until(lambda: received.subscribed)
+        async with running_bracelet("mqtt-t4", broker.port, in_flight=5) as bracelet:
+            await until(lambda: bracelet.connected)
             assert broker.service.pid
             os.kill(broker.service.pid, signal.SIGSTOP)
             for seq in range(30):
-                made.publish(reading(seq, "mqtt-t4"))
-            assert (len(made._in_flight), made.unacknowledged) == (5, 30)
+                bracelet.publish(reading(seq, "mqtt-t4"))
+            assert (len(bracelet._in_flight), bracelet.unacknowledged) == (5, 30)
             os.kill(broker.service.pid, signal.SIGCONT)
-            await until(lambda: made.unacknowledged == 0)
+            await until(lambda: bracelet.unacknowledged == 0)

@@ -1,4 +1,4 @@
-"""Shares, ranges, repeatability and exactness of the simple simulator."""
+"""The simple simulator: shares, ranges, repeatability and lossless encoding."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def mean(numbers: list[float]) -> float:
 
 
 def alerts(patient: Patient, seed: int, readings: int) -> list[set[AlertType]]:
-    """Critical alerts of each reading."""
+    """Return the critical alerts of each reading."""
     return [
         {
             alert.type
@@ -88,7 +88,7 @@ def test_simulate_values_are_plausible_and_survive_the_record(patient: Patient) 
 
 
 def test_simulate_resting_values_follow_the_genotype() -> None:
-    """Means over 60 children a genotype, against the written-out table."""
+    """Compare means over 60 children per genotype with the table written out here."""
     expected = {
         Genotype.SS: (95.0, 96.0, 21.0, 36.8),
         Genotype.AS: (98.0, 75.0, 17.0, 36.8),
@@ -119,7 +119,7 @@ def test_simulate_crisis_lowers_saturation_and_raises_temperature(patient: Patie
     rises = [(m.temp_corp or 0) - temperature for m in crisis]
     assert mean(drops) == pytest.approx(10, abs=0.5)  # −5…−15
     assert mean(rises) == pytest.approx(2.25, abs=0.1)  # +1.5…+3.0
-    assert 5 - 4 < min(drops) < max(drops) < 15 + 4  # plus what rest itself varies by
+    assert 5 - 4 < min(drops) < max(drops) < 15 + 4  # plus the variation at rest
     assert 1.5 - 0.3 < min(rises) < max(rises) < 3.0 + 0.3
 
 
@@ -133,11 +133,11 @@ def test_simulate_crisis_is_critical_and_rest_is_not(patient: Patient) -> None:
             assert not found
 
 
-def test_simulate_a_critical_reading_in_every_minute_of_a_demo() -> None:
-    """Five bracelets at 1 Hz: from the start for any seed, and in any later minute of a long run."""
+def test_simulate_five_bracelets_have_a_critical_reading_every_minute() -> None:
+    """At 1 Hz: in the first minute for any seed, and in every minute of a long run."""
     five = list(islice(patients(), 5))
     for seed in range(40):
         assert any(found for patient in five for found in alerts(patient, seed, 60))
     critical = [alerts(patient, 7, 3_600) for patient in five]
     seconds = [second for second in range(3_600) if any(found[second] for found in critical)]
-    assert max(later - earlier for earlier, later in pairwise(seconds)) < 60
+    assert max(run_in_background - earlier for earlier, run_in_background in pairwise(seconds)) < 60

@@ -1,4 +1,4 @@
-"""What a gateway sees of a bracelet, through plain bleak calls."""
+"""The bracelet's GATT server, used through plain bleak calls."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from bleak import BleakClient, BleakScanner
 from bleak.exc import BleakGATTProtocolError
 
-from tests.firmware_sim.air import BOOT, Air, Notes, ask, calm, find, now_ms, until
+from tests.firmware_sim.air import BOOT, Air, ReceivedValues, ask, calm, find, now_ms, until
 from vitals.gatt.bracelet import (
     LIVE_RECORD,
     RECORD_ACCESS,
@@ -38,7 +38,7 @@ async def test_advertises_its_name_and_service(air: Air) -> None:
 
 async def test_reads_status_battery_and_serial_number(air: Air) -> None:
     bracelet = await air.add(stored=3)
-    bracelet.bracelet.charge(64, now_ms())
+    bracelet.bracelet.set_charge(64, now_ms())
     async with BleakClient(await find()) as client:
         status = BraceletStatus.from_bytes(bytes(await client.read_gatt_char(STATUS)))
         assert (status.boot, status.battery_pct, status.oldest_seq, status.newest_seq) == (BOOT, 64, 0, 2)
@@ -51,7 +51,7 @@ async def test_reads_status_battery_and_serial_number(air: Air) -> None:
 @pytest.mark.parametrize("mtu", [23, 247])
 async def test_live_records_are_notified_and_decode(air: Air, mtu: int) -> None:
     bracelet = await air.add(mtu=mtu)
-    live = Notes()
+    live = ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(LIVE_RECORD, live)
         sent = [bracelet.bracelet.measure(calm(number), now_ms()) for number in range(3)]
@@ -63,7 +63,7 @@ async def test_live_records_are_notified_and_decode(air: Air, mtu: int) -> None:
 
 async def test_status_is_notified_when_it_changes(air: Air) -> None:
     bracelet = await air.add()
-    notes = Notes()
+    notes = ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(STATUS, notes)
         await bracelet.publish(bracelet.bracelet.measure(calm(), now_ms()))
@@ -75,10 +75,10 @@ async def test_status_is_notified_when_it_changes(air: Air) -> None:
     assert worn == [True, False]
 
 
-async def test_record_access_fills_the_gap_of_an_absence(air: Air) -> None:
-    """Live, away, back: what was missed comes from flash, and together nothing lacks."""
+async def test_record_access_reports_records_missed_while_disconnected(air: Air) -> None:
+    """Records taken while disconnected come from flash; with the live ones, none is missing."""
     bracelet = await air.add()
-    live, stored, answers = Notes(), Notes(), Notes()
+    live, stored, answers = ReceivedValues(), ReceivedValues(), ReceivedValues()
 
     async def measure(count: int) -> None:
         for _ in range(count):
@@ -101,18 +101,18 @@ async def test_record_access_fills_the_gap_of_an_absence(air: Air) -> None:
     assert live.seqs == [0, 1, 2, 3, 4, 25, 26]
 
 
-async def test_record_access_reports_none_from_an_empty_flash(air: Air) -> None:
+async def test_record_access_empty_flash_has_no_records(air: Air) -> None:
     await air.add()
-    answers = Notes()
+    answers = ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(RECORD_ACCESS, answers)
         outcome = await ask(client, Request.report_from(0), answers)
     assert outcome == Response(OpCode.REPORT, ResponseCode.NO_RECORDS)
 
 
-async def test_record_access_releases_flash(air: Air) -> None:
+async def test_record_access_delete_releases_flash(air: Air) -> None:
     bracelet = await air.add(stored=10)
-    answers = Notes()
+    answers = ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(RECORD_ACCESS, answers)
         freed = await ask(client, Request.release_up_to(6), answers)
@@ -125,7 +125,7 @@ async def test_record_access_releases_flash(air: Air) -> None:
 
 async def test_record_access_abort_stops_a_report(air: Air) -> None:
     await air.add(stored=2000)
-    stored, answers = Notes(), Notes()
+    stored, answers = ReceivedValues(), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(STORED_RECORD, stored)
         await client.start_notify(RECORD_ACCESS, answers)
@@ -139,9 +139,9 @@ async def test_record_access_abort_stops_a_report(air: Air) -> None:
         assert len(stored.values) == seen < 2000
 
 
-async def test_record_access_pace_is_that_of_a_real_link(air: Air) -> None:
+async def test_record_access_report_has_the_rate_of_a_real_link(air: Air) -> None:
     await air.add(stored=200)
-    stored, answers = Notes(), Notes()
+    stored, answers = ReceivedValues(), ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(STORED_RECORD, stored)
         await client.start_notify(RECORD_ACCESS, answers)
@@ -164,7 +164,7 @@ async def test_record_access_without_indications_is_refused(air: Air) -> None:
 async def test_record_access_unknown_op_code_is_refused(air: Air, request_: bytes, code: int) -> None:
     await air.add()
     async with BleakClient(await find()) as client:
-        await client.start_notify(RECORD_ACCESS, Notes())
+        await client.start_notify(RECORD_ACCESS, ReceivedValues())
         with pytest.raises(BleakGATTProtocolError) as refused:
             await client.write_gatt_char(RECORD_ACCESS, request_, response=True)
     assert refused.value.code == code
@@ -172,9 +172,9 @@ async def test_record_access_unknown_op_code_is_refused(air: Air, request_: byte
 
 async def test_record_access_known_op_code_with_other_operator_is_not_supported(air: Air) -> None:
     await air.add()
-    answers = Notes()
+    answers = ReceivedValues()
     async with BleakClient(await find()) as client:
         await client.start_notify(RECORD_ACCESS, answers)
         await client.write_gatt_char(RECORD_ACCESS, b"\x01\x01", response=True)  # report all
         await until(lambda: answers.values)
-    assert answers.answers == [Response(OpCode.REPORT, ResponseCode.NOT_SUPPORTED)]
+    assert answers.responses == [Response(OpCode.REPORT, ResponseCode.NOT_SUPPORTED)]

@@ -1,4 +1,4 @@
-"""What Bumble's virtual controller lacks and ours adds, seen from Bumble's own host."""
+"""What our virtual controller adds to Bumble's, observed from Bumble's own host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pair:
         self.reasons: dict[str, int] = {}
 
     async def connect(self, own: hci.OwnAddressType = hci.OwnAddressType.RANDOM) -> Connection:
-        """Power both and connect them; note why either end loses the link."""
+        """Power both on and connect them; record why each end loses the link."""
         self.peripheral.on("connection", lambda link: self._watch("peripheral", link))
         await self.central.power_on()
         await self.peripheral.power_on()
@@ -34,7 +34,7 @@ class Pair:
         connection.on("disconnection", lambda reason: self.reasons.__setitem__(end, reason))
 
     async def ended(self) -> dict[str, int]:
-        """Why each end lost the link."""
+        """Return the disconnection reason at each end."""
         await until(lambda: len(self.reasons) == 2)
         return self.reasons
 
@@ -46,7 +46,7 @@ async def test_link_loss_is_a_timeout_at_both_ends() -> None:
     assert await pair.ended() == {"central": 0x08, "peripheral": 0x08}
 
 
-async def test_disconnecting_is_the_users_wish_at_both_ends() -> None:
+async def test_disconnect_is_terminated_by_user_at_both_ends() -> None:
     pair = Pair()
     connection = await pair.connect()
     await connection.disconnect()
@@ -63,15 +63,15 @@ async def test_reset_drops_links_and_scan() -> None:
     assert (await pair.ended())["peripheral"] == 0x08
 
 
-async def test_data_goes_under_the_address_the_connection_was_made_with() -> None:
-    """As Linux does: connect with the public address while the random one is another."""
+async def test_data_is_sent_under_the_address_of_its_connection() -> None:
+    """Like Linux, connect with the public address while the random one differs."""
     pair = Pair()
     connection = await pair.connect(hci.OwnAddressType.PUBLIC)
     mtu = await asyncio.wait_for(connection.gatt_client.request_mtu(100), 2)
     assert mtu == 100
 
 
-async def test_data_to_a_peer_that_is_gone_loses_the_link() -> None:
+async def test_data_to_a_removed_peer_loses_the_link() -> None:
     pair = Pair()
     connection = await pair.connect()
     pair.link.remove_controller(pair.peripheral_controller)
@@ -79,7 +79,7 @@ async def test_data_to_a_peer_that_is_gone_loses_the_link() -> None:
     await until(lambda: pair.reasons == {"central": 0x08})
 
 
-async def test_connection_complete_has_the_form_the_host_asked_for() -> None:
+async def test_connection_complete_has_the_form_the_host_enabled() -> None:
     for mask, expected in (
         (1 << 0, hci.HCI_LE_Connection_Complete_Event),
         (1 << 0 | 1 << 9, hci.HCI_LE_Enhanced_Connection_Complete_Event),

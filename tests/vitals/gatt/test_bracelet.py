@@ -1,4 +1,4 @@
-"""Golden bytes are written out; every truncation and every extension is refused; what encodes decodes."""
+"""The bracelet's record and status: golden bytes, truncation, extension and round trips."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_any_twenty_bytes_are_a_record_or_refused(data: bytes) -> None:
 
 
 @given(RECORDS, st.binary(min_size=1, max_size=20))
-def test_record_cut_short_or_extended_is_refused_with_its_bytes(record: BraceletRecord, more: bytes) -> None:
+def test_record_truncated_or_extended_is_refused_with_its_bytes(record: BraceletRecord, more: bytes) -> None:
     whole = bytes(record)
     for data in (*(whole[:length] for length in range(len(whole))), whole + more):
         with pytest.raises(MalformedRecord, match="20 bytes expected") as refused:
@@ -152,7 +152,7 @@ def test_record_cut_short_or_extended_is_refused_with_its_bytes(record: Bracelet
 
 
 @given(STATUSES, st.binary(min_size=1, max_size=20))
-def test_status_cut_short_or_extended_is_refused_with_its_bytes(status: BraceletStatus, more: bytes) -> None:
+def test_status_truncated_or_extended_is_refused_with_its_bytes(status: BraceletStatus, more: bytes) -> None:
     whole = bytes(status)
     for data in (*(whole[:length] for length in range(len(whole))), whole + more):
         with pytest.raises(MalformedRecord, match="17 bytes expected") as refused:
@@ -169,7 +169,7 @@ def test_record_with_unknown_flags_is_refused_with_its_bytes(flags: int) -> None
 
 
 @pytest.mark.parametrize(
-    ("number", "complaint"),
+    ("number", "reason"),
     [
         (37.965, "finer than a hundredth"),
         (1e-9, "finer than a hundredth"),
@@ -180,8 +180,8 @@ def test_record_with_unknown_flags_is_refused_with_its_bytes(flags: int) -> None
         (1.7e308, "bracelet record"),
     ],
 )
-def test_record_of_a_number_that_does_not_fit_is_refused(number: float, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
+def test_record_of_a_number_that_does_not_fit_is_refused(number: float, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
         bytes(BraceletRecord(1, 1, 1, RecordFlag(0), Measurements(temp_corp=number)))
 
 
@@ -209,12 +209,12 @@ def test_status_of_an_empty_flash() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "complaint"),
+    ("at", "value", "reason"),
     [(1, 0x08, "unknown flags"), (1, 0xFF, "unknown flags"), (2, 101, "battery at 101 %")],
 )
-def test_status_that_means_nothing_is_refused_with_its_bytes(at: int, value: int, complaint: str) -> None:
+def test_invalid_status_is_refused_with_its_bytes(at: int, value: int, reason: str) -> None:
     data = STATUS[:at] + bytes((value,)) + STATUS[at + 1 :]
-    with pytest.raises(MalformedRecord, match=complaint) as refused:
+    with pytest.raises(MalformedRecord, match=reason) as refused:
         BraceletStatus.from_bytes(data)
     assert refused.value.data == data
 

@@ -1,4 +1,4 @@
-"""Golden bytes of Date Time and Current Time, written out from the Bluetooth SIG's layout."""
+"""Golden bytes of Date Time and Current Time in the Bluetooth SIG's layout."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_date_time_golden() -> None:
 
 
 @pytest.mark.parametrize("raw", ["00 00 00 00 00 00 00", "E9 07 00 18 0A 1E 05", "E9 07 02 1E 0A 1E 05"])
-def test_date_time_not_known_or_not_in_the_calendar_is_no_moment(raw: str) -> None:
+def test_date_time_unknown_or_not_in_the_calendar_is_none(raw: str) -> None:
     assert DateTime.from_bytes(bytes.fromhex(raw)).moment() is None
 
 
@@ -43,7 +43,7 @@ def test_date_time_not_known_or_not_in_the_calendar_is_no_moment(raw: str) -> No
         (CurrentTime.from_bytes, bytes.fromhex(GOLDEN)),
     ],
 )
-def test_cut_short_or_extended_is_refused_with_its_bytes(
+def test_truncated_or_extended_is_refused_with_its_bytes(
     decode: Callable[[bytes], object], whole: bytes
 ) -> None:
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00"):
@@ -71,7 +71,7 @@ def test_current_time_field_out_of_range_is_named(raw: str, problem: str) -> Non
 
 
 @given(st.datetimes(datetime(1582, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC)))
-def test_current_time_survives_the_air_within_a_256th(moment: datetime) -> None:
+def test_current_time_round_trip_within_a_256th(moment: datetime) -> None:
     back = CurrentTime.from_bytes(bytes(CurrentTime.of(moment))).moment()
     assert back is not None
     assert timedelta() <= moment - back < timedelta(seconds=1 / 256)

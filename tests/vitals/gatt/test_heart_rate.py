@@ -1,4 +1,4 @@
-"""Heart Rate Measurement: bytes written out from the layout, and Bumble as a second opinion."""
+"""Heart Rate Measurement: golden bytes of the layout, and comparison with Bumble."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOLDEN = [
 
 @pytest.mark.parametrize(("raw", "value"), GOLDEN)
 def test_golden(raw: str, value: HeartRate) -> None:
-    # 02 set without 04 means nothing: the sensor cannot tell
+    # 02 without 04 has no meaning: the sensor does not support contact detection
     assert bytes(value) == bytes.fromhex(raw)
     assert HeartRate.from_bytes(bytes.fromhex(raw)) == value
 
@@ -38,7 +38,7 @@ def test_intervals_are_seconds() -> None:
 
 
 @pytest.mark.parametrize("raw", [raw for raw, value in GOLDEN if not value.rr_1024])
-def test_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
+def test_truncated_or_extended_is_refused_with_its_bytes(raw: str) -> None:
     whole = bytes.fromhex(raw)
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00", whole + b"\x00\x00"):
         with pytest.raises(MalformedRecord, match="heart rate") as refused:

@@ -1,4 +1,4 @@
-"""Golden bytes as the standards print them; exact fractions are the independent witness."""
+"""Golden bytes from the standards, and comparison with exact fractions."""
 
 from __future__ import annotations
 
@@ -90,18 +90,18 @@ def test_float_infinities(raw: str, infinity: float) -> None:
 @pytest.mark.parametrize(
     "raw", ["FF 07", "00 08", "01 08"], ids=["NaN", "not at this resolution", "reserved"]
 )
-def test_decode_sfloat_that_is_no_number(raw: str) -> None:
+def test_decode_sfloat_special_values(raw: str) -> None:
     assert math.isnan(decode_sfloat(bytes.fromhex(raw)))
 
 
 @pytest.mark.parametrize(
     "raw", ["FF FF 7F 00", "00 00 80 00", "01 00 80 00"], ids=["NaN", "not at this resolution", "reserved"]
 )
-def test_decode_float_that_is_no_number(raw: str) -> None:
+def test_decode_float_special_values(raw: str) -> None:
     assert math.isnan(decode_float(bytes.fromhex(raw)))
 
 
-def test_encode_of_no_number() -> None:
+def test_encode_nan() -> None:
     assert encode_sfloat(math.nan) == bytes.fromhex("FF 07")
     assert encode_float(math.nan) == bytes.fromhex("FF FF 7F 00")
 

@@ -1,4 +1,4 @@
-"""Pulse oximeter measurements: bytes written out from the SIG's layout."""
+"""Pulse oximeter measurements: golden bytes of the SIG's layout."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ def test_spot_check_golden(raw: str, value: SpotCheckMeasurement) -> None:
     assert bytes(value) == bytes.fromhex(raw)
 
 
-def test_number_with_needless_decimals_is_the_same_number() -> None:
+def test_number_with_trailing_decimals_is_the_same_number() -> None:
     # F370 is 880 tenths: 88.0, which is no alarm
     assert ContinuousMeasurement.from_bytes(bytes.fromhex("00 70 F3 48 00")).normal.spo2 == 88.0
 
 
 @pytest.mark.parametrize("special", ["FE 07", "FF 07", "00 08", "01 08", "02 08"])
-def test_special_value_is_no_number(special: str) -> None:
+def test_special_value_is_decoded_as_none(special: str) -> None:
     data = bytes.fromhex(f"00 {special} 48 00")
     assert ContinuousMeasurement.from_bytes(data).normal == Oximetry(None, 72)
 
 
 @pytest.mark.parametrize("raw", [raw for raw, _ in CONTINUOUS])
-def test_continuous_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
+def test_continuous_truncated_or_extended_is_refused_with_its_bytes(raw: str) -> None:
     whole = bytes.fromhex(raw)
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00"):
         with pytest.raises(MalformedRecord, match="continuous oximetry") as refused:
@@ -99,7 +99,7 @@ def test_continuous_cut_short_or_extended_is_refused_with_its_bytes(raw: str) ->
 
 
 @pytest.mark.parametrize("raw", [raw for raw, _ in SPOT])
-def test_spot_check_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
+def test_spot_check_truncated_or_extended_is_refused_with_its_bytes(raw: str) -> None:
     whole = bytes.fromhex(raw)
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00"):
         with pytest.raises(MalformedRecord, match="spot-check oximetry") as refused:
@@ -118,7 +118,7 @@ CONDITIONS = st.builds(
 
 
 @given(st.builds(ContinuousMeasurement, PAIRS, st.none() | PAIRS, st.none() | PAIRS, CONDITIONS))
-def test_continuous_survives_the_air(value: ContinuousMeasurement) -> None:
+def test_continuous_round_trip(value: ContinuousMeasurement) -> None:
     assert ContinuousMeasurement.from_bytes(bytes(value)) == value
 
 
@@ -132,5 +132,5 @@ def test_continuous_survives_the_air(value: ContinuousMeasurement) -> None:
         st.booleans(),
     )
 )
-def test_spot_check_survives_the_air(value: SpotCheckMeasurement) -> None:
+def test_spot_check_round_trip(value: SpotCheckMeasurement) -> None:
     assert SpotCheckMeasurement.from_bytes(bytes(value)) == value

@@ -1,4 +1,4 @@
-"""The control point's golden bytes: op codes and operators are the Bluetooth SIG's."""
+"""Golden bytes of the control point, with the Bluetooth SIG's op codes and operators."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_indication(raw: str, answer: Count | Response) -> None:
 
 
 @pytest.mark.parametrize("raw", [raw for raw, _ in REQUESTS])
-def test_request_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
+def test_request_truncated_or_extended_is_refused_with_its_bytes(raw: str) -> None:
     whole = bytes.fromhex(raw)
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00", whole * 2):
         with pytest.raises(MalformedRecord) as refused:
@@ -47,7 +47,7 @@ def test_request_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> No
 
 
 @pytest.mark.parametrize("raw", [raw for raw, _ in ANSWERS])
-def test_indication_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
+def test_indication_truncated_or_extended_is_refused_with_its_bytes(raw: str) -> None:
     whole = bytes.fromhex(raw)
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00", whole * 2):
         with pytest.raises(MalformedRecord) as refused:
@@ -69,15 +69,15 @@ def test_indication_cut_short_or_extended_is_refused_with_its_bytes(raw: str) ->
         "05 00 01 00 00 00",
     ],
 )
-def test_request_that_means_nothing_is_refused(raw: str) -> None:
-    with pytest.raises(MalformedRecord, match="not a request this service knows"):
+def test_unknown_request_is_refused(raw: str) -> None:
+    with pytest.raises(MalformedRecord, match="unknown request"):
         Request.from_bytes(bytes.fromhex(raw))
 
 
 @pytest.mark.parametrize(
     "raw", ["06 00 01 00", "06 00 01 63", "06 00 63 01", "06 01 01 01", "05 01 01 00 00 00", "01 03"]
 )
-def test_indication_that_means_nothing_is_refused(raw: str) -> None:
+def test_unknown_indication_is_refused(raw: str) -> None:
     with pytest.raises(MalformedRecord) as refused:
         parse_indication(bytes.fromhex(raw))
     assert refused.value.data == bytes.fromhex(raw)

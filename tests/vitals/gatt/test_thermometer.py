@@ -1,4 +1,4 @@
-"""Temperature Measurement: bytes written out from the SIG's layout."""
+"""Temperature Measurement: golden bytes of the SIG's layout."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_golden(raw: str, value: Temperature) -> None:
 
 
 @pytest.mark.parametrize("raw", [raw for raw, _ in GOLDEN])
-def test_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
+def test_truncated_or_extended_is_refused_with_its_bytes(raw: str) -> None:
     whole = bytes.fromhex(raw)
     for data in (*(whole[:length] for length in range(len(whole))), whole + b"\x00"):
         with pytest.raises(MalformedRecord, match="thermometer") as refused:
@@ -40,7 +40,7 @@ def test_cut_short_or_extended_is_refused_with_its_bytes(raw: str) -> None:
         assert refused.value.data == data
 
 
-def test_unknown_type_or_impossible_time_does_not_lose_the_fever() -> None:
+def test_unknown_type_or_impossible_time_keeps_the_temperature() -> None:
     assert Temperature.from_bytes(bytes.fromhex("04 7C 01 00 FF 0A")) == Temperature(38.0)
     month_13 = bytes.fromhex("02 7C 01 00 FF E9 07 0D 18 0A 1E 05")
     assert Temperature.from_bytes(month_13) == Temperature(38.0)
@@ -53,6 +53,6 @@ def test_fahrenheit_is_exact_in_decimals(fahrenheit: float, celsius: float) -> N
     assert Temperature(fahrenheit, fahrenheit=True).celsius == celsius
 
 
-def test_celsius_is_taken_as_it_is() -> None:
+def test_celsius_is_not_converted() -> None:
     assert Temperature(37.96).celsius == 37.96
     assert Temperature(None, fahrenheit=True).celsius is None

@@ -1,4 +1,4 @@
-"""What panels are made of: a graph of one vital, table cells that take colours."""
+"""Components shared by panels: the graph of one vital, and colours of table cells."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from dashboards.sql import literal
 from dashboards.words import Words
 from vitals.limits import Vital
 
-MOST_POINTS = 360
-"""Points of a vital's line: every 10 s in an hour. More cannot be told apart on half a page."""
+MAX_POINTS = 360
+"""Points of a vital's line: one per 10 s in an hour; more cannot be distinguished on half a page."""
 RED, ORANGE, GREY, CLEAR = "red", "orange", "#8e8e8e", "transparent"
 _SHORT_PSEUDONYM = (r"/^(p\d+_.{8}).*$/", "$1…")
 
 
 def vital_timeseries(vital: Vital, worst: str, words: Words) -> timeseries.Panel:
-    """One vital, a line a child, broken where there are no valid values."""
+    """Return a graph of one vital with a line per child, interrupted where there are no valid values."""
     sql = f"""\
 SELECT $__timeGroupAlias(m.timestamp, $__interval, NULL), m.patient_id AS metric, {worst} AS value
 FROM measurements m
@@ -39,7 +39,7 @@ ORDER BY 1, 2"""
         plain_timeseries(sql)
         .title(words.heading(vital))
         .interval("5s")
-        .max_data_points(MOST_POINTS)
+        .max_data_points(MAX_POINTS)
         .thresholds_style(common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.LINE_AND_AREA))
         .with_transformation(
             model.DataTransformerConfig(
@@ -50,7 +50,7 @@ ORDER BY 1, 2"""
 
 
 def plain_timeseries(sql: str) -> timeseries.Panel:
-    """A graph of one query, a line for each `metric`, without a title yet."""
+    """Return a graph of one query with a line per `metric`, still without a title."""
     return (
         timeseries.Panel()
         .datasource(DATASOURCE)
@@ -68,7 +68,7 @@ def plain_timeseries(sql: str) -> timeseries.Panel:
 
 
 def steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
-    """Colours from each value on; the first starts at minus infinity."""
+    """Return thresholds: each colour starts at its value, the first at minus infinity."""
     return (
         build.ThresholdsConfig()
         .mode(model.ThresholdsMode.ABSOLUTE)
@@ -77,14 +77,14 @@ def steps(*steps: tuple[float | None, str]) -> build.ThresholdsConfig:
 
 
 def coloured(pattern: str, colour: str) -> model.RegexMap:
-    """Colours the cells whose text meets a pattern (JavaScript, between slashes)."""
+    """Return a mapping that colours cells whose text matches a JavaScript regular expression."""
     return model.RegexMap(
         model.DashboardRegexMapOptions(pattern=pattern, result=model.ValueMappingResult(color=colour))
     )
 
 
 def short_pseudonym() -> model.RegexMap:
-    """Shows the start of a pseudonym; the cell keeps all of it."""
+    """Return a mapping that displays the start of a pseudonym; the value is unchanged."""
     pattern, replacement = _SHORT_PSEUDONYM
     return model.RegexMap(
         model.DashboardRegexMapOptions(pattern=pattern, result=model.ValueMappingResult(text=replacement))
@@ -92,17 +92,17 @@ def short_pseudonym() -> model.RegexMap:
 
 
 def background() -> list[model.DynamicConfigValue]:
-    """Cells take the colour of their mapping, and none where no mapping is met."""
-    return [prop("thresholds", steps((None, CLEAR)).build()), background_cell()]
+    """Return properties that fill cells with the colour of their mapping, if any matches."""
+    return [override_property("thresholds", steps((None, CLEAR)).build()), background_cell()]
 
 
 def background_cell() -> model.DynamicConfigValue:
-    """Colours fill the cell."""
-    return prop(
+    """Return the property that makes colours fill the cell."""
+    return override_property(
         "custom.cellOptions", TableColoredBackgroundCellOptions(mode=TableCellBackgroundDisplayMode.BASIC)
     )
 
 
-def prop(name: str, value: object) -> model.DynamicConfigValue:
-    """One property of an override, by Grafana's name of it."""
+def override_property(name: str, value: object) -> model.DynamicConfigValue:
+    """Return one property of an override, by Grafana's name for it."""
     return model.DynamicConfigValue(id_val=name, value=value)

@@ -1,4 +1,4 @@
-"""What was measured, noted at the moment of measurement: against it a run is checked for losses."""
+"""A log of every simulated reading, written when it is measured; a run is checked for losses against it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Self, TextIO
 
 from vitals.reading import Reading
 
+_FIELDS = ("message_id", "device_id", "patient_id", "timestamp", "measurements")
 
-class Ledger:
-    """JSON Lines file, one object a reading, flushed line by line.
 
-    `noted_at` is the real time of the note, seconds since 1970, whatever the simulated time is.
+class SentReadingsLog:
+    """JSON Lines file, one object per reading, flushed after each line.
+
+    `noted_at` is the real time of the entry in seconds since 1970, whatever the simulated time is.
 
     Args:
-        path: file to append to; nothing is written where None.
+        path: file to append to; None writes nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -27,19 +29,18 @@ class Ledger:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a", encoding="utf-8")
 
-    def note(self, reading: Reading) -> None:
+    def append(self, reading: Reading) -> None:
         """Append one reading."""
         self.count += 1
         if self._file is None:
             return
         wire = reading.to_wire()
-        kept = ("message_id", "device_id", "patient_id", "timestamp", "measurements")
-        line = {key: wire[key] for key in kept} | {"noted_at": time.time()}
+        line = {key: wire[key] for key in _FIELDS} | {"noted_at": time.time()}
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
     def __enter__(self) -> Self:
-        """Use until the end of the block."""
+        """Return the log."""
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""What each stage holds, counted by identity: how the demo knows that nothing was lost on the way."""
+"""Readings of each stage, counted by identity to check that none was lost or duplicated."""
 
 from __future__ import annotations
 
@@ -28,48 +28,50 @@ WINDOWS = "bronze/iot_aggregations"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage's readings: identity -> how many copies it holds."""
+class StageReadings:
+    """Readings of one stage: number of copies by identity."""
 
     copies: Counter[str]
 
     @property
     def distinct(self) -> int:
-        """Readings, each counted once."""
+        """Number of distinct readings."""
         return len(self.copies)
 
     def missing(self, expected: set[str]) -> set[str]:
-        """Readings that should be here and are not."""
+        """Return the expected readings that this stage does not have."""
         return expected - self.copies.keys()
 
     def repeated(self) -> int:
-        """Copies beyond the first."""
+        """Return the number of duplicate copies."""
         return self.copies.total() - len(self.copies)
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
-    """Readings of all stages at one moment.
+class StageCounts:
+    """Readings of all stages at one time.
 
     Attributes:
-        critical: identities of the alerts that must be in silver.
-        erased: readings of children whose erasure was asked for, which PostgreSQL must not hold.
+        critical: ids of the alerts that must be in silver.
+        erased: readings of children whose erasure was requested; PostgreSQL must not have them.
+        windows: number of bronze windows.
+        readings_in_windows: number of readings counted in them.
     """
 
-    bracelet: Stage
-    gateway: Stage
-    api: Stage
-    kafka: Stage
-    raw: Stage
-    postgresql: Stage
-    silver: Stage
+    bracelet: StageReadings
+    gateway: StageReadings
+    api: StageReadings
+    kafka: StageReadings
+    raw: StageReadings
+    postgresql: StageReadings
+    silver: StageReadings
     critical: set[str] = field(repr=False)
     erased: set[str] = field(default_factory=set, repr=False)
     windows: int = 0
     readings_in_windows: int = 0
 
     def stages(self) -> dict[str, int]:
-        """The contract's figures."""
+        """Return the figures defined by the contract."""
         return {
             "bracelet": self.bracelet.distinct,
             "gateway": self.gateway.distinct,
@@ -82,28 +84,31 @@ class Census:
         }
 
     def lost(self) -> dict[str, int]:
-        """How many readings each stage lacks of all that bracelets measured or the gateway took.
+        """Return how many of the readings measured by bracelets or received by the gateway each stage lacks.
 
-        What the API refused with a reason, such as a reading of next year, is not lost but a dead letter.
+        Readings the API rejected with a reason, such as a date in the future, are dead letters and not lost.
         """
         measured = set(self.bracelet.copies) | set(self.gateway.copies)
-        lacking = {
-            name: len(getattr(self, name).missing(measured)) for name in ("gateway", "api", "kafka", "raw")
+        missing = {
+            "gateway": len(self.gateway.missing(measured)),
+            "api": len(self.api.missing(measured)),
+            "kafka": len(self.kafka.missing(measured)),
+            "raw": len(self.raw.missing(measured)),
+            "postgresql": len(self.postgresql.missing(measured - self.erased)),
+            "silver_critical": len(self.silver.missing(self.critical)),
+            "bronze_windows": max(0, self.raw.distinct - self.readings_in_windows),
         }
-        lacking["postgresql"] = len(self.postgresql.missing(measured - self.erased))
-        lacking["silver_critical"] = len(self.silver.missing(self.critical))
-        lacking["bronze_windows"] = max(0, self.raw.distinct - self.readings_in_windows)
-        return {name: count for name, count in lacking.items() if count}
+        return {name: count for name, count in missing.items() if count}
 
     def duplicated(self) -> int:
-        """Copies where each reading may stand only once: PostgreSQL, silver, the windows' counts."""
-        too_many = max(0, self.readings_in_windows - self.raw.distinct)
-        return self.postgresql.repeated() + self.silver.repeated() + too_many
+        """Return the number of duplicates in the deduplicated stages: PostgreSQL, silver, window counts."""
+        in_windows = max(0, self.readings_in_windows - self.raw.distinct)
+        return self.postgresql.repeated() + self.silver.repeated() + in_windows
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where to count."""
+class StageSources:
+    """Locations of the stages' readings."""
 
     ledger: Path
     outbox: Path
@@ -111,19 +116,19 @@ class Places:
     lake: Path
     dsn: Dsn
 
-    def count(self) -> Census:
-        """Read every stage; a stage that is not there yet holds nothing."""
-        committed, delivered, critical_at_gateway = self._outbox()
-        measured, critical = self._ledger()
-        produced, erased = list(self._kafka()), self._erased()
-        return Census(
-            bracelet=Stage(Counter(measured)),
-            gateway=Stage(Counter(committed)),
-            api=Stage(Counter(delivered)),
-            kafka=Stage(Counter(identity for identity, _ in produced)),
-            raw=Stage(Counter(self._column(RAW, "message_id"))),
-            postgresql=Stage(Counter(self._postgresql())),
-            silver=Stage(Counter(self._column(SILVER, "alert_id"))),
+    def count(self) -> StageCounts:
+        """Read every stage; a stage that does not exist yet is empty."""
+        committed, delivered, critical_at_gateway = self._read_outbox()
+        measured, critical = self._read_sent_readings()
+        produced, erased = list(self._read_kafka()), self._erased_pseudonyms()
+        return StageCounts(
+            bracelet=StageReadings(Counter(measured)),
+            gateway=StageReadings(Counter(committed)),
+            api=StageReadings(Counter(delivered)),
+            kafka=StageReadings(Counter(identity for identity, _ in produced)),
+            raw=StageReadings(Counter(self._column(RAW, "message_id"))),
+            postgresql=StageReadings(Counter(self._postgresql_ids())),
+            silver=StageReadings(Counter(self._column(SILVER, "alert_id"))),
             critical=critical | critical_at_gateway,
             erased={identity for identity, patient in produced if patient in erased},
             windows=self._number(WINDOWS, "count(*)"),
@@ -131,14 +136,14 @@ class Places:
         )
 
     def critical_rows(self) -> int:
-        """Rows in silver."""
+        """Return the number of rows in silver."""
         return self._number(SILVER, "count(*)")
 
     def copies_in_silver(self, alert: str) -> int:
-        """How often one alert stands in silver."""
+        """Return how many copies of one alert are in silver."""
         return self._column(SILVER, "alert_id").count(alert)
 
-    def _ledger(self) -> tuple[list[str], set[str]]:
+    def _read_sent_readings(self) -> tuple[list[str], set[str]]:
         if not self.ledger.exists():
             return [], set()
         lines = self.ledger.read_text().splitlines()
@@ -146,7 +151,7 @@ class Places:
         critical = {identity for reading in readings for identity in critical_alerts(reading)}
         return [reading["message_id"] for reading in readings], critical
 
-    def _outbox(self) -> tuple[list[str], list[str], set[str]]:
+    def _read_outbox(self) -> tuple[list[str], list[str], set[str]]:
         if not self.outbox.exists():
             return [], [], set()
         with closing(sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True, timeout=10)) as outbox:
@@ -156,8 +161,8 @@ class Places:
         critical = {identity for _, _, body in rows for identity in critical_alerts(json.loads(body))}
         return [row[0] for row in rows], [row[0] for row in rows if row[1] is not None], critical
 
-    def _kafka(self) -> Iterator[tuple[str, str]]:
-        """Each message's reading and pseudonym."""
+    def _read_kafka(self) -> Iterator[tuple[str, str]]:
+        """Yield the message id and pseudonym of each message."""
         consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
         try:
             numbers = consumer.partitions_for_topic(topics.MEASUREMENTS) or set()
@@ -173,11 +178,11 @@ class Places:
         finally:
             consumer.close()
 
-    def _postgresql(self) -> list[str]:
+    def _postgresql_ids(self) -> list[str]:
         return self._first_column("SELECT message_id::text FROM measurements")
 
-    def _erased(self) -> set[str]:
-        """Pseudonyms."""
+    def _erased_pseudonyms(self) -> set[str]:
+        """Return the pseudonyms of children whose erasure was requested."""
         return set(
             self._first_column("SELECT unnest(pseudonyms) FROM erasure_requests WHERE lifted_at IS NULL")
         )
@@ -207,7 +212,7 @@ class Places:
 
 
 def critical_alerts(reading: dict[str, object]) -> set[str]:
-    """Identities of the critical alerts that this reading must lead to."""
+    """Return the ids of the critical alerts that this reading must raise."""
     parsed = parse_reading(reading)
     identity = parsed.message_id or UUID(int=0)
     return {str(alert_id(identity, a.type)) for a in evaluate(parsed) if a.severity is Severity.CRITICAL}

@@ -1,0 +1,204 @@
+"""A vital added to the registry arrives everywhere: gateway, API, Kafka, PostgreSQL, lake and dashboards."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import paho.mqtt.publish as mqtt
+import pytest
+from deltalake import DeltaTable, QueryBuilder
+
+from cloud_ingest.postgres.migrations import migrate
+from cloud_ingest.settings import Settings
+from deploy.local.ports import LOOPBACK
+from deploy.local.postgres import PostgresServer
+from deploy.local.stack import Stack, program
+from tests.house.glucose import python_path
+
+PATIENT, DEVICE = "patient-glucose", "glucose-meter"
+
+
+@pytest.fixture(scope="module")
+def stations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What each part makes of a reading with the vital, in a fresh interpreter."""
+    environment = os.environ | {"PYTHONPATH": python_path(tmp_path_factory.mktemp("startup"))}
+    printed = subprocess.run(
+        [sys.executable, "-m", "tests.house.stations"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    ).stdout
+    found: dict[str, Any] = json.loads(printed)
+    return found
+
+
+def test_fifth_vital_passes_the_gateway(stations: dict[str, Any]) -> None:
+    assert stations["gateway"] == {"spo2_pct": 97.0, "glucose_mmol": 5.6}
+
+
+def test_fifth_vital_raises_technical_alerts_only(stations: dict[str, Any]) -> None:
+    assert stations["alerts"] == []
+    assert stations["implausible"] == [
+        ["physiologically implausible: glucose", "valeur physiologiquement impossible\u00a0: glycémie"]
+    ]
+    assert stations["sensor_off"] == [
+        ["sensor off or not worn: glucose", "capteur débranché ou non porté\u00a0: glycémie"]
+    ]
+
+
+def test_fifth_vital_does_not_change_the_quality_score(stations: dict[str, Any]) -> None:
+    assert stations["quality"] == 25.0
+
+
+def test_fifth_vital_is_in_the_schemas_of_the_api(stations: dict[str, Any]) -> None:
+    fields = ["spo2_pct", "freq_card", "freq_resp", "temp_corp", "glucose_mmol"]
+    assert stations["api"] == {"Measurements": fields, "FlatReading": fields}
+
+
+def test_fifth_vital_is_in_the_row_for_postgresql(stations: dict[str, Any]) -> None:
+    assert stations["recorder"] == 5.6
+
+
+def test_fifth_vital_has_columns_in_the_lake(stations: dict[str, Any]) -> None:
+    assert stations["lake"] == [
+        "glucose_mmol",
+        "glucose_mmol_min",
+        "glucose_mmol_mean",
+        "glucose_mmol_max",
+        "glucose_mmol_baseline",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("board", "table", "heading"),
+    [
+        ("ward-en.json", "Latest values", "Glucose (mmol/L)"),
+        ("ward-fr.json", "Dernières valeurs", "Glycémie (mmol/L)"),
+    ],
+)
+def test_fifth_vital_is_on_the_dashboards(
+    stations: dict[str, Any], board: str, table: str, heading: str
+) -> None:
+    queries = stations["dashboards"][board]
+    assert set(queries) == {table, heading}
+    assert f'AS "{heading}"' in queries[table]
+    assert "avg(m.glucose_mmol) AS value" in queries[heading]
+
+
+def test_bracelet_record_refuses_a_vital_it_has_no_field_for(stations: dict[str, Any]) -> None:
+    assert stations["bracelet"] == "bracelet record: no field for glucose_mmol"
+
+
+def test_existing_database_gains_the_column(postgres: PostgresServer, tmp_path: Path) -> None:
+    dsn = postgres.database("fifth_vital")
+    migrate(Settings.from_environment(dsn.env()))
+    environment = os.environ | {"PYTHONPATH": python_path(tmp_path), **dsn.env()}
+    for _ in range(2):  # the second run changes nothing
+        subprocess.run([program("kidjamo-ingest"), "migrate"], env=environment, check=True, timeout=60)
+    with closing(dsn.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT table_name, data_type FROM information_schema.columns WHERE column_name = 'glucose_mmol'"
+            " ORDER BY 1"
+        )
+        columns = cursor.fetchall()
+    assert ("measurements", "double precision") in columns
+    assert ("measurements_default", "double precision") in columns
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The demo's stack, each process with the vital; its database was made by one without."""
+    root = tmp_path_factory.mktemp("fifth-vital")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", python_path(tmp_path_factory.mktemp("startup")))
+        running = Stack(root / "data", root / "data_lake")
+        try:
+            running.start(print)
+            yield running
+        finally:
+            running.stop()
+
+
+def test_fifth_vital_travels_from_mqtt_to_every_store(stack: Stack) -> None:
+    from_mqtt = "SELECT 1 FROM measurements WHERE source = 'mqtt' LIMIT 1"
+    assert _eventually(lambda: _rows(stack, from_mqtt)), "the gateway is not subscribed"
+    message_id = str(uuid4())
+    _publish(stack, message_id, {"spo2_pct": 97.0, "glucose_mmol": 5.6})
+    assert "Glucose" in _eventually(lambda: _page_with(stack, PATIENT))
+    statement = "SELECT spo2_pct, glucose_mmol, quality_score FROM measurements WHERE message_id = %s"
+    assert _eventually(lambda: _rows(stack, statement, message_id)) == [(97.0, 5.6, 25.0)]
+    assert _eventually(lambda: _lake(stack, "raw/iot_measurements", "glucose_mmol")) == [5.6]
+    assert _eventually(lambda: _lake(stack, "bronze/iot_aggregations", "glucose_mmol_mean")) == [5.6]
+    assert _eventually(lambda: _lake(stack, "gold/patient_daily", "glucose_mmol_baseline")) == [5.6]
+
+
+def test_fifth_vital_is_shown_by_queries_that_run(stack: Stack) -> None:
+    checked = subprocess.run(
+        [program("kidjamo-dashboards"), "check"],
+        env=os.environ | stack.dsn.env(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    lines = [line.split() for line in checked.stdout.splitlines() if "(mmol/L)" in line]
+    assert [(line[0], line[-2] != "error", line[-1] != "error") for line in lines] == [
+        ("kidjamo-ward-en", True, True),
+        ("kidjamo-ward-fr", True, True),
+    ]
+
+
+def _publish(stack: Stack, message_id: str, measurements: dict[str, float]) -> None:
+    document = {
+        "patient_id": PATIENT,
+        "message_id": message_id,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "measurements": measurements,
+    }
+    topic = f"kidjamo/bracelets/{DEVICE}/measurements"
+    mqtt.single(topic, json.dumps(document), qos=1, hostname=LOOPBACK, port=stack.mqtt.port)
+
+
+def _page_with(stack: Stack, text: str) -> str:
+    try:
+        page = httpx.get(f"http://{LOOPBACK}:{stack.page_port}/", params={"lang": "en"}, timeout=5).text
+    except httpx.HTTPError:
+        return ""
+    return page if text in page else ""
+
+
+def _rows(stack: Stack, statement: str, *values: object) -> list[tuple[Any, ...]]:
+    with closing(stack.dsn.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()
+
+
+def _lake(stack: Stack, table: str, column: str) -> list[float]:
+    """The values of a column in a Delta table, as delta-rs reads them; empty while there are none."""
+    path: Path = stack.lake / table
+    if not DeltaTable.is_deltatable(str(path)):
+        return []
+    statement = f"SELECT {column} FROM t WHERE {column} IS NOT NULL"
+    result = QueryBuilder().register("t", DeltaTable(path)).execute(statement).read_all()
+    return [float(value) for value in result[column].to_pylist()]
+
+
+def _eventually(found: Callable[[], Any], timeout_s: float = 90) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (result := found()):
+        assert time.monotonic() < deadline, f"nothing after {timeout_s:g} s"
+        time.sleep(0.5)
+    return result

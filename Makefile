@@ -26,7 +26,7 @@ check: setup  ## lint, types, who imports whom
 docs: setup  ## the documentation site, in build/site; a broken link fails
 	@.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --group docs
 	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
-	@echo "The documentation is in build/site/index.html"
+	@echo "The documentation is in build/site; to search it: $(PY) -m http.server -b 127.0.0.1 -d build/site"
 
 bench chaos: setup  ## AREA=<area> runs one area
 	@$(PY) -m tests.$@ $(AREA)

@@ -196,7 +196,7 @@ def _lake(stack: Stack, table: str, column: str) -> list[float]:
     return [float(value) for value in result[column].to_pylist()]
 
 
-def _eventually(found: Callable[[], Any], timeout_s: float = 90) -> Any:
+def _eventually(found: Callable[[], Any], timeout_s: float = 180) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (result := found()):
         assert time.monotonic() < deadline, f"nothing after {timeout_s:g} s"

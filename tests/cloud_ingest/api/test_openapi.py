@@ -12,7 +12,7 @@ from cloud_ingest.settings import Settings
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_api_conforms_to_its_openapi_document(own_postgres: PostgresServer, tmp_path: Path) -> None:

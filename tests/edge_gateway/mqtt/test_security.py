@@ -93,11 +93,18 @@ async def test_bracelet_may_publish_only_its_own_readings(broker: SecureBroker) 
     assert arrival.content.device_id == "mqtt-001"
 
 
-async def test_gateway_may_publish_its_state_and_alarms(broker: SecureBroker) -> None:
-    async with secure_rig(broker) as rig:
-        await eventually(lambda: rig.session.connected)
-        assert await rig.session.publish("kidjamo/gateways/gw/state", b"{}", retain=True)
-        assert await rig.session.publish("kidjamo/patients/patient-001-ss/alarms", b"{}")
+@pytest.mark.parametrize(
+    ("topic", "allowed"),
+    [
+        ("kidjamo/gateways/gw/state", True),
+        ("kidjamo/gateways/gw/notifications", True),
+        ("kidjamo/patients/patient-001-ss/alarms", True),
+        ("kidjamo/patients/patient-001-ss/notifications", True),
+        ("kidjamo/bracelets/mqtt-001/measurements", False),
+    ],
+)
+def test_gateway_may_publish_only_what_it_publishes(broker: SecureBroker, topic: str, allowed: bool) -> None:
+    assert (publish(broker, "gateway", topic) != NOT_AUTHORIZED) is allowed
 
 
 async def test_wrong_password_is_shown_as_the_reason(broker: SecureBroker, tmp_path: Path) -> None:

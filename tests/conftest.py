@@ -22,6 +22,7 @@ _FOLDERS = {"lakehouse": "spark", "e2e": "demo", "bluez": "guest", "link": "link
 _TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start servers; group tests that share fixtures, so that one worker runs them."""
     for item in items:

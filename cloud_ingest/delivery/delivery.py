@@ -5,11 +5,11 @@ When `deliver` returns, every record is in Kafka (acknowledged by all replicas) 
 are written to the spool. A record acknowledged after that is deleted from the spool.
 
 Failures are tracked per topic and key, because a topic may be denied, or a partition without a leader,
-while the others work. A topic key with a record not acknowledged in time is suspended: its records are written to
+while the others work. A topic key with a record not acknowledged in time is suspended: its records go to
 the spool directly until one of them is acknowledged.
 
-The spool is replayed in passes, oldest record first. A topic key that fails is skipped until the next pass, so
-that it does not delay the others and its records keep their order. New records can overtake those in the
+The spool is replayed in passes, oldest record first. A topic key that fails is skipped until the next pass,
+so that it does not delay the others and its records keep their order. New records can overtake those in the
 spool: they are sent directly as soon as their topic key is not suspended.
 """
 

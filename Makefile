@@ -1,6 +1,6 @@
 # demo · test · quick · check · docs · bench · chaos: each does its own set-up.
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n 2 --dist loadgroup
+PYTEST := $(PY) -m pytest -n 2
 .PHONY: demo test quick check docs bench chaos setup lock
 
 setup:

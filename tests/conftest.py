@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
@@ -15,32 +17,36 @@ _SERVERS = frozenset(
     {"kafka", "fresh_kafka", "own_kafka", "postgres", "own_postgres", "mqtt_broker", "spark", "system"}
 )
 """Fixtures that start a server."""
-_SHARED = {"own_kafka": "own servers", "own_postgres": "own servers"}
-"""Fixtures that are shared by several modules, which one worker has to run."""
-_FOLDERS = {"lakehouse": "spark", "e2e": "demo", "bluez": "guest", "link": "link"}
-"""Folders whose tests share an expensive fixture; each is one group for the workers, the longest first."""
+_FOLDERS = ("lakehouse", "e2e", "bluez", "link")
+"""Folders whose tests share a server or run many processes: each on one worker, the longest first."""
 _TESTS = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start servers; group tests that share fixtures, so that one worker runs them."""
+    """Mark the tests that start servers, and move the longest groups to the front."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & _SERVERS or _folder(item) in _FOLDERS:
+        if _SERVERS & set(getattr(item, "fixturenames", ())) or _folder(item) in _FOLDERS:
             item.add_marker(pytest.mark.servers)
-        item.add_marker(pytest.mark.xdist_group(_group(item, fixtures)))
-    longest_first = list(_FOLDERS)
-    items.sort(key=lambda item: longest_first.index(f) if (f := _folder(item)) in _FOLDERS else len(_FOLDERS))
+    items.sort(key=lambda item: _FOLDERS.index(f) if (f := _folder(item)) in _FOLDERS else len(_FOLDERS))
 
 
 def _folder(item: pytest.Item) -> str:
     return item.path.relative_to(_TESTS).parts[0]
 
 
-def _group(item: pytest.Item, fixtures: set[str]) -> str:
-    shared = next((group for name, group in _SHARED.items() if name in fixtures), None)
-    return shared or _FOLDERS.get(_folder(item)) or str(item.path.relative_to(_TESTS))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Give each worker whole files, or whole folders where the tests share a server."""
+    return _FileOrFolderScheduling(config, log)
+
+
+class _FileOrFolderScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
+    """`--dist loadgroup` would do the same, but xdist 3.8 does not find its groups under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        folder = path.removeprefix("tests/").partition("/")[0]
+        return folder if folder in _FOLDERS else path
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploy.local.ports import LOOPBACK, is_listening
 from deploy.local.postgres import Dsn
-from deploy.local.process import Service
+from deploy.local.process import START_LIMIT_S, Service
 
 PROVISIONING = Path(__file__).parents[1] / "grafana" / "provisioning"
 DASHBOARDS = Path(__file__).parents[2] / "dashboards" / "generated"
@@ -68,7 +68,7 @@ class Grafana:
             env=environment,
         )
         self._service.start()
-        self._service.wait_until(lambda: is_listening(self.port), 60)
+        self._service.wait_until(lambda: is_listening(self.port), START_LIMIT_S)
         return self._service
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deploy.local.cache import cache_dir
 from deploy.local.ports import LOOPBACK, free_port, is_listening
-from deploy.local.process import Service, ServiceError
+from deploy.local.process import START_LIMIT_S, Service, ServiceError
 
 VERSION = "4.4.0"
 _IVY_FILE = Path(__file__).with_name("kafka-ivy.xml")
@@ -106,7 +106,7 @@ class KafkaBroker:
                 "-t", _cluster_id(), "-c", str(self._config),
             )  # fmt: skip
         self.service.start()
-        self.service.wait_until(lambda: is_listening(self.port), 60)
+        self.service.wait_until(lambda: is_listening(self.port), START_LIMIT_S)
 
     def stop(self) -> None:
         """Stop cleanly."""

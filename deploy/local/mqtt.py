@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from deploy.local.ports import LOOPBACK, free_port, is_listening
-from deploy.local.process import Service
+from deploy.local.process import START_LIMIT_S, Service
 
 
 class MqttBroker:
@@ -42,7 +42,7 @@ class MqttBroker:
         self.directory.mkdir(parents=True, exist_ok=True)
         self._config.write_text(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
         self.service.start()
-        self.service.wait_until(lambda: is_listening(self.port), 20)
+        self.service.wait_until(lambda: is_listening(self.port), START_LIMIT_S)
 
     def stop(self) -> None:
         """Stop the broker."""

@@ -18,7 +18,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection
 
 from deploy.local.ports import LOOPBACK, free_port
-from deploy.local.process import Service, ServiceError
+from deploy.local.process import START_LIMIT_S, Service, ServiceError
 
 _ACCOUNT = "pgserver"
 """System account used instead of root, as which PostgreSQL refuses to run."""
@@ -87,7 +87,7 @@ class PostgresServer:
         """
         self._prepare()
         self.service.start()
-        self.service.wait_until(self._accepts, 30)
+        self.service.wait_until(self._accepts, START_LIMIT_S)
 
     def stop(self) -> None:
         """Stop; clients are disconnected and no committed data is lost."""

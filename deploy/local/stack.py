@@ -21,7 +21,7 @@ from deploy.local.kafka import KafkaBroker
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import LOOPBACK, choose_port, is_listening
 from deploy.local.postgres import Dsn, PostgresServer
-from deploy.local.process import Service
+from deploy.local.process import START_LIMIT_S, Service
 from deploy.local.stage_counts import StageSources
 
 BLE_BRACELETS = 3
@@ -131,11 +131,11 @@ class Stack:
         self._run("recorder", environment, "kidjamo-ingest", "recorder")
         self._run("alarms", environment, "kidjamo-ingest", "alarms")
         api = self._run("api", environment, "kidjamo-ingest", "serve")
-        api.wait_until(lambda: self.serves(self.api_url), 60)
+        api.wait_until(lambda: self.serves(self.api_url), START_LIMIT_S)
 
         report("starting the bracelets and the gateway")
         bracelets = self._run("bracelets", environment, "kidjamo-sim", "bracelets", *self._bracelet_options())
-        bracelets.wait_until(lambda: is_listening(self.hci_port), 30)
+        bracelets.wait_until(lambda: is_listening(self.hci_port), START_LIMIT_S)
         self._run(
             "gateway", environment, "kidjamo-gateway", "run", "--config", str(self._write_gateway_config())
         )

@@ -30,7 +30,8 @@ from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.producer import producer_settings
 from deploy.local.kafka import KafkaBroker
 from tests.bench.http_load import LoadConnection, flood, steady
-from tests.cloud_ingest.running import environment, wait_until
+from tests.cloud_ingest.running import environment
+from tests.waiting import wait_until
 from vitals.topics import DEVICE_STATUS, MEASUREMENTS
 
 BATCH, CONNECTIONS = 100, 8
@@ -225,7 +226,7 @@ async def _outage(api: ServerUnderLoad, broker: KafkaBroker, readings: Readings)
 
 def _wait_for_replay(api: ServerUnderLoad) -> None:
     url = f"http://127.0.0.1:{api.port}/health"
-    wait_until(lambda: httpx.get(url).json()["components"]["spool"]["pending"] == 0, 60)
+    wait_until(lambda: httpx.get(url).json()["components"]["spool"]["pending"] == 0)
 
 
 def _arrived(bootstrap: str, count: int, patience_s: float = 60) -> int:

@@ -14,8 +14,8 @@ import pytest
 
 from firmware_sim.faults.scenario_file import EventKind, FaultEvent, FaultScenario
 from tests.bluez.guest import guest, kernel_package
-from tests.edge_gateway.helpers import eventually
 from tests.link.rig import LinkRig, running
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.bluez,
@@ -58,17 +58,15 @@ async def test_gateway_on_bluez_loses_nothing(tmp_path: Path) -> None:
         async def all_live() -> bool:
             return await states(rig) == BRACELETS * ["live"]
 
-        await eventually(all_live, 60)
-        await eventually(lambda: rig.fleet.faults["out_of_range"] == 1, 60)
+        await eventually(all_live)
+        await eventually(lambda: rig.fleet.faults["out_of_range"] == 1)
         await asyncio.sleep(8)
-        await eventually(all_live, 60)
+        await eventually(all_live)
         rig.gateway.kill()  # BlueZ keeps its links, and a connected bracelet does not advertise
         await asyncio.sleep(1)
         await asyncio.to_thread(rig.gateway.start)
-        await eventually(
-            lambda: rig.gateway.running and (rig.config.parent / "data/gateway.sock").exists(), 20
-        )
-        await eventually(all_live, 60)
+        await eventually(lambda: rig.gateway.running and (rig.config.parent / "data/gateway.sock").exists())
+        await eventually(all_live)
     outcome = rig.outcome()
     assert len(outcome.measured) > 20 * BRACELETS
     assert (outcome.lost, outcome.duplicated, outcome.out_of_order) == (0, 0, 0)

@@ -25,8 +25,9 @@ from deploy.local.kafka import KafkaBroker
 from deploy.local.ports import free_port
 from deploy.local.postgres import Dsn, PostgresServer
 from deploy.local.process import Service
-from tests.cloud_ingest.running import environment, wait_until
+from tests.cloud_ingest.running import environment
 from tests.cloud_ingest.topic_reader import read_topic
+from tests.waiting import wait_until
 from vitals.topics import MEASUREMENTS
 
 RATE = 500

@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from signal import SIGTERM
 from typing import Any
@@ -21,6 +19,7 @@ from cloud_ingest.api.app import create_app
 from cloud_ingest.api.http_protocol import BoundedHttpProtocol
 from cloud_ingest.api.server import listen, url_of
 from cloud_ingest.settings import Settings
+from tests.waiting import PATIENCE_S, wait_until
 
 NOWHERE = "127.0.0.1:1"
 """An address without a Kafka."""
@@ -74,8 +73,8 @@ class RunningApi:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listener]})
         self._thread.start()
-        self.http = httpx.Client(base_url=url_of(self.settings, listener), timeout=10)
-        wait_until(lambda: self._server.started or not self._thread.is_alive(), 10)
+        self.http = httpx.Client(base_url=url_of(self.settings, listener), timeout=PATIENCE_S)
+        wait_until(lambda: self._server.started or not self._thread.is_alive())
 
     def __enter__(self) -> RunningApi:
         return self
@@ -83,7 +82,7 @@ class RunningApi:
     def __exit__(self, *_: object) -> None:
         self.http.close()
         self._server.should_exit = True
-        self._thread.join(15)
+        self._thread.join(PATIENCE_S)
 
     def post(self, document: Any, path: str = "/iot/measurements") -> httpx.Response:
         return self.http.post(path, json=document)
@@ -108,7 +107,7 @@ class ServedApi:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         self.url = line.split()[-1] if line else ""
-        self.http = httpx.Client(base_url=self.url or "http://unknown", timeout=10)
+        self.http = httpx.Client(base_url=self.url or "http://unknown", timeout=PATIENCE_S)
 
     def __enter__(self) -> ServedApi:
         return self
@@ -123,14 +122,4 @@ class ServedApi:
 
     def stop(self) -> int:
         self.process.send_signal(SIGTERM)
-        return self.process.wait(20)
-
-
-def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Return whether a condition becomes true within `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
+        return self.process.wait(PATIENCE_S)

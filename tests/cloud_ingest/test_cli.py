@@ -23,8 +23,9 @@ from cloud_ingest.delivery.spool import Spool
 from cloud_ingest.ingest.dead_letters import StoredDeadLetter
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register, wait_until
+from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register
 from tests.cloud_ingest.samples import reading
+from tests.waiting import PATIENCE_S, wait_until
 
 
 @pytest.fixture
@@ -97,7 +98,7 @@ def test_interrupted_command_exits_with_130_without_a_traceback() -> None:
         silent.settimeout(20)
         with silent.accept()[0]:
             waiting.send_signal(signal.SIGINT)
-            assert "Traceback" not in waiting.communicate(timeout=20)[1]
+            assert "Traceback" not in waiting.communicate(timeout=PATIENCE_S)[1]
         assert waiting.returncode == 130
 
 
@@ -218,9 +219,9 @@ def test_recorder_without_servers_retries_and_stops_cleanly(tmp_path: Path) -> N
             [sys.executable, "-m", "cloud_ingest.cli", "recorder"], env=os.environ | variables, stderr=stderr
         )
     try:
-        assert wait_until(lambda: "retrying" in log.read_text(), 20)
+        assert wait_until(lambda: "retrying" in log.read_text())
         recorder.terminate()
-        assert recorder.wait(10) == 0
+        assert recorder.wait(PATIENCE_S) == 0
     finally:
         recorder.kill()
         recorder.wait()

@@ -12,8 +12,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import RunningApi, environment, wait_until
+from tests.cloud_ingest.running import RunningApi, environment
 from tests.cloud_ingest.topic_reader import of_device
+from tests.waiting import wait_until
 
 MEASUREMENTS, ALERTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-alerts", "kidjamo-iot-errors"
 
@@ -21,7 +22,7 @@ MEASUREMENTS, ALERTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-alerts",
 @pytest.fixture(scope="module")
 def api(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     with RunningApi(environment(tmp_path_factory.mktemp("api"), kafka.bootstrap)) as running:
-        assert wait_until(lambda: running.post(a_reading("warm-up")).json()["stored"] == ["kafka"], 20)
+        assert wait_until(lambda: running.post(a_reading("warm-up")).json()["stored"] == ["kafka"])
         yield running
 
 
@@ -220,7 +221,7 @@ def test_csv_row_of_a_reading(
         with api.settings.metrics_csv.open(newline="") as file:
             return [row for row in csv.DictReader(file) if row["device_id"] == device]
 
-    assert wait_until(lambda: len(rows()) == 1, 5)
+    assert wait_until(lambda: len(rows()) == 1)
     (row,) = rows()
     assert list(row) == [
         "timestamp", "latency_s", "alerts_count", "alert_types", "quality_score", "valid_flag", "device_id",

@@ -15,11 +15,12 @@ from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import is_listening
 from deploy.local.postgres import PostgresServer
 from deploy.local.process import Service, ServiceError
+from tests.waiting import PATIENCE_S
 
 
 def test_kafka_killed_keeps_what_it_acknowledged(fresh_kafka: KafkaBroker) -> None:
     producer = KafkaProducer(bootstrap_servers=fresh_kafka.bootstrap, acks="all")
-    producer.send("kept", b"value").get(timeout=20)
+    producer.send("kept", b"value").get(timeout=PATIENCE_S)
     producer.close()
     fresh_kafka.kill()
     assert not is_listening(fresh_kafka.port)
@@ -55,7 +56,7 @@ def test_mqtt_broker_keeps_retained_messages(mqtt_broker: MqttBroker) -> None:
     sender = mqtt.Client(CallbackAPIVersion.VERSION2)
     sender.connect(mqtt_broker.host, mqtt_broker.port)
     sender.loop_start()
-    sender.publish("test/retained", b"still here", qos=1, retain=True).wait_for_publish(10)
+    sender.publish("test/retained", b"still here", qos=1, retain=True).wait_for_publish(PATIENCE_S)
     reader = mqtt.Client(CallbackAPIVersion.VERSION2)
     reader.on_message = lambda _client, _data, message: received.append(bytes(message.payload))
     reader.connect(mqtt_broker.host, mqtt_broker.port)
@@ -78,7 +79,7 @@ def test_service_that_exits_at_once_reports_its_log(tmp_path: Path) -> None:
 def test_service_stop_also_stops_its_children(tmp_path: Path) -> None:
     service = Service("parent", ["sh", "-c", "sleep 1000 & echo $!; wait"], log=tmp_path / "parent.log")
     service.start()
-    service.wait_until(lambda: bool(service.tail().strip()), 10)
+    service.wait_until(lambda: bool(service.tail().strip()), PATIENCE_S)
     child = int(service.tail())
     service.stop()
     deadline = time.monotonic() + 5

@@ -15,6 +15,7 @@ from deploy.local.process import Service
 from deploy.local.stack import Stack, program
 from deploy.local.stage_counts import StageSources
 from tests.e2e.report import Check, write
+from tests.waiting import PATIENCE_S
 
 REPORTS = Path(__file__).parents[2] / "evidence" / "test_reports"
 _checks: dict[str, Check] = {}
@@ -75,7 +76,7 @@ def _api_only(root: Path) -> Iterator[SystemUnderTest]:
     command = [program("kidjamo-ingest"), "serve"]
     with Service("API", command, log=root / "api.log", env=environment, directory=root) as api:
         url = f"http://{LOOPBACK}:{port}"
-        api.wait_until(lambda: Stack.serves(url), 30)
+        api.wait_until(lambda: Stack.serves(url), PATIENCE_S)
         yield SystemUnderTest(url, None)
 
 

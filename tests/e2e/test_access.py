@@ -20,8 +20,9 @@ from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.uplink import Uplink
 from tests.cloud_ingest.running import NOWHERE, ServedApi, environment, register
 from tests.edge_gateway.commands.test_doctor import a_config
-from tests.edge_gateway.helpers import a_row, eventually
+from tests.edge_gateway.helpers import a_row
 from tests.edge_gateway.secure_broker import make_certificates
+from tests.waiting import eventually
 
 LIFETIME_S = 5
 
@@ -69,7 +70,7 @@ class DeliveringGateway:
             counts = await self.outbox.counts()
             return all(getattr(counts, name) == value for name, value in expected.items())
 
-        await eventually(matches, 30)
+        await eventually(matches)
 
 
 @asynccontextmanager
@@ -110,7 +111,7 @@ async def test_gateway_delivers_across_token_expiry_and_revocation(
 
             registry.revoke("gw")
             await gateway.append(40)
-            await eventually(lambda: "invalid_client" in gateway.state.parts["api"], 30)
+            await eventually(lambda: "invalid_client" in gateway.state.parts["api"])
             await gateway.has(pending=40)
             secret_file.write_text(register(variables, "gw", "bracelet-001"))
             await gateway.has(delivered=20 * 2 * LIFETIME_S + 40, pending=0, rejected=3)

@@ -16,6 +16,7 @@ import pytest
 from kafka import KafkaConsumer, TopicPartition
 
 from tests.e2e.conftest import SystemUnderTest
+from tests.waiting import PATIENCE_S, wait_for
 
 METRICS_KEYS = {
     "processed_messages", "kafka_topics", "api_uptime_s", "latency_p50_s", "latency_p95_s", "latency_p99_s",
@@ -38,22 +39,13 @@ def reading(**measurements: float) -> dict[str, Any]:
 
 
 def post(system: SystemUnderTest, document: Any, route: str = "/iot/measurements") -> httpx.Response:
-    return httpx.post(f"{system.api_url}{route}", json=document, timeout=10)
-
-
-def eventually(found: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """Wait until `found` returns a true value; return it."""
-    deadline = time.monotonic() + timeout_s
-    while not (result := found()):
-        assert time.monotonic() < deadline, f"nothing after {timeout_s:g} s"
-        time.sleep(0.25)
-    return result
+    return httpx.post(f"{system.api_url}{route}", json=document, timeout=PATIENCE_S)
 
 
 def on_topic(system: SystemUnderTest, topic: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
     """Return the first matching message of a topic, read with an independent client."""
     consumer = KafkaConsumer(bootstrap_servers=system.whole().kafka.bootstrap, enable_auto_commit=False)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     try:
         partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
         consumer.assign(partitions)
@@ -77,14 +69,16 @@ def rows(system: SystemUnderTest, statement: str, *values: object) -> list[tuple
 
 @pytest.mark.integration_check("health")
 def test_health_names_its_components(system: SystemUnderTest) -> None:
-    answer = httpx.get(f"{system.api_url}/health", timeout=5)
+    answer = httpx.get(f"{system.api_url}/health", timeout=PATIENCE_S)
     assert answer.status_code == 200
     body = answer.json()
     assert body["status"] in {"healthy", "degraded"}
     assert body["components"].keys() >= {"kafka", "database", "spool"}
     assert body["api_version"] == "1.0.0"
     if system.stack:
-        eventually(lambda: httpx.get(f"{system.api_url}/health", timeout=5).json()["status"] == "healthy")
+        wait_for(
+            lambda: httpx.get(f"{system.api_url}/health", timeout=PATIENCE_S).json()["status"] == "healthy"
+        )
 
 
 @pytest.mark.integration_check("normal")
@@ -144,9 +138,7 @@ def test_accepted_reading_reaches_postgresql(system: SystemUnderTest) -> None:
     sent = reading(spo2_pct=94, freq_card=101)
     post(system, sent).raise_for_status()
     statement = "SELECT spo2_pct, freq_card, temp_corp, device_id FROM measurements WHERE message_id = %s"
-    assert eventually(lambda: rows(system, statement, sent["message_id"])) == [
-        (94, 101, None, "device-check")
-    ]
+    assert wait_for(lambda: rows(system, statement, sent["message_id"])) == [(94, 101, None, "device-check")]
 
 
 @pytest.mark.integration_check("critical workflow")
@@ -157,25 +149,23 @@ def test_critical_reading_becomes_one_alert_in_database_and_silver(system: Syste
         post(system, sent).raise_for_status()
     expected = str(uuid5(UUID(sent["message_id"]), "CRITICAL_SPO2"))
     statement = "SELECT alert_id::text, type, value FROM alerts WHERE message_id = %s"
-    assert eventually(lambda: rows(system, statement, sent["message_id"])) == [
-        (expected, "CRITICAL_SPO2", 84)
-    ]
+    assert wait_for(lambda: rows(system, statement, sent["message_id"])) == [(expected, "CRITICAL_SPO2", 84)]
 
     def in_silver() -> int:
         return stack.stage_sources().copies_in_silver(expected)
 
-    assert eventually(in_silver, 60) == 1
+    assert wait_for(in_silver) == 1
 
 
 @pytest.mark.integration_check("metrics")
 def test_metrics_are_available_as_json_and_prometheus(system: SystemUnderTest) -> None:
     post(system, reading(spo2_pct=97)).raise_for_status()
-    body = httpx.get(f"{system.api_url}/metrics", timeout=5).json()
+    body = httpx.get(f"{system.api_url}/metrics", timeout=PATIENCE_S).json()
     assert body.keys() >= METRICS_KEYS
     assert body["processed_messages"] > 0
     assert set(body["kafka_topics"]) == KAFKA_TOPICS
     assert 0 <= body["valid_pct"] <= 100
-    text = httpx.get(f"{system.api_url}/metrics", headers={"Accept": "text/plain"}, timeout=5)
+    text = httpx.get(f"{system.api_url}/metrics", headers={"Accept": "text/plain"}, timeout=PATIENCE_S)
     assert text.headers["content-type"].startswith("text/plain")
     assert "# TYPE" in text.text
 
@@ -183,7 +173,9 @@ def test_metrics_are_available_as_json_and_prometheus(system: SystemUnderTest) -
 @pytest.mark.integration_check("error handling")
 def test_malformed_body_is_refused_and_stored_and_does_not_affect_others(system: SystemUnderTest) -> None:
     mark = uuid4().hex
-    refused = httpx.post(f"{system.api_url}/iot/measurements", content=f'{{"broken": "{mark}"', timeout=10)
+    refused = httpx.post(
+        f"{system.api_url}/iot/measurements", content=f'{{"broken": "{mark}"', timeout=PATIENCE_S
+    )
     assert refused.status_code == 422
     good, bad = reading(spo2_pct=97), reading(spo2_pct=96) | {"timestamp": "yesterday"}
     batch = post(system, {"readings": [good, bad, reading(temp_corp=36.5)]}).json()

@@ -12,7 +12,8 @@ from uuid import uuid4
 from deltalake import DeltaTable
 
 from tests.e2e.conftest import SystemUnderTest
-from tests.e2e.test_integration import eventually, rows
+from tests.e2e.test_integration import rows
+from tests.waiting import PATIENCE_S, wait_for
 
 
 def test_mosquitto_pub_reaches_raw_and_postgresql(system: SystemUnderTest) -> None:
@@ -36,21 +37,21 @@ def test_mosquitto_pub_reaches_raw_and_postgresql(system: SystemUnderTest) -> No
         "-m",
         json.dumps(document),
     ]
-    subprocess.run(command, check=True, timeout=10)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
     statement = "SELECT device_id, spo2_pct FROM measurements WHERE message_id = %s"
-    assert eventually(lambda: rows(system, statement, identity)) == [("demo-1", 85.0)]
-    eventually(lambda: identity in stack.stage_sources().count().raw.copies, 60)
+    assert wait_for(lambda: rows(system, statement, identity)) == [("demo-1", 85.0)]
+    wait_for(lambda: identity in stack.stage_sources().count().raw.copies)
 
 
 def test_malformed_mqtt_payload_becomes_a_dead_letter(system: SystemUnderTest) -> None:
     stack = system.whole()
     topic = "kidjamo/bracelets/demo-2/measurements"
     command = ["mosquitto_pub", "-p", str(stack.mqtt.port), "-q", "1", "-t", topic, "-m", "not json"]
-    subprocess.run(command, check=True, timeout=10)
+    subprocess.run(command, check=True, timeout=PATIENCE_S)
     statement = (
         "SELECT source, convert_from(original, 'UTF8') FROM ingestion_errors WHERE device_id = 'demo-2'"
     )
-    assert eventually(lambda: rows(system, statement), 20) == [("gateway", "not json")]
+    assert wait_for(lambda: rows(system, statement)) == [("gateway", "not json")]
 
 
 def test_api_killed_for_a_while_loses_nothing(system: SystemUnderTest) -> None:
@@ -61,9 +62,9 @@ def test_api_killed_for_a_while_loses_nothing(system: SystemUnderTest) -> None:
     time.sleep(8)
     assert not api.running
     api.start()
-    api.wait_until(lambda: stack.serves(stack.api_url), 30)
+    api.wait_until(lambda: stack.serves(stack.api_url), PATIENCE_S)
     stack.stop_measuring()
-    counts = eventually(lambda: (c := stack.stage_sources().count()) and not c.lost() and c, 90)
+    counts = wait_for(lambda: (c := stack.stage_sources().count()) and not c.lost() and c)
     assert counts.bracelet.distinct > before.bracelet.distinct
     assert counts.silver.distinct >= len(counts.critical) > 0
     assert counts.duplicated() == 0

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID, uuid4
 
 from edge_gateway.outbox.reading_queries import NewReading
@@ -39,16 +35,3 @@ def a_row(device_id: str = "bracelet-001") -> NewReading:
     reading = a_reading(device_id)
     assert reading.message_id
     return NewReading(reading.message_id, device_id, reading.model_dump_json(exclude_none=True))
-
-
-async def eventually(check: Callable[[], Any], timeout_s: float = 10) -> Any:
-    """Call `check`, sync or async, until it returns something true, and return that."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        result = check()
-        if isinstance(result, Awaitable):
-            result = await result
-        if result or time.monotonic() > deadline:
-            assert result, "did not happen in time"
-            return result
-        await asyncio.sleep(0.02)

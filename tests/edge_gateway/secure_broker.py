@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from deploy.local.ports import free_port, is_listening
-from deploy.local.process import Service
+from deploy.local.process import START_LIMIT_S, Service
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "mosquitto"
 PASSWORD = "a password of the test"
@@ -54,7 +54,7 @@ class SecureBroker:
     def start(self) -> None:
         """Start the broker and wait until clients can connect."""
         self._service.start()
-        self._service.wait_until(lambda: is_listening(self.port), 10)
+        self._service.wait_until(lambda: is_listening(self.port), START_LIMIT_S)
 
     def stop(self) -> None:
         """Stop the broker."""

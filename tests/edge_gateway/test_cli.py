@@ -25,6 +25,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from deploy.local.mqtt import MqttBroker
 from deploy.local.ports import free_port
 from edge_gateway import cli
+from tests.waiting import PATIENCE_S, wait_for
 from vitals.topics import gateway_state, measurements_of
 
 CONFIG = """
@@ -91,7 +92,7 @@ class MqttTestClient:
         self._client.loop_start()
 
     def publish(self, topic: str, payload: str) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(5)
+        self._client.publish(topic, payload, qos=1).wait_for_publish(PATIENCE_S)
 
     def alarms(self, message_id: str) -> list[dict[str, Any]]:
         return [each for _, each in self.received if each.get("message_id") == message_id]
@@ -112,14 +113,6 @@ def gateway(config: Path) -> Iterator[subprocess.Popen[str]]:
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-def wait_for(check: Any, timeout_s: float = 15) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (result := check()):
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.05)
-    return result
 
 
 def write_config(directory: Path, broker: MqttBroker, api_port: int) -> tuple[Path, str]:
@@ -163,7 +156,7 @@ def test_gateway_evaluates_stores_and_delivers_readings_and_stops_cleanly(
         wait_for(lambda: len(client.alarms(identity)) == 3)
         wait_for(lambda: outbox_of(config)["delivered"] >= 1)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE_S) == 0
         wait_for(lambda: client.received[-1][1].get("status") == "offline")
     client.close()
     api.close()
@@ -201,9 +194,9 @@ def test_gateway_killed_during_an_api_outage_delivers_everything_later(
     api = RecordingApi(api_port)
     with gateway(config) as process:
         sent = {identity for identity, _ in payloads}
-        wait_for(lambda: sent <= {each["message_id"] for each in api.readings}, 30)
+        wait_for(lambda: sent <= {each["message_id"] for each in api.readings})
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 0
+        assert process.wait(PATIENCE_S) == 0
     client.close()
     api.close()
     with closing(sqlite3.connect(tmp_path / "data" / "outbox.sqlite3")) as db:
@@ -216,7 +209,7 @@ def test_second_gateway_on_the_same_directory_is_refused(tmp_path: Path, mqtt_br
     with gateway(config) as process:
         wait_for(lambda: "sources: mqtt" in (tmp_path / "gateway.log").read_text())
         command = [sys.executable, "-m", "edge_gateway.cli", "run", "--config", str(config)]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
         assert second.returncode == 1
         assert "another gateway uses" in second.stderr
         assert process.poll() is None

@@ -16,7 +16,8 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import GatewayState
 from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.uplink import Uplink
-from tests.edge_gateway.helpers import a_reading, eventually
+from tests.edge_gateway.helpers import a_reading
+from tests.waiting import eventually
 from vitals.reading import Reading
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_gateway.systemd import SystemdNotifier
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from bumble.device import Device
 from firmware_sim.firmware.bracelet import Bracelet
 from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.radio.virtual_radio import VirtualController, VirtualLink
+from tests.waiting import PATIENCE_S
 from vitals.gatt.bracelet import RECORD_ACCESS, BraceletRecord
 from vitals.gatt.record_access import Count, Request, Response, parse_indication
 from vitals.reading import Measurements
@@ -78,7 +79,7 @@ class ReceivedValues:
         return [parse_indication(value) for value in self.values]
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Wait until the condition is true."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
@@ -87,7 +88,7 @@ async def until(condition: Callable[[], object], timeout_s: float = 5) -> None:
 
 async def find(name: str = "Kidjamo-ble-001") -> BLEDevice:
     """Scan for one bracelet by its name."""
-    device = await BleakScanner.find_device_by_name(name, timeout=5)
+    device = await BleakScanner.find_device_by_name(name, timeout=PATIENCE_S)
     assert device, f"{name} not found"
     return device
 

@@ -22,6 +22,7 @@ from firmware_sim.cli import main
 from firmware_sim.options import parse
 from tests.firmware_sim.air import ReceivedValues, ask, until
 from tests.firmware_sim.mqtt.test_bracelet import subscriber
+from tests.waiting import PATIENCE_S
 from vitals.gatt.bracelet import LIVE_RECORD, RECORD_ACCESS, STORED_RECORD, BraceletRecord
 from vitals.gatt.record_access import Request
 from vitals.reading import derived_message_id
@@ -40,7 +41,7 @@ async def simulator(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process
         await process.wait()
 
 
-async def ended(process: asyncio.subprocess.Process, timeout_s: float = 10) -> tuple[int | None, str]:
+async def ended(process: asyncio.subprocess.Process, timeout_s: float = PATIENCE_S) -> tuple[int | None, str]:
     assert process.stderr
     async with asyncio.timeout(timeout_s):
         output = (await process.stderr.read()).decode()
@@ -61,7 +62,7 @@ async def test_bracelets_every_logged_reading_is_received(tmp_path: Path, mqtt_b
     with subscriber(mqtt_broker.port, "kidjamo/bracelets/mqtt-001/measurements") as heard:
         await until(lambda: heard.subscribed)
         async with simulator("bracelets", *arguments) as process:
-            await until(lambda: is_listening(port), 20)
+            await until(lambda: is_listening(port))
             async with open_radio(f"tcp-client:127.0.0.1:{port}"):
                 devices = {device.name: device for device in await BleakScanner.discover(0.5)}
                 assert devices.keys() == {"Kidjamo-ble-001", "Kidjamo-ble-002"}
@@ -110,7 +111,7 @@ async def test_bracelets_second_signal_stops_at_once(tmp_path: Path) -> None:
     port = free_port()
     arguments = ["--ble", "1", "--mqtt", "0", "--hci", f"tcp-server:127.0.0.1:{port}"]
     async with simulator("bracelets", *arguments, "--drain-seconds", "600") as process:
-        await until(lambda: is_listening(port), 20)
+        await until(lambda: is_listening(port))
         await asyncio.sleep(0.5)
         process.send_signal(signal.SIGINT)
         await asyncio.sleep(0.3)
@@ -215,7 +216,7 @@ def test_options_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 async def test_bracelets_standard_devices_advertise(tmp_path: Path) -> None:
     arguments = ["--standard", "oximeter,thermometer", "--hci", f"unix-server:{tmp_path}/hci"]
     async with simulator("bracelets", *arguments, "--period", "0.05") as process:
-        await until(lambda: (tmp_path / "hci").exists(), 20)
+        await until(lambda: (tmp_path / "hci").exists())
         async with open_radio(f"unix-client:{tmp_path}/hci"):
             found = await BleakScanner.discover(0.5, return_adv=True)
             offered = {device.name: advertised.service_uuids for device, advertised in found.values()}

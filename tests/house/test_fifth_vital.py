@@ -6,8 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +24,7 @@ from deploy.local.ports import LOOPBACK
 from deploy.local.postgres import PostgresServer
 from deploy.local.stack import Stack, program
 from tests.house.glucose import python_path
+from tests.waiting import PATIENCE_S, wait_for
 
 PATIENT, DEVICE = "patient-glucose", "glucose-meter"
 
@@ -39,7 +39,7 @@ def stations(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     ).stdout
     found: dict[str, Any] = json.loads(printed)
     return found
@@ -107,7 +107,9 @@ def test_existing_database_gains_the_column(postgres: PostgresServer, tmp_path: 
     migrate(Settings.from_environment(dsn.env()))
     environment = os.environ | {"PYTHONPATH": python_path(tmp_path), **dsn.env()}
     for _ in range(2):  # the second run changes nothing
-        subprocess.run([program("kidjamo-ingest"), "migrate"], env=environment, check=True, timeout=60)
+        subprocess.run(
+            [program("kidjamo-ingest"), "migrate"], env=environment, check=True, timeout=PATIENCE_S
+        )
     with closing(dsn.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT table_name, data_type FROM information_schema.columns WHERE column_name = 'glucose_mmol'"
@@ -134,15 +136,15 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def test_fifth_vital_travels_from_mqtt_to_every_store(stack: Stack) -> None:
     from_mqtt = "SELECT 1 FROM measurements WHERE source = 'mqtt' LIMIT 1"
-    assert _eventually(lambda: _rows(stack, from_mqtt)), "the gateway is not subscribed"
+    assert wait_for(lambda: _rows(stack, from_mqtt)), "the gateway is not subscribed"
     message_id = str(uuid4())
     _publish(stack, message_id, {"spo2_pct": 97.0, "glucose_mmol": 5.6})
-    assert "Glucose" in _eventually(lambda: _page_with(stack, PATIENT))
+    assert "Glucose" in wait_for(lambda: _page_with(stack, PATIENT))
     statement = "SELECT spo2_pct, glucose_mmol, quality_score FROM measurements WHERE message_id = %s"
-    assert _eventually(lambda: _rows(stack, statement, message_id)) == [(97.0, 5.6, 25.0)]
-    assert _eventually(lambda: _lake(stack, "raw/iot_measurements", "glucose_mmol")) == [5.6]
-    assert _eventually(lambda: _lake(stack, "bronze/iot_aggregations", "glucose_mmol_mean")) == [5.6]
-    assert _eventually(lambda: _lake(stack, "gold/patient_daily", "glucose_mmol_baseline")) == [5.6]
+    assert wait_for(lambda: _rows(stack, statement, message_id)) == [(97.0, 5.6, 25.0)]
+    assert wait_for(lambda: _lake(stack, "raw/iot_measurements", "glucose_mmol")) == [5.6]
+    assert wait_for(lambda: _lake(stack, "bronze/iot_aggregations", "glucose_mmol_mean")) == [5.6]
+    assert wait_for(lambda: _lake(stack, "gold/patient_daily", "glucose_mmol_baseline")) == [5.6]
 
 
 def test_fifth_vital_is_shown_by_queries_that_run(stack: Stack) -> None:
@@ -152,7 +154,7 @@ def test_fifth_vital_is_shown_by_queries_that_run(stack: Stack) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     lines = [line.split() for line in checked.stdout.splitlines() if "(mmol/L)" in line]
     assert [(line[0], line[-2] != "error", line[-1] != "error") for line in lines] == [
@@ -174,7 +176,9 @@ def _publish(stack: Stack, message_id: str, measurements: dict[str, float]) -> N
 
 def _page_with(stack: Stack, text: str) -> str:
     try:
-        page = httpx.get(f"http://{LOOPBACK}:{stack.page_port}/", params={"lang": "en"}, timeout=5).text
+        page = httpx.get(
+            f"http://{LOOPBACK}:{stack.page_port}/", params={"lang": "en"}, timeout=PATIENCE_S
+        ).text
     except httpx.HTTPError:
         return ""
     return page if text in page else ""
@@ -194,11 +198,3 @@ def _lake(stack: Stack, table: str, column: str) -> list[float]:
     statement = f"SELECT {column} FROM t WHERE {column} IS NOT NULL"
     result = QueryBuilder().register("t", DeltaTable(path)).execute(statement).read_all()
     return [float(value) for value in result[column].to_pylist()]
-
-
-def _eventually(found: Callable[[], Any], timeout_s: float = 180) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (result := found()):
-        assert time.monotonic() < deadline, f"nothing after {timeout_s:g} s"
-        time.sleep(0.5)
-    return result

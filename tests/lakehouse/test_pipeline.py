@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from lakehouse.pipeline import Pipeline
 from lakehouse.settings import LakeSettings
 from lakehouse.sinks import ALERTS, CRITICAL, ERRORS, RAW, STATUS, WINDOWS
 from tests.lakehouse.samples import alert, encode, message_id, reading, status
+from tests.waiting import PATIENCE_S, wait_for
 from vitals import topics
-
-PATIENCE_S = 90
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def running(spark: SparkSession, settings: LakeSettings) -> Iterator[Pipeline]:
         yield pipeline
     finally:
         pipeline.stop()
-        thread.join(60)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive(), "the lake did not stop"
 
 
@@ -62,13 +60,6 @@ def column(settings: LakeSettings, table: str, expression: str) -> list[Any]:
     delta = DeltaTable(str(settings.path / table))
     result = QueryBuilder().register("t", delta).execute(f"SELECT {expression} AS v FROM t").read_all()
     return sorted(result["v"].to_pylist())
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s"
-        time.sleep(0.5)
 
 
 def arrived(settings: LakeSettings, table: str, rows: int) -> bool:
@@ -92,8 +83,8 @@ def test_every_topic_reaches_its_tables_and_a_restart_adds_no_duplicates(
     send(settings, topics.DEVICE_STATUS, encode(status(1)))
     send(settings, topics.ERRORS, encode(dead_letter))
     with running(spark, settings) as lake:
-        eventually(lambda: arrived(settings, ERRORS, 2) and arrived(settings, WINDOWS, 1))
-        eventually(lambda: all(flow.committed_at for flow in lake.board.all()))
+        wait_for(lambda: arrived(settings, ERRORS, 2) and arrived(settings, WINDOWS, 1))
+        wait_for(lambda: all(flow.committed_at for flow in lake.board.all()))
     assert column(settings, RAW, "message_id") == [message_id(1), message_id(2), message_id(2)]
     assert column(settings, WINDOWS, "count") == [2]
     assert (
@@ -113,11 +104,11 @@ def test_every_topic_reaches_its_tables_and_a_restart_adds_no_duplicates(
 
     send(settings, topics.MEASUREMENTS, encode(reading(3)))
     with running(spark, settings):
-        eventually(lambda: column(settings, WINDOWS, "count") == [3])
+        wait_for(lambda: column(settings, WINDOWS, "count") == [3])
     assert column(settings, RAW, "message_id") == [message_id(n) for n in (1, 2, 2, 3)]
 
     with running(spark, dataclasses.replace(settings, reset_checkpoints=True)):
-        eventually(lambda: arrived(settings, RAW, 8))
+        wait_for(lambda: arrived(settings, RAW, 8))
     assert column(settings, WINDOWS, "count") == [3]
     assert column(settings, CRITICAL, "alert_id") == [alert(2)["alert_id"]]
 
@@ -127,10 +118,10 @@ def test_lake_reports_and_waits_for_an_unavailable_kafka(
 ) -> None:
     fresh_kafka.stop()
     with running(spark, settings) as lake:
-        eventually(lambda: "does not respond" in lake.board.read(flows.MEASUREMENTS).last_error)
+        wait_for(lambda: "does not respond" in lake.board.read(flows.MEASUREMENTS).last_error)
         fresh_kafka.start()
         send(settings, topics.MEASUREMENTS, encode(reading(1)))
-        eventually(lambda: arrived(settings, RAW, 1))
-        eventually(lambda: lake.board.read(flows.MEASUREMENTS).last_error == "")
+        wait_for(lambda: arrived(settings, RAW, 1))
+        wait_for(lambda: lake.board.read(flows.MEASUREMENTS).last_error == "")
     status_file = json.loads((settings.status / f"{flows.MEASUREMENTS}.json").read_text())
     assert status_file["rows"] == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from lakehouse import supervisor
 from lakehouse.flows import ALERTS, MEASUREMENTS, StatusBoard
 from lakehouse.supervisor import BatchGate, LakeStopping, ManagedQuery, QuerySupervisor
+from tests.waiting import PATIENCE_S, wait_for
 
 
 class EndlessQuery:
@@ -72,40 +73,33 @@ def running(lake: SupervisedLake) -> Iterator[None]:
         yield
     finally:
         lake.stop.set()
-        lake.thread.join(5)
+        lake.thread.join(PATIENCE_S)
         assert not lake.thread.is_alive()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_obstacle_is_recorded_and_cleared_when_it_is_gone(lake: SupervisedLake) -> None:
     lake.obstacle = "Kafka does not respond"
     with running(lake):
-        eventually(lambda: lake.errors() == ["Kafka does not respond"] * 2)
+        wait_for(lambda: lake.errors() == ["Kafka does not respond"] * 2)
         lake.obstacle = None
-        eventually(lambda: lake.errors() == ["", ""])
-        eventually(lambda: lake.board.read(MEASUREMENTS).lag == 7)
+        wait_for(lambda: lake.errors() == ["", ""])
+        wait_for(lambda: lake.board.read(MEASUREMENTS).lag == 7)
     assert lake.query.stopped.is_set()
 
 
 def test_obstacle_of_a_running_query_is_recorded(lake: SupervisedLake) -> None:
     with running(lake):
-        eventually(lambda: lake.board.read(MEASUREMENTS).lag == 7)
+        wait_for(lambda: lake.board.read(MEASUREMENTS).lag == 7)
         lake.obstacle = "Kafka does not respond"
-        eventually(lambda: lake.errors() == ["Kafka does not respond"] * 2)
+        wait_for(lambda: lake.errors() == ["Kafka does not respond"] * 2)
 
 
 def test_failure_is_recorded_with_its_cause_and_retried(lake: SupervisedLake) -> None:
     lake.error = ValueError("failed\nCaused by: java.io.IOException: disk full\n\tat Frame.java")
     with running(lake):
-        eventually(lambda: lake.errors() == ["Caused by: java.io.IOException: disk full"] * 2)
+        wait_for(lambda: lake.errors() == ["Caused by: java.io.IOException: disk full"] * 2)
         lake.error = None
-        eventually(lambda: lake.board.read(MEASUREMENTS).lag == 7)
+        wait_for(lambda: lake.board.read(MEASUREMENTS).lag == 7)
 
 
 def test_failure_does_not_replace_the_obstacle_that_caused_it(lake: SupervisedLake) -> None:
@@ -118,7 +112,7 @@ def test_failure_does_not_replace_the_obstacle_that_caused_it(lake: SupervisedLa
     )
     lake.thread = threading.Thread(target=QuerySupervisor(managed, lake.board, lake.stop).run)
     with running(lake):
-        eventually(lambda: lake.board.read(MEASUREMENTS).last_error == "Kafka does not respond")
+        wait_for(lambda: lake.board.read(MEASUREMENTS).last_error == "Kafka does not respond")
         time.sleep(0.1)
         assert lake.board.read(MEASUREMENTS).last_error == "Kafka does not respond"
 

@@ -19,13 +19,12 @@ from firmware_sim.fleet import Fleet
 from firmware_sim.plan import Address, FleetPlan
 from firmware_sim.radio.peripheral import BraceletPeripheral
 from firmware_sim.timeline import Timeline
+from tests.waiting import PATIENCE_S
 
 SEED, BOOT = 7, 1
 _NOWHERE = "http://127.0.0.1:9"
 _NO_BROKER = Address("127.0.0.1", 1)
 """Nothing listens there: readings stay in the outbox, where they are counted."""
-
-_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +227,7 @@ async def absence(peripheral: BraceletPeripheral, seconds: float) -> None:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(_TIMEOUT_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 

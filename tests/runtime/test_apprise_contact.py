@@ -12,6 +12,7 @@ import pytest
 from edge_gateway.state import Counters
 from runtime.apprise_contact import AppriseContact, is_apprise_url
 from runtime.notification_queue import NotificationQueue
+from tests.waiting import PATIENCE_S
 from tests.web_service import NotificationWebService, hanging_service
 from vitals.absence import Language
 from vitals.conditions import Priority
@@ -120,7 +121,7 @@ async def test_service_that_hangs_delays_no_other_contact(
         hung = a_contact(tmp_path / "other", hanging)
         waiting = [asyncio.create_task(hung.send(a_message())) for _ in range(40)]
         await asyncio.sleep(0.2)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await a_contact(tmp_path, service.url).send(a_message())
         for task in waiting:
             task.cancel()

@@ -12,6 +12,7 @@ import pytest
 
 from runtime.group_commit import GroupCommit
 from runtime.sqlite_file import SqliteFile
+from tests.waiting import PATIENCE_S, wait_for
 
 Statement = Callable[[sqlite3.Connection], Any]
 
@@ -63,10 +64,10 @@ class RecordedCommits:
 
         def wait(_: sqlite3.Connection) -> None:
             started.set()
-            release.wait(10)
+            release.wait(PATIENCE_S)
 
         self.writer.submit(wait, hurry=True)
-        assert started.wait(10)
+        assert started.wait(PATIENCE_S)
         self.groups.clear()
         self.commits = 0
         try:
@@ -106,13 +107,6 @@ def limit_pages(pages: int) -> Statement:
 def broken(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO rows VALUES ('rolled back')")
     db.execute("SELECT nonsense")
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    give_up_at = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up_at
-        time.sleep(0.01)
 
 
 LARGE = "x" * 200_000

@@ -9,7 +9,7 @@ import pytest
 from edge_gateway.state import Counters
 from runtime import notification_queue as module
 from runtime.notification_queue import RETRY_FOR_S, NotificationQueue
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 from vitals.errors import NotNotified
 
 

@@ -23,10 +23,11 @@ from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.forgeries import confused, unsigned
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, register
 from tests.cloud_ingest.samples import CRISIS, reading
 from tests.cloud_ingest.secured_api import SecuredApi
 from tests.cloud_ingest.topic_reader import of_device
+from tests.waiting import wait_until
 
 MEASUREMENTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-errors"
 
@@ -139,7 +140,7 @@ def test_reading_of_another_gateways_device_is_refused_without_the_others_and_re
     variables = environment(tmp_path, kafka.bootstrap, API_AUTH="on")
     with RunningApi(variables) as api:
         secured = SecuredApi(api, register(variables, "gw-1", own), variables)
-        assert wait_until(lambda: api.component("kafka") == {"status": "up"}, 20)
+        assert wait_until(lambda: api.component("kafka") == {"status": "up"})
         batch = [
             reading(device_id=own),
             reading(CRISIS, device_id=other),

@@ -24,9 +24,10 @@ from cloud_ingest.privacy.key_rotation import rekey
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
-from tests.cloud_ingest.running import RunningApi, environment, wait_until
+from tests.cloud_ingest.running import RunningApi, environment
 from tests.cloud_ingest.samples import CRISIS, NORMAL, reading
 from tests.cloud_ingest.topic_reader import of_device
+from tests.waiting import PATIENCE_S, wait_until
 from tests.web_service import NotificationWebService
 from vitals.pseudonym import Pseudonymiser
 
@@ -56,7 +57,7 @@ class AlarmsCommand:
 
     def end(self, by: signal.Signals) -> int:
         self.process.send_signal(by)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE_S)
 
     @property
     def log(self) -> str:
@@ -160,22 +161,22 @@ def api(variables: dict[str, str]) -> Iterator[RunningApi]:
 def cloud(
     api: RunningApi, running: AlarmsCommand, contact: NotificationWebService, dsn: Dsn
 ) -> CloudWithAlarms:
-    assert wait_until(lambda: api.component("database")["status"] == "up", 10)
+    assert wait_until(lambda: api.component("database")["status"] == "up")
     return CloudWithAlarms(api, running, contact, dsn)
 
 
 def test_alarm_is_notified_once_although_the_process_is_killed(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(cloud.received()) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 1), cloud.alarms.log
     assert cloud.received()[0]["message"] == (
         "Manque d'oxygène\u00a0: au pire SpO2 85 %, depuis moins d'une minute"
     )
-    assert wait_until(lambda: one(cloud, DELIVERED) == 1, 5)
+    assert wait_until(lambda: one(cloud, DELIVERED) == 1)
     assert cloud.phase() == "ACTIVE"
     cloud.alarms.end(signal.SIGKILL)
     cloud.measure(SPO2_ONLY)
     cloud.alarms.start()
-    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 30)
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2])
     time.sleep(1)
     assert len(cloud.received()) == 1
     assert cloud.patient not in cloud.alarms.log
@@ -184,13 +185,13 @@ def test_alarm_is_notified_once_although_the_process_is_killed(cloud: CloudWithA
 
 def test_acknowledgement_is_applied_within_two_seconds_and_survives_a_kill(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE"), cloud.alarms.log
     assert cloud.acknowledge(group="SPO2", minutes=5).status_code == 202
-    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED" and one(cloud, DELIVERED) == 1, 3)
+    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED" and one(cloud, DELIVERED) == 1)
     cloud.alarms.end(signal.SIGKILL)
     cloud.alarms.start()
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 30)
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2])
     (alarm,) = cloud.open_alarms_of_patient()
     assert (alarm["phase"], alarm["silence"]["by"]) == ("ACKNOWLEDGED", "Fatou")
     assert len(cloud.received()) == 1
@@ -209,14 +210,14 @@ def test_acknowledgement_made_while_the_process_is_down_does_not_silence_later_r
     cloud: CloudWithAlarms,
 ) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1), cloud.alarms.log
     cloud.alarms.end(signal.SIGKILL)
     assert cloud.acknowledge().status_code == 202
     cloud.measure({**SPO2_ONLY, "measurements": {"spo2_pct": 70.0}})
     cloud.alarms.start()
-    assert wait_until(lambda: len(cloud.received()) == 2, 30), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 2), cloud.alarms.log
     assert "SpO2 70 %" in cloud.received()[1]["message"]
-    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 5)
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2])
     assert cloud.phase() == "ACTIVE"
 
 
@@ -224,7 +225,7 @@ def test_backlog_raises_no_live_alarm(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY, ago=timedelta(minutes=20))
     other = CloudWithAlarms(cloud.api, cloud.alarms, cloud.contact, cloud.database)
     other.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(other.received()) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: len(other.received()) == 1), cloud.alarms.log
     assert (cloud.received(), cloud.phase()) == ([], None)
 
 
@@ -232,26 +233,26 @@ def test_reading_from_the_future_is_quarantined_and_still_alarms(cloud: CloudWit
     at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     sent = reading(SPO2_ONLY, patient_id=cloud.patient, device_id=cloud.device, timestamp=at)
     assert cloud.api.post(sent).status_code == 422
-    assert wait_until(lambda: len(cloud.received()) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 1), cloud.alarms.log
 
 
 def test_covered_patient_is_left_to_the_gateway_until_it_reaches_no_contact(cloud: CloudWithAlarms) -> None:
     cloud.beat()
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE"), cloud.alarms.log
     (alarm,) = cloud.open_alarms_of_patient()
     assert alarm["left_to_gateway"] is True
     time.sleep(1)
     assert cloud.received() == []
     cloud.beat(contacts_reachable=False)
-    assert wait_until(lambda: len(cloud.received()) == 1, 10), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 1), cloud.alarms.log
     assert "sa passerelle ne peut plus prévenir personne" in cloud.received()[0]["message"]
 
 
 def test_heartbeat_response_contains_acknowledgements_of_the_cloud(cloud: CloudWithAlarms) -> None:
     assert cloud.beat()["acknowledgements"] == []
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE", 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE"), cloud.alarms.log
     cloud.acknowledge(minutes=5)
     (acknowledged,) = cloud.beat()["acknowledgements"]
     assert (acknowledged["patient_id"], acknowledged["group"], acknowledged["by"]) == (
@@ -282,20 +283,20 @@ def test_silent_gateway_is_notified_recorded_once_and_cleared(
     producer.send(DEVICE_STATUS, json.dumps(document).encode()).get(10)
     producer.close()
     title = f"Avertissement {cloud.gateway}"
-    assert wait_until(lambda: len(cloud.received(title)) == 1, 30), cloud.alarms.log
-    is_recorded = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1, 10)
+    assert wait_until(lambda: len(cloud.received(title)) == 1), cloud.alarms.log
+    is_recorded = wait_until(lambda: len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1)
     assert is_recorded, cloud.alarms.log
     (alert,) = of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)
     assert alert.key == cloud.pseudonym
     assert (alert.value["type"], alert.value["severity"]) == ("GATEWAY_SILENT", "TECHNICAL")
     key = f"GATEWAY_SILENT:{cloud.gateway}"
-    assert wait_until(lambda: key in conditions(cloud), 10)
+    assert wait_until(lambda: key in conditions(cloud))
     assert cloud.api.post({"key": key, "by": "F"}, "/alarms/conditions/acknowledge").status_code == 202
-    assert wait_until(lambda: conditions(cloud)[key]["silenced_by"] == "F", 5)
+    assert wait_until(lambda: conditions(cloud)[key]["silenced_by"] == "F")
     cloud.alarms.end(signal.SIGKILL)
     cloud.alarms.start()
     cloud.beat()
-    assert wait_until(lambda: key not in conditions(cloud), 40), cloud.alarms.log
+    assert wait_until(lambda: key not in conditions(cloud)), cloud.alarms.log
     assert len(cloud.received(title)) == 1
     assert len(of_device(own_kafka.bootstrap, ALERTS, cloud.gateway)) == 1
 
@@ -310,21 +311,21 @@ def test_database_outage_delays_no_alarm_and_state_is_written_after_it(
     cloud.measure(NORMAL)
     own_postgres.stop()
     try:
-        assert wait_until(lambda: cloud.api.http.get("/alarms").status_code == 503, 5)
+        assert wait_until(lambda: cloud.api.http.get("/alarms").status_code == 503)
         refused = cloud.acknowledge()
         assert (refused.status_code, refused.json()["error"]) == (503, "database_away")
         assert "Retry-After" in refused.headers
         started = time.monotonic()
         cloud.measure(SPO2_ONLY)
-        assert wait_until(lambda: len(cloud.received()) == 1, 10), cloud.alarms.log
+        assert wait_until(lambda: len(cloud.received()) == 1), cloud.alarms.log
         assert time.monotonic() - started < 5
     finally:
         own_postgres.start()
-    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1, 15), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1), cloud.alarms.log
     cloud.alarms.end(signal.SIGKILL)
     cloud.alarms.start()
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2], 30)
+    assert wait_until(lambda: [each["records"] for each in cloud.open_alarms_of_patient()] == [2])
     assert len(cloud.received()) == 1
 
 
@@ -332,19 +333,19 @@ def test_database_that_is_down_at_the_start_loses_nothing(
     cloud: CloudWithAlarms, own_postgres: PostgresServer
 ) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: cloud.phase() == "ACTIVE" and one(cloud, DELIVERED) == 1), cloud.alarms.log
     assert cloud.acknowledge().status_code == 202
-    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED", 5)
+    assert wait_until(lambda: cloud.phase() == "ACKNOWLEDGED")
     other = CloudWithAlarms(cloud.api, cloud.alarms, cloud.contact, cloud.database)
     cloud.alarms.end(signal.SIGKILL)
     own_postgres.stop()
     try:
         cloud.alarms.start()
         other.measure(SPO2_ONLY)
-        assert wait_until(lambda: len(other.received()) == 1, 30), cloud.alarms.log
+        assert wait_until(lambda: len(other.received()) == 1), cloud.alarms.log
     finally:
         own_postgres.start()
-    assert wait_until(lambda: other.phase() == "ACTIVE", 15), cloud.alarms.log
+    assert wait_until(lambda: other.phase() == "ACTIVE"), cloud.alarms.log
     assert cloud.phase() == "ACKNOWLEDGED"
     assert (len(cloud.received()), len(other.received())) == (1, 1)
 
@@ -357,20 +358,20 @@ def test_kafka_is_read_again_after_an_outage(cloud: CloudWithAlarms, own_kafka: 
         assert cloud.alarms.process.poll() is None
     finally:
         own_kafka.start()
-    assert wait_until(lambda: len(cloud.received()) == 1, 60), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) == 1), cloud.alarms.log
 
 
 def test_contact_that_fails_is_notified_when_it_works_again(cloud: CloudWithAlarms) -> None:
     cloud.contact.status = 500
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(cloud.received()) >= 1, 30), cloud.alarms.log
+    assert wait_until(lambda: len(cloud.received()) >= 1), cloud.alarms.log
     assert one(cloud, UNDELIVERED) == 1
     cloud.alarms.end(signal.SIGKILL)
     cloud.contact.status = 200
     attempts = len(cloud.received())
     cloud.alarms.start()
-    assert wait_until(lambda: len(cloud.received()) == attempts + 1, 30), cloud.alarms.log
-    assert wait_until(lambda: one(cloud, UNDELIVERED) == 0, 5)
+    assert wait_until(lambda: len(cloud.received()) == attempts + 1), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, UNDELIVERED) == 0)
 
 
 def one(cloud: CloudWithAlarms, query: str) -> Any:
@@ -388,15 +389,15 @@ def test_second_process_takes_the_lease(
     cloud: CloudWithAlarms, variables: dict[str, str], tmp_path: Path
 ) -> None:
     first, second = cloud.alarms, AlarmsCommand(variables, tmp_path)
-    assert wait_until(lambda: "this one stands by" in first.log, 30), first.log
+    assert wait_until(lambda: "this one stands by" in first.log), first.log
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(cloud.received()) == 1, 30), second.log
+    assert wait_until(lambda: len(cloud.received()) == 1), second.log
     time.sleep(5)
     read_before = first.log.count("reading 9 partitions")
     second.end(signal.SIGKILL)
     other = CloudWithAlarms(cloud.api, first, cloud.contact, cloud.database)
     other.measure(SPO2_ONLY)
-    assert wait_until(lambda: len(other.received()) == 1, 22), first.log
+    assert wait_until(lambda: len(other.received()) == 1), first.log
     assert first.log.count("reading 9 partitions") == read_before + 1
     assert (first.process.poll(), len(cloud.received())) == (None, 1)
 
@@ -406,7 +407,7 @@ def test_standby_process_ends_promptly(
 ) -> None:
     second, before = AlarmsCommand(variables, tmp_path), cloud.alarms.log.count("this one stands by")
     try:
-        assert wait_until(lambda: cloud.alarms.log.count("this one stands by") > before, 30)
+        assert wait_until(lambda: cloud.alarms.log.count("this one stands by") > before)
         started = time.monotonic()
         assert cloud.alarms.end(signal.SIGTERM) == 0
         assert time.monotonic() - started < 2
@@ -414,7 +415,7 @@ def test_standby_process_ends_promptly(
         assert second.end(signal.SIGTERM) == 0, second.log
         read_before = cloud.alarms.log.count("reading 9 partitions")
         cloud.alarms.start()
-    assert wait_until(lambda: cloud.alarms.log.count("reading 9 partitions") > read_before, 30)
+    assert wait_until(lambda: cloud.alarms.log.count("reading 9 partitions") > read_before)
 
 
 def has_processed_all(cloud: CloudWithAlarms, kafka: KafkaBroker) -> bool:
@@ -434,15 +435,15 @@ def has_processed_all(cloud: CloudWithAlarms, kafka: KafkaBroker) -> bool:
 def test_running_process_forgets_an_erased_patient(cloud: CloudWithAlarms, own_kafka: KafkaBroker) -> None:
     cloud.beat(contacts_reachable=False)
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, DELIVERED) == 1), cloud.alarms.log
     database = cloud.database.connect()
     erasure.request(database, [cloud.pseudonym], "test")
     (done,) = erasure.erase_requested(database)
     assert done.rows_erased["alarm_notifications"] == 1
     cloud.beat(contacts_reachable=False)
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: has_processed_all(cloud, own_kafka), 30), cloud.alarms.log
-    assert wait_until(lambda: one(cloud, STATES_NAMING) == 0, 5)
+    assert wait_until(lambda: has_processed_all(cloud, own_kafka)), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, STATES_NAMING) == 0)
     assert len(cloud.received()) == 1
     assert erasure.rows_left(database, [cloud.pseudonym]) == {}
     database.close()
@@ -450,21 +451,21 @@ def test_running_process_forgets_an_erased_patient(cloud: CloudWithAlarms, own_k
 
 def test_alarm_continues_under_a_new_pseudonym(cloud: CloudWithAlarms) -> None:
     cloud.measure(SPO2_ONLY)
-    assert wait_until(lambda: one(cloud, DELIVERED) == 1, 30), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, DELIVERED) == 1), cloud.alarms.log
     keys = Pseudonymiser({1: bytes(range(32)), 2: bytes(range(1, 33))})
     new, old = keys.every_pseudonym(cloud.patient)
     assert old == cloud.pseudonym
     database = cloud.database.connect()
     rekey(database, keys, [cloud.patient])
     database.close()
-    assert wait_until(lambda: one(cloud, STATES_NAMING) == 0, 5), cloud.alarms.log
+    assert wait_until(lambda: one(cloud, STATES_NAMING) == 0), cloud.alarms.log
     cloud.measure(SPO2_ONLY)
 
     def records_of_open_alarms() -> dict[str, list[int]]:
         children = cloud.api.http.get("/alarms").json()["children"]
         return {each["patient_id"]: [alarm["records"] for alarm in each["alarms"]] for each in children}
 
-    assert wait_until(lambda: records_of_open_alarms().get(new) == [2], 30), cloud.alarms.log
+    assert wait_until(lambda: records_of_open_alarms().get(new) == [2]), cloud.alarms.log
     assert old not in records_of_open_alarms()
     assert len(cloud.received()) == 1
     assert len(cloud.received(f"ALARME {new[:8]}")) == 0

@@ -20,8 +20,9 @@ from cloud_ingest.errors import DatabaseUnavailable
 from cloud_ingest.metrics.probes import Probe
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import Dsn
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import NORMAL, reading
+from tests.waiting import wait_until
 
 CHILD = '{"episodes": {"patient_id": "p1_a"}, "since": "2025-08-24T02:00:00Z"}'
 
@@ -80,7 +81,7 @@ def test_database_that_hangs_does_not_delay_a_compressed_request(
     body = gzip.compress(json.dumps({"readings": readings}).encode(), 0)
     assert len(body) > 64 * 1024
     with RunningApi(environment(tmp_path, NOWHERE, **dsn.env())) as api:
-        assert wait_until(lambda: api.component("database")["status"] == "up", 10)
+        assert wait_until(lambda: api.component("database")["status"] == "up")
         lock(database, table)
 
         def ask() -> None:

@@ -8,17 +8,18 @@ from uuid import uuid4
 import pytest
 
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import RunningApi, environment, wait_until
+from tests.cloud_ingest.running import RunningApi, environment
 from tests.cloud_ingest.samples import reading
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
 def api(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
     directory = tmp_path_factory.mktemp("api")
     with RunningApi(environment(directory, kafka.bootstrap)) as running:
-        assert wait_until(lambda: running.component("kafka") == {"status": "up"}, 20)
+        assert wait_until(lambda: running.component("kafka") == {"status": "up"})
         running.post(reading(device_id="first-of-all"))  # the first producer of a new broker takes longer
-        assert wait_until(lambda: running.http.get("/health").json()["status"] == "healthy", 20)
+        assert wait_until(lambda: running.http.get("/health").json()["status"] == "healthy")
         yield running
 
 

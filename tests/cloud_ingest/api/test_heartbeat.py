@@ -9,8 +9,9 @@ from uuid import uuid4
 import pytest
 
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.topic_reader import of_device
+from tests.waiting import wait_until
 
 PATIENT = "patient-001-ss"
 
@@ -37,7 +38,7 @@ def test_heartbeat_is_published_with_pseudonyms_only(own_kafka: KafkaBroker, tmp
     with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
         answer = api.post(beat, "/iot/heartbeat")
         assert (answer.status_code, answer.json()) == (200, {"status": "accepted", "acknowledgements": []})
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
     (seen,) = of_device(own_kafka.bootstrap, "kidjamo-iot-device-status", gateway)
     pseudonym = seen.value["watches"][0]
     assert pseudonym.startswith("p1_")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cloud_ingest.running import RunningApi, wait_until
+from tests.cloud_ingest.running import RunningApi
 from tests.cloud_ingest.samples import CRISIS, reading
+from tests.waiting import wait_until
 
 MEASUREMENTS, ALERTS = "kidjamo-iot-measurements", "kidjamo-iot-alerts"
 STATUS, ERRORS = "kidjamo-iot-device-status", "kidjamo-iot-errors"
@@ -40,7 +41,7 @@ def test_csv_has_a_row_per_reading(api: RunningApi, device: str) -> None:
         with path.open(newline="") as file:
             return [row for row in csv.reader(file) if row[-1] == device]
 
-    assert wait_until(lambda: len(rows()) == 1, 5)
+    assert wait_until(lambda: len(rows()) == 1)
     (row,) = rows()
     assert row[2:6] == ["3", "CRITICAL_SPO2|CRITICAL_TEMPERATURE|CRITICAL_FEVER_SPO2", "100.0", "1"]
     assert 0 < float(row[1]) < 5

@@ -20,8 +20,9 @@ from cloud_ingest.kafka.producer import Publisher, Ticket
 from cloud_ingest.kafka.record import Record
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import CRISIS, reading
+from tests.waiting import wait_until
 
 RECORDS = [Record("kidjamo-iot-measurements", b"p", b'{"message_id": "lossy"}') for _ in range(5)]
 NEVER, ALWAYS = float("inf"), 0.0
@@ -68,7 +69,7 @@ def test_balanced_while_kafka_is_unavailable_and_after_a_restart(
         assert away["recorder"] == {"status": "not_configured"}
         assert gauge(api) == "0.0"
     with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
-        assert wait_until(lambda: bool(reconciliation(api)["pending"] == 0), 20)
+        assert wait_until(lambda: bool(reconciliation(api)["pending"] == 0))
         assert api.post(reading()).json()["stored"] == ["kafka"]
         back = reconciliation(api)
     assert (back["opening"], back["accepted"], back["produced"], back["replayed"]) == (12, 1, 13, 12)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -24,10 +24,11 @@ from cloud_ingest.kafka.admin import admin_client, create_topics
 from cloud_ingest.kafka.producer import Publisher, Ticket
 from cloud_ingest.kafka.record import Record
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, RunningApi, environment, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import CRISIS, reading
 from tests.cloud_ingest.topic_reader import read_topic
 from tests.edge_gateway.small_disk import a_small_disk
+from tests.waiting import wait_until
 from vitals.topics import ERRORS, MEASUREMENTS
 
 NEVER, ALWAYS = float("inf"), 0.0
@@ -74,7 +75,7 @@ def test_denied_topic_does_not_block_the_others(acl_broker: AclBroker, tmp_path:
         assert set(api.post(reading(CRISIS)).json()["stored"]) == {"spool"}
     acl_broker.deny(ERRORS)
     with RunningApi(environment(tmp_path, acl_broker.bootstrap)) as api:
-        assert wait_until(lambda: api.component("spool")["pending"] == 510, 15)
+        assert wait_until(lambda: api.component("spool")["pending"] == 510)
         assert len(read_topic(acl_broker.bootstrap, MEASUREMENTS)) == 1
         assert api.component("kafka")["status"] == "down"
         mixed = api.post({"readings": [reading(CRISIS), {"device_id": "d0"}]}).json()
@@ -82,8 +83,8 @@ def test_denied_topic_does_not_block_the_others(acl_broker: AclBroker, tmp_path:
         assert api.component("spool")["pending"] == 511
         assert len(read_topic(acl_broker.bootstrap, MEASUREMENTS)) == 2
         acl_broker.allow(ERRORS)
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 15)
-        assert wait_until(lambda: api.component("kafka")["status"] == "up", 5)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
+        assert wait_until(lambda: api.component("kafka")["status"] == "up")
         reconciliation = api.http.get("/reconciliation").json()
     assert (reconciliation["difference"], reconciliation["in_flight"], reconciliation["refused"]) == (0, 0, 0)
     assert len(read_topic(acl_broker.bootstrap, ERRORS)) == 511
@@ -122,11 +123,6 @@ def record(key: bytes, number: int = 0) -> Record:
     return Record(MEASUREMENTS, key, b'{"message_id": "%d"}' % number)
 
 
-async def until(true: Callable[[], bool], seconds: float) -> bool:
-    """Return whether a condition becomes true in time."""
-    return await asyncio.to_thread(wait_until, true, seconds)
-
-
 async def test_dead_partition_blocks_its_own_records_only(tmp_path: Path) -> None:
     spool, kafka, silence = Spool(tmp_path, 2**20), FakePublisher(b"dead"), NEVER
     delivery = Delivery(kafka, spool, lambda: silence)
@@ -134,11 +130,11 @@ async def test_dead_partition_blocks_its_own_records_only(tmp_path: Path) -> Non
     await delivery.deliver([record(b"well", 1)])
     silence = ALWAYS
     run = asyncio.create_task(delivery.run())
-    assert await until(lambda: spool.state.pending == 1200, 2)
+    assert await asyncio.to_thread(wait_until, lambda: spool.state.pending == 1200)
     assert await delivery.deliver([record(b"dead", 1200), record(b"well", 2)]) == ["spool", "kafka"]
     assert len(kafka.sent) == 502  # the first batch, the record of the other key, and the new one
     kafka.dead.clear()
-    assert await until(lambda: spool.state.pending == 0, 10)
+    assert await asyncio.to_thread(wait_until, lambda: spool.state.pending == 0)
     in_order = [record(b"dead", number) for number in range(1201)]
     assert [each for each in kafka.sent if each.key == b"dead"][-1201:] == in_order
     assert await delivery.deliver([record(b"dead")]) == ["kafka"]
@@ -162,7 +158,7 @@ async def test_record_is_not_replayed_before_its_first_attempt_is_settled(tmp_pa
     delivery = Delivery(kafka, spool, lambda: ALWAYS)
     run = asyncio.create_task(delivery.run())
     assert await delivery.deliver([record(b"p")]) == ["spool"]
-    assert await until(lambda: spool.state.pending == 0, 3)
+    assert await asyncio.to_thread(wait_until, lambda: spool.state.pending == 0)
     await delivery.close()
     assert (len(kafka.sent), delivery.balance().difference, delivery.accounting.in_flight) == (1, 0, 0)
     run.cancel()
@@ -179,13 +175,15 @@ async def test_full_disk_causes_no_duplicates(own_kafka: KafkaBroker, tmp_path: 
         disk.fill()
         silence = ALWAYS
         run = asyncio.create_task(delivery.run())
-        assert await until(lambda: kafka.acknowledged >= 1200, 15)
+        assert await asyncio.to_thread(wait_until, lambda: kafka.acknowledged >= 1200)
         await asyncio.sleep(2)
         assert (kafka.acknowledged, spool.state.pending) == (1200, 1200)
         assert (delivery.balance().difference, delivery.accounting.resent) == (0, 1200)
         assert await delivery.deliver([record(b"1")]) == ["kafka"]
         disk.free()
-        assert await until(lambda: spool.state.pending == 0 and delivery.accounting.in_flight == 0, 10)
+        assert await asyncio.to_thread(
+            wait_until, lambda: spool.state.pending == 0 and delivery.accounting.in_flight == 0
+        )
         assert (kafka.acknowledged, delivery.balance().difference, delivery.accounting.resent) == (1201, 0, 0)
         run.cancel()
     await asyncio.to_thread(kafka.close)

@@ -10,9 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from deploy.local.kafka import KafkaBroker
-from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment, wait_until
+from tests.cloud_ingest.running import NOWHERE, RunningApi, ServedApi, environment
 from tests.cloud_ingest.samples import reading
 from tests.cloud_ingest.topic_reader import read_topic
+from tests.waiting import wait_until
 
 MEASUREMENTS = "kidjamo-iot-measurements"
 
@@ -30,19 +31,19 @@ def test_readings_survive_a_broker_restart(own_kafka: KafkaBroker, tmp_path: Pat
             stored: list[str] = answer.json()["stored"]
             return stored, time.monotonic() - started
 
-        assert wait_until(lambda: send()[0] == ["kafka"], 20)
+        assert wait_until(lambda: send()[0] == ["kafka"])
 
         own_kafka.stop()
         outage = [send() for _ in range(20)]
         assert {store for stored, _ in outage for store in stored} == {"spool"}
         assert max(seconds for _, seconds in outage) < 1.0
-        assert wait_until(lambda: api.component("kafka")["status"] == "down", 2)
+        assert wait_until(lambda: api.component("kafka")["status"] == "down")
         assert api.http.get("/health").json()["status"] == "degraded"
         assert api.component("spool")["pending"] >= 20
 
         own_kafka.start()
-        assert wait_until(lambda: send()[0] == ["kafka"], 20)
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 10)
+        assert wait_until(lambda: send()[0] == ["kafka"])
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
         metrics = api.http.get("/metrics").json()
     ours = set(sent)
     published = (each.value["message_id"] for each in read_topic(own_kafka.bootstrap, MEASUREMENTS))
@@ -56,7 +57,7 @@ def test_readings_survive_a_broker_restart(own_kafka: KafkaBroker, tmp_path: Pat
 
 def test_frozen_broker_is_detected_and_readings_are_spooled(own_kafka: KafkaBroker, tmp_path: Path) -> None:
     with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
-        assert wait_until(lambda: api.post(reading()).json()["stored"] == ["kafka"], 20)
+        assert wait_until(lambda: api.post(reading()).json()["stored"] == ["kafka"])
         pid = own_kafka.service.pid
         assert pid is not None
         os.kill(pid, signal.SIGSTOP)
@@ -65,11 +66,11 @@ def test_frozen_broker_is_detected_and_readings_are_spooled(own_kafka: KafkaBrok
             answer = api.post(reading())
             assert time.monotonic() - started < 1.0
             assert answer.json()["stored"] == ["spool"]
-            assert wait_until(lambda: api.component("kafka")["status"] == "down", 2)
+            assert wait_until(lambda: api.component("kafka")["status"] == "down")
         finally:
             os.kill(pid, signal.SIGCONT)
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 15)
-        assert wait_until(lambda: api.post(reading()).json()["stored"] == ["kafka"], 10)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
+        assert wait_until(lambda: api.post(reading()).json()["stored"] == ["kafka"])
 
 
 def test_full_spool_without_kafka_gets_503(tmp_path: Path) -> None:
@@ -103,11 +104,11 @@ def test_kill_9_loses_no_accepted_reading(own_kafka: KafkaBroker, tmp_path: Path
 
         sender = threading.Thread(target=send)
         sender.start()
-        assert wait_until(lambda: len(acknowledged) > 200, 20)
+        assert wait_until(lambda: len(acknowledged) > 200)
         api.process.kill()
         sender.join()
     with ServedApi(environment(tmp_path, own_kafka.bootstrap), tmp_path) as api:
-        assert wait_until(lambda: api.http.get("/health").json()["components"]["spool"]["pending"] == 0, 20)
+        assert wait_until(lambda: api.http.get("/health").json()["components"]["spool"]["pending"] == 0)
         assert api.stop() == 0
     seen = {each.value["message_id"] for each in read_topic(own_kafka.bootstrap, MEASUREMENTS)}
     assert set(acknowledged) <= seen

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cloud_ingest.metrics.csv_log import MetricsCsv, Row
-from tests.cloud_ingest.running import wait_until
+from tests.waiting import wait_until
 
 HEADER = "timestamp,latency_s,alerts_count,alert_types,quality_score,valid_flag,device_id"
 
@@ -62,7 +62,7 @@ def test_row_that_cannot_be_encoded_is_dropped_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     file = MetricsCsv(path, 10**6)
     file.add([row("\ud800")])
-    assert wait_until(lambda: file.dropped == 1, 5)
+    assert wait_until(lambda: file.dropped == 1)
     file.add([row("after")])
     file.close()
     assert [line.rpartition(",")[2] for line in path.read_text().splitlines()] == ["device_id", "after"]

@@ -23,6 +23,7 @@ from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.recorder.test_recorder import value
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
 from tests.cloud_ingest.samples import a_row
+from tests.waiting import PATIENCE_S
 from vitals.topics import ERRORS, MEASUREMENTS
 
 AWA, BINTA = "p1_" + "a" * 32, "p1_" + "b" * 32
@@ -192,7 +193,7 @@ def test_erase_waits_for_a_recorder_that_has_not_seen_the_request(dsn: Dsn, data
     assert job.is_alive()
     cursor.execute(table.insert.replace("%s", "(" + ", ".join(["%s"] * len(row)) + ")"), row)
     recorder.commit()
-    job.join(10)
+    job.join(PATIENCE_S)
     assert not job.is_alive()
     recorder.close()
     assert run(database, "SELECT count(*) FROM measurements") == [(0,)]

@@ -17,6 +17,7 @@ from cloud_ingest.recorder.accounting import (
     totals,
 )
 from deploy.local.postgres import Dsn
+from tests.waiting import PATIENCE_S
 from vitals.topics import MEASUREMENTS
 
 PARTITION = (MEASUREMENTS, 0)
@@ -63,7 +64,7 @@ def test_recorder_that_finishes_late_does_not_move_an_offset_back(dsn: Dsn, data
         late.start()  # reads the counts as they were, then waits for this transaction
         late.join(0.5)
         assert late.is_alive()
-    late.join(10)
+    late.join(PATIENCE_S)
     frozen.close()
     with database, database.cursor() as cur:
         read(cur, 15, 20, new=5)

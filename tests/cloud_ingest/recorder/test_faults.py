@@ -23,7 +23,7 @@ from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
 from tests.cloud_ingest.recorder.test_recorder import count, rows, value
-from tests.cloud_ingest.running import wait_until
+from tests.waiting import PATIENCE_S, wait_until
 from vitals.topics import ALERTS, MEASUREMENTS
 
 
@@ -62,7 +62,7 @@ def recording(variables: dict[str, str], directory: Path) -> Iterator[None]:
     try:
         yield
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE_S) == 0
     finally:
         process.kill()
         process.wait()
@@ -93,7 +93,7 @@ def test_outage_and_kills_under_load_lose_and_duplicate_nothing(
     try:
         for outage in (False, True, False):
             before = count(dsn, "measurements", device)
-            assert wait_until(lambda before=before: count(dsn, "measurements", device) > before, 40)  # type: ignore[misc]
+            assert wait_until(lambda before=before: count(dsn, "measurements", device) > before)  # type: ignore[misc]
             if outage:
                 own_postgres.stop()
                 time.sleep(1)
@@ -106,7 +106,7 @@ def test_outage_and_kills_under_load_lose_and_duplicate_nothing(
         ended.set()
         loading.join()
         producer.flush()
-        assert wait_until(lambda: count(dsn, "measurements", device) >= len(sent), 60)
+        assert wait_until(lambda: count(dsn, "measurements", device) >= len(sent))
     finally:
         ended.set()
         loading.join()
@@ -150,10 +150,10 @@ def test_values_postgresql_cannot_store_become_dead_letters(
         producer.send(topic, body, key=b"one")
     producer.flush()
     with recording(variables, tmp_path):
-        assert wait_until(lambda: count(dsn, "measurements", device) == 2, 40)
-        assert wait_until(lambda: count(dsn, "alerts", device) == 2, 10)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 2)
+        assert wait_until(lambda: count(dsn, "alerts", device) == 2)
         query = (
             "SELECT count(*) FROM ingestion_errors WHERE source = 'recorder' AND position(%s IN original) > 0"
         )
-        assert wait_until(lambda: rows(dsn, query, device.encode()) == [(len(invalid),)], 20)
+        assert wait_until(lambda: rows(dsn, query, device.encode()) == [(len(invalid),)])
     assert rows(dsn, "SELECT type FROM alerts WHERE device_id = %s AND value = 85", device) == [("A\ufffdB",)]

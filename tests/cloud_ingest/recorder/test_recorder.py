@@ -22,8 +22,9 @@ from cloud_ingest.recorder.status import RecorderView
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn, PostgresServer
-from tests.cloud_ingest.running import RunningApi, environment, wait_until
+from tests.cloud_ingest.running import RunningApi, environment
 from tests.cloud_ingest.samples import CRISIS, reading
+from tests.waiting import PATIENCE_S, wait_until
 from vitals.reading import NAMESPACE
 
 MEASUREMENTS, ERRORS = "kidjamo-iot-measurements", "kidjamo-iot-errors"
@@ -57,7 +58,7 @@ def recording(settings: Settings) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 
@@ -101,11 +102,11 @@ def test_what_the_api_accepts_is_recorded(
         for _ in range(2):
             assert api.post(sent).status_code == 200
         assert api.post(reading(device_id=device, seq="x")).status_code == 422
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
         with recording(settings):
-            assert wait_until(lambda: count(dsn, "ingestion_errors", device) == 1, 30)
-            assert wait_until(lambda: count(dsn, "alerts", device) == 5, 10)
-            assert wait_until(lambda: count(dsn, "device_status", device) == 1, 10)
+            assert wait_until(lambda: count(dsn, "ingestion_errors", device) == 1)
+            assert wait_until(lambda: count(dsn, "alerts", device) == 5)
+            assert wait_until(lambda: count(dsn, "device_status", device) == 1)
     assert rows(
         dsn,
         "SELECT message_id, left(patient_id, 3), spo2_pct, freq_card, freq_resp, temp_corp, invalid_fields,"
@@ -142,9 +143,9 @@ def test_invalid_message_becomes_a_dead_letter_and_the_rest_is_recorded(
     producer.send(MEASUREMENTS, value(device), partition=0).get(10)
     expected = {str(uuid5(NAMESPACE, f"{MEASUREMENTS}/0/{each_sent.offset}")) for each_sent in sent}
     with recording(settings):
-        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1)
         query = "SELECT error_id::text, source, original FROM ingestion_errors WHERE error_id::text = ANY(%s)"
-        assert wait_until(lambda: len(rows(dsn, query, list(expected))) == 4, 20)
+        assert wait_until(lambda: len(rows(dsn, query, list(expected))) == 4)
     letters = rows(dsn, query, list(expected))
     assert {row[1] for row in letters} == {"recorder"}
     assert {bytes(row[2]) for row in letters} == {b"{not json", b"\xff\x00", b'{"device_id": "x"}', b""}
@@ -160,8 +161,8 @@ def test_unreadable_dead_letter_does_not_loop(
     error_id = str(uuid5(NAMESPACE, f"{ERRORS}/1/{place.offset}"))
     with recording(settings):
         query = "SELECT reason, original FROM ingestion_errors WHERE error_id = %s"
-        assert wait_until(lambda: len(rows(dsn, query, error_id)) == 1, 30)
-        assert wait_until(lambda: count(dsn, "measurements", after) == 1, 20)
+        assert wait_until(lambda: len(rows(dsn, query, error_id)) == 1)
+        assert wait_until(lambda: count(dsn, "measurements", after) == 1)
     ((reason, original),) = rows(dsn, query, error_id)
     assert reason.startswith("unreadable dead letter")
     assert bytes(original) == mark
@@ -179,9 +180,9 @@ def test_row_that_the_database_refuses_becomes_a_dead_letter(
         place = producer.send(MEASUREMENTS, value(device, seq=seq), partition=2).get(10)
     error_id = uuid5(NAMESPACE, f"{MEASUREMENTS}/2/{place.offset - 1}")
     with recording(settings):
-        assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 2)
         query = "SELECT reason FROM ingestion_errors WHERE error_id = %s"
-        assert wait_until(lambda: len(rows(dsn, query, str(error_id))) == 1, 20)
+        assert wait_until(lambda: len(rows(dsn, query, str(error_id))) == 1)
     with database, database.cursor() as cursor:
         cursor.execute("ALTER TABLE measurements DROP CONSTRAINT odd")
     database.close()
@@ -193,14 +194,14 @@ def test_database_outage_loses_nothing(
     device = f"d-{uuid4().hex[:8]}"
     with recording(settings):
         producer.send(MEASUREMENTS, value(device)).get(10)
-        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1)
         own_postgres.stop()
         for _ in range(200):
             producer.send(MEASUREMENTS, value(device))
         producer.flush()
         threading.Event().wait(1.0)
         own_postgres.start()
-        assert wait_until(lambda: count(dsn, "measurements", device) == 201, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 201)
 
 
 def test_recorder_waits_for_a_database_that_is_down_at_the_start(
@@ -212,7 +213,7 @@ def test_recorder_waits_for_a_database_that_is_down_at_the_start(
     with recording(settings):
         threading.Event().wait(0.5)
         own_postgres.start()
-        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1)
 
 
 def test_reading_a_topic_again_changes_nothing(
@@ -224,19 +225,19 @@ def test_reading_a_topic_again_changes_nothing(
         producer.send(MEASUREMENTS, twice).get(10)
     producer.send(MEASUREMENTS, value(device)).get(10)
     with recording(settings):
-        assert wait_until(lambda: count(dsn, "measurements", device) == 2, 30)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 2)
 
 
 def test_health_shows_a_database_outage_and_its_end(
     own_kafka: KafkaBroker, own_postgres: PostgresServer, dsn: Dsn, tmp_path: Path
 ) -> None:
     with RunningApi(environment(tmp_path, own_kafka.bootstrap, **dsn.env())) as api:
-        assert wait_until(lambda: api.component("database") == {"status": "up"}, 5)
+        assert wait_until(lambda: api.component("database") == {"status": "up"})
         own_postgres.stop()
-        assert wait_until(lambda: api.component("database")["status"] == "down", 2)
+        assert wait_until(lambda: api.component("database")["status"] == "down")
         assert api.http.get("/health").json()["status"] == "degraded"
         own_postgres.start()
-        assert wait_until(lambda: api.component("database")["status"] == "up", 5)
+        assert wait_until(lambda: api.component("database")["status"] == "up")
 
 
 def test_heartbeat_is_neither_a_device_state_nor_a_dead_letter(
@@ -246,10 +247,10 @@ def test_heartbeat_is_neither_a_device_state_nor_a_dead_letter(
     beat = {"status_id": str(uuid4()), "gateway_id": gateway, "timestamp": "2025-08-24T10:30:00Z"}
     with RunningApi(environment(tmp_path, own_kafka.bootstrap)) as api:
         assert api.post(beat | {"watches": ["patient-001-ss"]}, "/iot/heartbeat").status_code == 200
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
         assert api.post(reading(device_id=after, signal={"contact": True})).status_code == 200
         with recording(settings):
-            assert wait_until(lambda: count(dsn, "device_status", after) == 1, 30)
+            assert wait_until(lambda: count(dsn, "device_status", after) == 1)
     assert count(dsn, "device_status", gateway) == 0
     assert (
         rows(
@@ -281,8 +282,8 @@ def test_accounting_balances_and_shows_skipped_messages(
 
         assert recorder() == {"status": "unknown", "reason": "no recorder has run yet"}
         with recording(settings):
-            assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 2, 30)
-            assert wait_until(lambda: recorder().get("lag") == 0, 20)
+            assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 2)
+            assert wait_until(lambda: recorder().get("lag") == 0)
             state = recorder()
         assert (state["difference"], state["skipped"]) == (0, 0)
         accounted = (state[name] for name in ("recorded", "duplicates", "dead_letters", "heartbeats"))
@@ -298,8 +299,8 @@ def test_accounting_balances_and_shows_skipped_messages(
         producer.send(MEASUREMENTS, value(device), key=b"accounting")
         producer.flush()
         with recording(settings):
-            assert wait_until(lambda: recorder()["consumed"] > consumed, 20)
-            assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 3, 20)
+            assert wait_until(lambda: recorder()["consumed"] > consumed)
+            assert wait_until(lambda: count(accounting_dsn, "measurements", device) == 3)
         assert (recorder()["skipped"], recorder()["difference"]) == (2, 2)
         assert api.http.get("/reconciliation").json()["balanced"] is False
 
@@ -322,14 +323,14 @@ def test_messages_of_a_kafka_that_was_created_anew_are_counted(
 
     send(5)
     with recording(settings):
-        assert wait_until(lambda: count(renewed_dsn, "measurements", device) == 5, 30)
+        assert wait_until(lambda: count(renewed_dsn, "measurements", device) == 5)
     fresh_kafka.stop()
     shutil.rmtree(fresh_kafka.directory / "data")
     fresh_kafka.start()
     send(2)
-    assert wait_until(lambda: view().get("lag") == 2, 20)
+    assert wait_until(lambda: view().get("lag") == 2)
     with recording(settings):
-        assert wait_until(lambda: view().get("lag") == 0, 30)
+        assert wait_until(lambda: view().get("lag") == 0)
     state = view()
     assert (state["consumed"], state["recorded"], state["skipped"], state["difference"]) == (7, 7, 0, 0)
     assert count(renewed_dsn, "measurements", device) == 7
@@ -349,10 +350,10 @@ def test_malformed_readings_of_an_erased_patient_leave_no_row_and_accounting_bal
         for patient in (erased, other):
             malformed = reading(device_id=device, patient_id=patient, seq="x")
             assert api.post(malformed).status_code == 422
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
         with recording(settings):
-            assert wait_until(lambda: count(erased_dsn, "ingestion_errors", device) == 1, 30)
-            assert wait_until(lambda: api.http.get("/reconciliation").json()["recorder"]["lag"] == 0, 20)
+            assert wait_until(lambda: count(erased_dsn, "ingestion_errors", device) == 1)
+            assert wait_until(lambda: api.http.get("/reconciliation").json()["recorder"]["lag"] == 0)
             report = api.http.get("/reconciliation").json()
     assert (report["recorder"]["difference"], report["balanced"]) == (0, True)
     assert count(erased_dsn, "ingestion_errors", device) == 1
@@ -366,9 +367,9 @@ def test_one_id_with_different_contents_is_one_row_with_all_its_alerts(
         for measurements in ({"spo2_pct": 97}, {"spo2_pct": 80}, {"temp_corp": 39}):
             sent = reading(device_id=device, message_id=message_id, measurements=measurements)
             assert api.post(sent).status_code == 200
-        assert wait_until(lambda: api.component("spool")["pending"] == 0, 20)
+        assert wait_until(lambda: api.component("spool")["pending"] == 0)
     with recording(settings):
-        assert wait_until(lambda: count(dsn, "alerts", device) == 2, 30)
-        assert wait_until(lambda: count(dsn, "measurements", device) == 1, 10)
+        assert wait_until(lambda: count(dsn, "alerts", device) == 2)
+        assert wait_until(lambda: count(dsn, "measurements", device) == 1)
     first = rows(dsn, "SELECT spo2_pct, temp_corp FROM measurements WHERE device_id = %s", device)
     assert first == [(97.0, None)]

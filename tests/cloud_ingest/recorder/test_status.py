@@ -10,7 +10,7 @@ from cloud_ingest.recorder.status import RecorderView
 from cloud_ingest.settings import Settings
 from deploy.local.kafka import KafkaBroker
 from deploy.local.postgres import Dsn
-from tests.cloud_ingest.running import wait_until
+from tests.waiting import wait_until
 from vitals.topics import MEASUREMENTS
 
 
@@ -27,8 +27,8 @@ def test_lag_is_known_soon_after_a_restart_of_the_broker(
     view = RecorderView(
         Settings.from_environment({"KAFKA_BOOTSTRAP_SERVERS": fresh_kafka.bootstrap, **dsn.env()})
     )
-    assert wait_until(lambda: view()["lag"] == 2, 20)
+    assert wait_until(lambda: view()["lag"] == 2)
     fresh_kafka.stop()
     assert view()["lag"] is None
     fresh_kafka.start()
-    assert wait_until(lambda: view()["lag"] == 2, 20)
+    assert wait_until(lambda: view()["lag"] == 2)

@@ -11,7 +11,8 @@ import pytest
 from edge_gateway.alarms.evaluator import AlarmEvaluator
 from edge_gateway.state import Counters
 from runtime.notification_queue import NotificationQueue
-from tests.edge_gateway.helpers import a_reading, eventually
+from tests.edge_gateway.helpers import a_reading
+from tests.waiting import eventually
 from vitals.reading import Reading
 from vitals.rules import AlertRecord
 

@@ -11,7 +11,7 @@ from gpiozero.pins.mock import MockFactory, MockPin
 
 from edge_gateway.alarms.gpio import sound
 from edge_gateway.config import GpioConfig
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 from vitals.conditions import Priority
 
 CONFIG = GpioConfig(sounder_pin=17, light_pin=27)

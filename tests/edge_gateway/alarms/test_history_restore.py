@@ -16,7 +16,7 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from tests.edge_gateway.commands.test_bracelets import a_gateway
 from tests.edge_gateway.commands.test_operations import a_config
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 from vitals.reading import Measurements, Reading
 
 PATIENT = "patient-001-ss"

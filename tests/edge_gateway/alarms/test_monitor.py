@@ -14,7 +14,8 @@ from edge_gateway.alarms import monitor as module
 from edge_gateway.alarms import technical_conditions
 from edge_gateway.alarms.monitor import AlarmMonitor, AlarmStore
 from edge_gateway.outbox.outbox import Outbox
-from tests.edge_gateway.helpers import VolatileAlarmStore, eventually
+from tests.edge_gateway.helpers import VolatileAlarmStore
+from tests.waiting import eventually
 from vitals.conditions import Condition, Priority
 from vitals.episodes import Phase
 from vitals.message import Message

@@ -17,7 +17,7 @@ from edge_gateway.alarms.notifiers import MqttNotifier
 from edge_gateway.config import MqttConfig
 from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.state_topic import last_will
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 from vitals.conditions import Priority
 from vitals.errors import NotNotified
 from vitals.message import Message, self_test

@@ -21,7 +21,7 @@ from edge_gateway.errors import LinkLost, OutboxUnavailable, RequestRefused
 from edge_gateway.inbox import DeadLetter, Inbox, InboxItem
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.state import GatewayState
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 from vitals.absence import Absence
 from vitals.gatt.bracelet import (
     LIVE_RECORD,

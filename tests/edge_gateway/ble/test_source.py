@@ -24,9 +24,9 @@ from edge_gateway.state import GatewayState
 from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.uplink import Uplink
 from firmware_sim.radio.peripheral import BraceletPeripheral
-from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air, calm, now_ms
 from tests.firmware_sim.conftest import air
+from tests.waiting import PATIENCE_S, eventually
 from vitals.reading import derived_message_id
 
 __all__ = ["air"]
@@ -111,19 +111,19 @@ async def test_link_lost_and_found_again_loses_no_record(air: Air, tmp_path: Pat
     measured = MeasuredRecords()
     async with a_rig(tmp_path) as rig:
         for _ in range(3):
-            await eventually(lambda: rig.state_of() == "live", 15)
+            await eventually(lambda: rig.state_of() == "live")
             await measured.measure(bracelet, 5)
             await bracelet.disconnect()
             await eventually(lambda: rig.state_of() != "live")
             await measured.measure(bracelet, 5)
-        await eventually(lambda: bracelet.bracelet.unreleased == 0, 15)
+        await eventually(lambda: bracelet.bracelet.unreleased == 0)
         assert sorted(await rig.kept()) == sorted(measured.identities)
 
 
 async def test_three_bracelets_are_held_at_once(air: Air, tmp_path: Path) -> None:
     bracelets = [await air.add(stored=5) for _ in range(3)]
     async with a_rig(tmp_path, 3) as rig:
-        await eventually(lambda: [link.state for link in rig.state.links.values()] == 3 * ["live"], 15)
+        await eventually(lambda: [link.state for link in rig.state.links.values()] == 3 * ["live"])
         await eventually(lambda: all(each.bracelet.unreleased == 0 for each in bracelets))
         assert len(await rig.kept()) == 15
 
@@ -139,15 +139,15 @@ async def test_bracelet_without_a_slot_is_shown_as_waiting_and_gets_the_next(
         held = next(each for each in bracelets if rig.state_of(each.bracelet.device_id) == "live")
         await held.disconnect()
         other = next(each for each in bracelets if each is not held)
-        await eventually(lambda: rig.state_of(other.bracelet.device_id) == "live", 15)
+        await eventually(lambda: rig.state_of(other.bracelet.device_id) == "live")
 
 
 async def test_silent_bracelet_is_disconnected_and_connected_again(air: Air, tmp_path: Path) -> None:
     bracelet = await air.add(stored=1)
     async with a_rig(tmp_path, silence_s=1.0) as rig:
         await eventually(lambda: rig.state_of() == "live")
-        await eventually(lambda: "silent" in rig.state.links["ble-001"].reason, 10)
-        await eventually(lambda: rig.state_of() == "live", 10)
+        await eventually(lambda: "silent" in rig.state.links["ble-001"].reason)
+        await eventually(lambda: rig.state_of() == "live")
         assert bracelet.connected
 
 
@@ -193,7 +193,7 @@ async def test_radio_that_is_being_opened_can_be_stopped(air: Air, steps: int) -
     for _ in range(steps):
         await asyncio.sleep(0)
     running.cancel()
-    done, _ = await asyncio.wait([running], timeout=5)
+    done, _ = await asyncio.wait([running], timeout=PATIENCE_S)
     assert done
 
 
@@ -215,7 +215,7 @@ async def test_cancelled_attempt_leaves_the_scanner_running(air: Air, steps: int
     cancelled.cancel()
     await asyncio.wait([cancelled])
     seen.clear()
-    await eventually(lambda: seen, 5)
+    await eventually(lambda: seen)
     running.cancel()
     await asyncio.wait([running])
 

@@ -22,9 +22,9 @@ from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.state import Counters, GatewayState
 from firmware_sim.radio.device import Permission, Property, RadioDevice, indicated
 from firmware_sim.radio.standard_device import Oximeter, StandardDevice, Strap, Thermometer
-from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import Air
 from tests.firmware_sim.conftest import air
+from tests.waiting import PATIENCE_S, eventually
 from vitals.absence import Absence
 from vitals.gatt.current_time import DateTime
 from vitals.gatt.pulse_oximeter import MeasurementCondition, MeasurementStatus, Oximetry, SpotCheckMeasurement
@@ -46,7 +46,7 @@ class StandardDeviceRig:
 
     async def next(self) -> InboxItem:
         """Return the next item; a reading is evaluated as in the gateway."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             (arrival,) = await self._source.inbox.take(1)
         if isinstance(arrival.content, Reading):
             self._alarms.evaluate(arrival.content)

@@ -20,9 +20,9 @@ from edge_gateway.gateway import run_gateway
 from firmware_sim.firmware.bracelet import Bracelet, DeviceClock
 from firmware_sim.radio.hci_port import gateway_radio
 from firmware_sim.radio.peripheral import BraceletPeripheral
-from tests.edge_gateway.helpers import eventually
 from tests.firmware_sim.air import BOOT, Air, calm, now_ms
 from tests.firmware_sim.conftest import air
+from tests.waiting import eventually
 from vitals.gatt.bracelet import RecordFlag
 
 __all__ = ["air"]
@@ -88,7 +88,7 @@ async def until_link(shell: Shell, **wanted: Any) -> dict[str, Any]:
         link = await shell.link()
         return link if link and all(link[name] == value for name, value in wanted.items()) else None
 
-    found: dict[str, Any] = await eventually(has, 15)
+    found: dict[str, Any] = await eventually(has)
     return found
 
 
@@ -129,7 +129,7 @@ async def test_links_bracelet_that_rebooted(
         bracelet.bracelet.restart(now_ms(), flash_kept=False)
         for number in range(4):
             bracelet.bracelet.measure(calm(number), now_ms())
-        await eventually(lambda: bracelet.bracelet.unreleased == 0, 15)
+        await eventually(lambda: bracelet.bracelet.unreleased == 0)
         await until_link(shell, state="live", notice="it restarted")
         assert "it restarted" in await shell.row()
 
@@ -232,7 +232,7 @@ async def test_bracelet_with_another_serial_number_is_rejected(
         async def refused() -> bool:
             return "has another serial number" in (await shell.link("ble-007"))["notice"]
 
-        await eventually(refused, 15)
+        await eventually(refused)
     assert impostor.bracelet.unreleased == 1
 
 

@@ -12,7 +12,7 @@ import pytest
 from deploy.local.ports import free_port
 from edge_gateway import gateway
 from tests.edge_gateway.commands.test_bracelets import Shell, a_gateway
-from tests.edge_gateway.helpers import eventually
+from tests.waiting import eventually
 
 CONFIG = """
 gateway_id = "gw"

@@ -18,8 +18,8 @@ from edge_gateway.mqtt.session import MqttSession
 from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will
 from edge_gateway.state import GatewayState
-from tests.edge_gateway.helpers import eventually
 from tests.edge_gateway.secure_broker import PASSWORD, SecureBroker, make_certificates
+from tests.waiting import PATIENCE_S, eventually
 from vitals.reading import Reading
 from vitals.topics import measurements_of
 
@@ -74,7 +74,7 @@ def publish(broker: SecureBroker, account: str, topic: str) -> int:
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
     try:
-        client.publish(topic, PAYLOAD, qos=1).wait_for_publish(5)
+        client.publish(topic, PAYLOAD, qos=1).wait_for_publish(PATIENCE_S)
     finally:
         client.disconnect()
         client.loop_stop()
@@ -86,7 +86,7 @@ async def test_bracelet_may_publish_only_its_own_readings(broker: SecureBroker) 
         await eventually(lambda: rig.session.connected)
         foreign = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-002"))
         own = await asyncio.to_thread(publish, broker, "mqtt-001", measurements_of("mqtt-001"))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             (arrival,) = await rig.source.inbox.take(1)
     assert (foreign, own) == (NOT_AUTHORIZED, 0)
     assert isinstance(arrival.content, Reading)
@@ -132,7 +132,7 @@ async def test_password_is_never_sent_to_a_broker_without_tls(broker: SecureBrok
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server, secure_rig(broker, port=server.sockets[0].getsockname()[1]) as rig:
-        await eventually(lambda: len(first_bytes) >= 2, 15)
+        await eventually(lambda: len(first_bytes) >= 2)
         assert not rig.session.connected
         assert all(state.startswith("away: ") for state in rig.states)
     assert {first[0] for first in first_bytes} == {0x16}  # TLS handshake records, on each attempt

@@ -27,7 +27,8 @@ from edge_gateway.mqtt.source import MqttSource
 from edge_gateway.mqtt.state_topic import last_will
 from edge_gateway.state import Counters, GatewayState
 from runtime.notification_queue import NotificationQueue
-from tests.edge_gateway.helpers import a_reading, eventually
+from tests.edge_gateway.helpers import a_reading
+from tests.waiting import PATIENCE_S, eventually
 from vitals.errors import InvalidReading, NotNotified
 from vitals.reading import NAMESPACE, Reading, Source
 from vitals.topics import measurements_of, status_of
@@ -75,14 +76,14 @@ async def publish_many(
         client.loop_start()
         raws = (json.dumps(each) if isinstance(each, dict) else each for each in payloads)
         for sent in [client.publish(topic, raw, qos=1) for raw in raws]:
-            sent.wait_for_publish(5)
+            sent.wait_for_publish(PATIENCE_S)
         client.disconnect()
         client.loop_stop()
 
     await asyncio.to_thread(send)
 
 
-async def next_arrival(source: MqttSource, timeout_s: float = 5) -> InboxItem:
+async def next_arrival(source: MqttSource, timeout_s: float = PATIENCE_S) -> InboxItem:
     async with asyncio.timeout(timeout_s):
         (arrival,) = await source.inbox.take(1)
     return arrival
@@ -215,7 +216,7 @@ async def test_reading_stops_at_the_limit_of_unacknowledged_messages(
         await eventually(lambda: session.connected)
         await asyncio.sleep(0.3)  # until the subscription is made
         await publish_many(mqtt_broker, measurements_of(device), [PAYLOAD | {"seq": n} for n in range(200)])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(seen) < 200:
                 held = [(await source.inbox.take(1))[0] for _ in range(10)]
                 assert len(source.inbox) <= 20

@@ -27,9 +27,10 @@ from edge_gateway.errors import OutboxUnavailable
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import OutboxCounts
 from tests.edge_gateway.commands.test_bracelets import Shell
-from tests.edge_gateway.helpers import a_row, eventually
+from tests.edge_gateway.helpers import a_row
 from tests.edge_gateway.small_disk import a_small_disk, an_image, mounted
 from tests.link.upstream import Upstream, an_upstream
+from tests.waiting import PATIENCE_S, eventually
 
 _CONFIG = """
 gateway_id = "gw-disk"
@@ -44,7 +45,6 @@ port = {page}
 device_id = "mqtt-001"
 patient_id = "patient-001-ss"
 """
-_SLOW_S = 30.0
 
 
 @dataclass
@@ -69,7 +69,7 @@ class DiskRig:
             client.loop_start()
             topic = "kidjamo/bracelets/mqtt-001/measurements"
             for message in [client.publish(topic, payload, qos=1) for payload in payloads]:
-                message.wait_for_publish(10)
+                message.wait_for_publish(PATIENCE_S)
             client.disconnect()
             client.loop_stop()
 
@@ -89,7 +89,7 @@ class DiskRig:
         """Start the gateway and wait until it is connected to the broker."""
         self.gateway.log.unlink(missing_ok=True)
         await asyncio.to_thread(self.gateway.start)
-        await eventually(self._is_connected, _SLOW_S)
+        await eventually(self._is_connected)
         await asyncio.sleep(0.2)  # it has subscribed by then
 
     async def _is_connected(self) -> bool:
@@ -115,7 +115,7 @@ class DiskRig:
 
     async def all_arrives(self) -> None:
         """Wait until the API has every reading."""
-        await eventually(lambda: self.sent <= self.upstream.accepted.keys(), _SLOW_S)
+        await eventually(lambda: self.sent <= self.upstream.accepted.keys())
 
 
 @asynccontextmanager
@@ -156,9 +156,9 @@ async def test_full_disk_under_a_running_gateway_loses_no_reading_and_no_alarm(
             await rig.all_arrives()
             disk.fill()
             await rig.measure(1500)
-            await eventually(lambda: failing(rig), _SLOW_S)
+            await eventually(lambda: failing(rig))
             await rig.measure(1, spo2_pct=80.0)
-            await eventually(lambda: alarmed(rig), _SLOW_S)
+            await eventually(lambda: alarmed(rig))
             async with httpx.AsyncClient() as client:  # the page shows values, and an alarm can be taken
                 assert "80" in (await client.get(rig.page)).text
                 answer = await client.post(
@@ -168,7 +168,7 @@ async def test_full_disk_under_a_running_gateway_loses_no_reading_and_no_alarm(
             assert (await rig.status())["outbox"]["committed"] < len(rig.sent)
             disk.free()
             await rig.all_arrives()
-            await eventually(lambda: _is_over(rig), _SLOW_S)
+            await eventually(lambda: _is_over(rig))
             assert rig.gateway.running
 
 
@@ -180,7 +180,7 @@ async def test_gateway_killed_on_a_full_disk_gets_unstored_readings_from_the_bro
             await rig.start()
             disk.fill()
             await rig.measure(1500)
-            await eventually(lambda: failing(rig), _SLOW_S)
+            await eventually(lambda: failing(rig))
             await asyncio.to_thread(rig.gateway.kill)
             disk.free()
             await rig.start()
@@ -195,13 +195,13 @@ async def test_gateway_started_on_a_full_disk_evaluates_and_writes_once_there_is
         disk.fill()
         async with a_disk_rig(tmp_path, disk.path / "data", capsys) as rig:
             await rig.start()
-            await eventually(lambda: failing(rig), _SLOW_S)
+            await eventually(lambda: failing(rig))
             await rig.measure(3, spo2_pct=80.0)
-            await eventually(lambda: alarmed(rig), _SLOW_S)
+            await eventually(lambda: alarmed(rig))
             assert not rig.upstream.accepted
             disk.free()
             await rig.all_arrives()
-            await eventually(lambda: _is_over(rig), _SLOW_S)
+            await eventually(lambda: _is_over(rig))
 
 
 async def _page_shows_the_outbox(rig: DiskRig) -> bool:
@@ -220,18 +220,18 @@ async def test_gateway_started_on_a_read_only_disk_restores_alarms_and_writes_la
         async with a_disk_rig(tmp_path, disk.path / "data", capsys) as rig:
             await rig.start()
             await rig.measure(3, spo2_pct=80.0)
-            await eventually(lambda: alarmed(rig), _SLOW_S)
+            await eventually(lambda: alarmed(rig))
             await asyncio.to_thread(rig.gateway.stop)
             disk.remount("ro")
             await rig.start()
             # the socket for commands cannot be created: the page shows the condition
-            await eventually(lambda: _page_shows_the_outbox(rig), _SLOW_S)
+            await eventually(lambda: _page_shows_the_outbox(rig))
             _, _, complaint = await rig.shell.run("status")
             assert "does not accept commands" in complaint
             await rig.measure(1)
             disk.remount("rw")
             await rig.all_arrives()
-            await eventually(lambda: _is_over(rig), _SLOW_S)
+            await eventually(lambda: _is_over(rig))
             assert await alarmed(rig)
 
 
@@ -247,8 +247,8 @@ async def test_disk_that_turns_read_only_under_a_running_gateway_loses_no_readin
             disk.break_down()
             await rig.measure(50)
             await rig.measure(3, spo2_pct=80.0)
-            await eventually(lambda: failing(rig), _SLOW_S)
-            await eventually(lambda: alarmed(rig), _SLOW_S)
+            await eventually(lambda: failing(rig))
+            await eventually(lambda: alarmed(rig))
             await asyncio.to_thread(rig.gateway.kill)
         with mounted(image, tmp_path / "disk"):
             await rig.start()
@@ -273,9 +273,9 @@ async def test_file_corrupted_under_a_running_gateway_is_set_aside_and_reported_
             file.seek(4096)
             file.write(random.Random(1).randbytes(size - 4096))
         await rig.measure(20)
-        await eventually(lambda: list(data.glob("*.corrupt-*")), _SLOW_S)
+        await eventually(lambda: list(data.glob("*.corrupt-*")))
         await rig.all_arrives()
-        await eventually(lambda: rig.upstream.errors, _SLOW_S)
+        await eventually(lambda: rig.upstream.errors)
         assert "corrupt" in rig.upstream.errors[0]["reason"]
         assert rig.gateway.running
 
@@ -292,7 +292,7 @@ async def test_outbox_on_a_full_disk_opens_and_writes_later(tmp_path: Path) -> N
             with pytest.raises(TimeoutError):
                 waiting.result(1.5)
             disk.free()
-            await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
+            await asyncio.wait_for(asyncio.wrap_future(waiting), PATIENCE_S)
             assert await outbox.counts() == OutboxCounts(committed=50, pending=50)
             assert outbox.trouble == ""
 
@@ -310,7 +310,7 @@ async def test_outbox_on_a_read_only_disk_can_be_read(tmp_path: Path) -> None:
             waiting = outbox.append([a_row()])
             await eventually(lambda: "readonly" in outbox.trouble or "unable to open" in outbox.trouble)
             disk.remount("rw")
-            await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
+            await asyncio.wait_for(asyncio.wrap_future(waiting), PATIENCE_S)
 
 
 async def test_corrupt_file_on_a_read_only_disk_waits_until_it_can_be_set_aside(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ async def test_corrupt_file_on_a_read_only_disk_waits_until_it_can_be_set_aside(
             with pytest.raises(TimeoutError):
                 waiting.result(1.5)
             disk.remount("rw")
-            await asyncio.wait_for(asyncio.wrap_future(waiting), _SLOW_S)
+            await asyncio.wait_for(asyncio.wrap_future(waiting), PATIENCE_S)
             assert len(outbox.set_aside) == 1
 
 

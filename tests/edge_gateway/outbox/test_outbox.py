@@ -20,7 +20,8 @@ from edge_gateway.outbox import reading_queries
 from edge_gateway.outbox.device_queries import ClockEra, Progress
 from edge_gateway.outbox.outbox import Outbox, read_counts
 from edge_gateway.outbox.reading_queries import OutboxCounts
-from tests.edge_gateway.helpers import a_row, eventually
+from tests.edge_gateway.helpers import a_row
+from tests.waiting import PATIENCE_S, eventually
 
 _WRITER = """
 import sys
@@ -186,7 +187,7 @@ async def test_file_that_turns_corrupt_while_in_use_is_set_aside(tmp_path: Path)
             file.seek(4096)
             file.write(b"\xff" * (size - 4096))
         outbox.append([a_row()]).exception()
-        outbox.append([row]).result(timeout=10)
+        outbox.append([row]).result(timeout=PATIENCE_S)
         assert len(outbox.set_aside) == 1
     assert str(row.message_id) in identities(path)
 

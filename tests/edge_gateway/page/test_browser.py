@@ -14,11 +14,13 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 
 from tests.edge_gateway.page.chromium import launched, program
 from tests.edge_gateway.page.conftest import PIN, ServedPage, Serving
+from tests.waiting import PATIENCE_S
 
 PHONE, TABLET = {"width": 390, "height": 844}, {"width": 1280, "height": 800}
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.servers]
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -47,7 +49,7 @@ async def test_values_show_their_age_and_are_marked_when_old(serving: Serving, b
         await expect(fresh).to_have_class("value")
         await expect(page.locator("#values-2")).to_contain_text("out of range or switched off")
         served.measure(1, spo2=93.0)
-        await expect(fresh).to_contain_text("93", timeout=2000)
+        await expect(fresh).to_contain_text("93")
 
 
 async def test_alarm_appears_and_is_silenced_by_an_acknowledgement_with_the_keyboard(
@@ -61,16 +63,16 @@ async def test_alarm_appears_and_is_silenced_by_an_acknowledgement_with_the_keyb
         await expect(page.locator("#alarms-0")).to_have_text("Aucune alarme")
         served.measure(1, spo2=87.6)
         alarm = page.locator("#alarms-0 .alarm")
-        await expect(alarm).to_contain_text("Manque d'oxygène · SpO2 87,6 %", timeout=2000)
+        await expect(alarm).to_contain_text("Manque d'oxygène · SpO2 87,6 %")
         await expect(page.locator("#values-0 .number").first).to_have_text("87,6")
         await expect(page.locator("html")).to_have_attribute("data-urgency", "HIGH")
         await page.get_by_role("button", name="J'ai vu · silence 10 min").focus()
         await page.keyboard.press("Enter")
-        await expect(alarm).to_contain_text("par Fatou", timeout=2000)
+        await expect(alarm).to_contain_text("par Fatou")
         await expect(alarm).to_contain_text("vue · depuis")
         await expect(page.locator("html")).to_have_attribute("data-urgency", "")
         served.measure(1, spo2=85.6)
-        await expect(alarm).to_contain_text("sans réponse", timeout=2000)
+        await expect(alarm).to_contain_text("sans réponse")
         await expect(page.locator("html")).to_have_attribute("data-urgency", "HIGH")
 
 
@@ -82,7 +84,7 @@ async def test_focus_is_kept_while_values_change(serving: Serving, browser: Brow
         await button.focus()
         for spo2 in (84.0, 83.0):
             served.measure(1, spo2=spo2)
-            await expect(page.locator("#alarms-0")).to_contain_text(f"SpO2 {spo2:.0f} %", timeout=2000)
+            await expect(page.locator("#alarms-0")).to_contain_text(f"SpO2 {spo2:.0f} %")
             await expect(button).to_be_focused()
 
 
@@ -93,11 +95,11 @@ async def test_lost_connection_is_shown_until_it_is_restored(serving: Serving, b
         await expect(page.locator("#lost")).to_be_hidden()
         await page.context.set_offline(True)
         served.page.stopping.set()
-        await expect(page.locator("#lost")).to_be_visible(timeout=8000)
+        await expect(page.locator("#lost")).to_be_visible()
         await expect(page.locator("body")).to_have_class("stale")
         served.page.stopping.clear()
         await page.context.set_offline(False)
-        await expect(page.locator("#lost")).to_be_hidden(timeout=15_000)
+        await expect(page.locator("#lost")).to_be_hidden()
 
 
 async def test_new_child_gets_a_card(serving: Serving, browser: Browser) -> None:
@@ -105,7 +107,7 @@ async def test_new_child_gets_a_card(serving: Serving, browser: Browser) -> None
         page = await a_page(browser, served)
         await expect(page.locator(".card")).to_have_count(3)
         served.monitor._find_or_add("patient-new")
-        await expect(page.locator(".card")).to_have_count(4, timeout=3000)
+        await expect(page.locator(".card")).to_have_count(4)
 
 
 async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Browser) -> None:
@@ -115,7 +117,7 @@ async def test_hand_over_and_self_test_are_shown(serving: Serving, browser: Brow
         await expect(page.locator("#gateway")).to_contain_text("nobody has taken over yet")
         await page.get_by_label("Hand-over note").fill("Awa drinks every hour")
         await page.get_by_role("button", name="I take over").click()
-        await expect(page.locator("#gateway")).to_contain_text("Awa drinks every hour", timeout=2000)
+        await expect(page.locator("#gateway")).to_contain_text("Awa drinks every hour")
         await page.get_by_role("button", name="Test the alarms").click()
         await expect(page.locator("#self-test-results")).to_have_text("mother: sent; has it arrived?")
 
@@ -128,9 +130,9 @@ async def test_urgent_condition_of_the_gateway_is_visible_without_scrolling(
         page = await a_page(browser, served, viewport=size)
         alarm = page.locator("#gateway .alarm.HIGH")
         served.outbox_trouble = "database or disk is full"
-        await expect(alarm).to_be_in_viewport(timeout=3000)
+        await expect(alarm).to_be_in_viewport()
         served.outbox_trouble = ""
-        await expect(alarm).to_have_count(0, timeout=3000)
+        await expect(alarm).to_have_count(0)
 
 
 async def test_sound_is_turned_on_with_a_click(serving: Serving, browser: Browser) -> None:

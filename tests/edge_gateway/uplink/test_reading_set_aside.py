@@ -23,8 +23,9 @@ from edge_gateway.state import GatewayState
 from edge_gateway.uplink import uplink as module
 from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.uplink import Uplink
-from tests.edge_gateway.helpers import a_reading, a_row, eventually
+from tests.edge_gateway.helpers import a_reading, a_row
 from tests.link.upstream import Upstream, an_upstream
+from tests.waiting import eventually
 
 
 @pytest.fixture
@@ -130,7 +131,7 @@ async def test_new_readings_are_delivered_while_the_faulty_one_is_retried(
         await append(outbox, uplink, faulty)
         for number in range(1, 11):
             await append(outbox, uplink, a_row())
-            await eventually(partial(delivered, outbox, number), 2)
+            await eventually(partial(delivered, outbox, number))
         await eventually(lambda: set_aside(outbox, 1))
 
 
@@ -141,7 +142,7 @@ async def test_many_faulty_readings_in_a_row_are_all_set_aside(outbox: Outbox, u
     upstream.fails_on |= {str(row.message_id) for row in faulty}
     async with delivering(upstream, outbox):
         await eventually(lambda: delivered(outbox, 25))
-        await eventually(lambda: set_aside(outbox, 15), 20)
+        await eventually(lambda: set_aside(outbox, 15))
     assert len(upstream.errors) == 15
 
 

@@ -22,7 +22,8 @@ from edge_gateway.state import GatewayState
 from edge_gateway.uplink import uplink as module
 from edge_gateway.uplink.client import ApiClient
 from edge_gateway.uplink.uplink import Uplink
-from tests.edge_gateway.helpers import a_row, eventually
+from tests.edge_gateway.helpers import a_row
+from tests.waiting import eventually
 
 Handler = (
     Callable[[httpx.Request], httpx.Response]
@@ -100,7 +101,7 @@ async def test_later_reading_is_sent_at_once(outbox: Outbox) -> None:
         await asyncio.sleep(0.1)
         outbox.append([a_row()]).result()
         uplink.news.set()
-        await eventually(counted(outbox, delivered=1), 2)
+        await eventually(counted(outbox, delivered=1))
 
 
 async def test_rejected_reading_is_marked_with_its_reason_and_the_others_delivered(outbox: Outbox) -> None:
@@ -288,7 +289,7 @@ async def test_misbehaving_server_loses_nothing(outbox: Outbox) -> None:
         await eventually(lambda: state.counters.delivery_failures >= 2)
         assert await outbox.counts() == OutboxCounts(committed=40, pending=40)
         async with server.serve(port):
-            await eventually(counted(outbox, delivered=40, pending=0), 20)
+            await eventually(counted(outbox, delivered=40, pending=0))
     assert server.performed[:6] == ["503", "hang", "cut", "good", "503", "cut"]
 
 

@@ -70,7 +70,7 @@ async def test_out_of_range_stops_advertising_until_it_ends(air: Air) -> None:
     device = await worn_bracelet(air)
     async with injected(air, device, event(EventKind.OUT_OF_RANGE, for_s=0.5)):
         await until(lambda: device.peripheral.state is RadioState.OFF)
-        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING)
 
 
 async def test_out_of_range_overlapping_silent_death_ends_with_the_last(air: Air) -> None:
@@ -80,7 +80,7 @@ async def test_out_of_range_overlapping_silent_death_ends_with_the_last(air: Air
         await until(lambda: device.peripheral.state is RadioState.OFF)
         await asyncio.sleep(0.6)
         assert device.peripheral.state is RadioState.OFF
-        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING)
 
 
 async def test_silent_death_leaves_a_link_that_never_responds(air: Air) -> None:
@@ -95,7 +95,7 @@ async def test_silent_death_leaves_a_link_that_never_responds(air: Air) -> None:
         assert client.is_connected, (
             "the gateway must not get a disconnection, even if the link is lost meanwhile"
         )
-        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING)
         assert client.is_connected
         await client.disconnect()
         assert not client.is_connected
@@ -254,7 +254,7 @@ async def test_battery_empty_switches_off_and_then_restarts(air: Air) -> None:
         await until(lambda: device.peripheral.state is RadioState.OFF)
         await device.measure(now_ms())
         assert (bracelet.on, bracelet.unreleased) == (False, 2)
-        await until(lambda: device.peripheral.state is RadioState.ADVERTISING, 2)
+        await until(lambda: device.peripheral.state is RadioState.ADVERTISING)
         await device.measure(now_ms())
     status = bracelet.status(now_ms())
     assert (status.boot, status.newest_seq, status.battery_pct) == (BOOT + 1, 2, 31)

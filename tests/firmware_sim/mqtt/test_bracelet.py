@@ -190,7 +190,7 @@ async def test_broker_without_mqtt_5_gets_mqtt_3_1_1(tmp_path: Path) -> None:
             async with running_bracelet("mqtt-t6", broker.port) as bracelet:
                 for seq in range(10):
                     bracelet.publish(reading(seq, "mqtt-t6"))
-                await until(lambda: bracelet.unacknowledged == 0, 10)
+                await until(lambda: bracelet.unacknowledged == 0)
             await until(lambda: sorted(received.seqs) == list(range(10)))
     finally:
         broker.stop()
@@ -205,7 +205,7 @@ async def test_start_waits_for_an_unavailable_broker(broker: MqttBroker) -> None
         assert (bracelet.connected, bracelet.unacknowledged) == (False, 50)
         broker.start()
         with subscriber(broker.port, "kidjamo/bracelets/mqtt-t2/measurements") as received:
-            await until(lambda: bracelet.unacknowledged == 0, 15)
+            await until(lambda: bracelet.unacknowledged == 0)
             await until(lambda: received.seqs == list(range(50)))
 
 
@@ -230,7 +230,7 @@ async def test_lost_acknowledgements_and_connection_lose_no_reading(mqtt_broker:
             for seq in range(40, 45):
                 bracelet.publish(reading(seq, "mqtt-t3"))
             proxy.drops_responses = False
-            await until(lambda: bracelet.unacknowledged == 0, 15)
+            await until(lambda: bracelet.unacknowledged == 0)
         await until(lambda: set(received.seqs) == set(range(45)))
     assert sorted(received.seqs) == sorted([*range(45), *range(10, 15)])
 

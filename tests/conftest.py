@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,12 @@ _SERVERS = frozenset(
 _FOLDERS = ("lakehouse", "e2e", "bluez", "link")
 """Folders whose tests share a server or run many processes: each on one worker, the longest first."""
 _TESTS = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Undo in workers what execnet does there: ignore SIGINT. Processes started by tests would inherit it."""
+    if hasattr(config, "workerinput"):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.ingest import outages
+
+pytestmark = pytest.mark.servers
 
 
 async def test_no_accepted_reading_is_lost_or_duplicated_by_outages(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_interrupted_command_exits_with_130_without_a_traceback() -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        silent.settimeout(20)
+        silent.settimeout(PATIENCE_S)
         with silent.accept()[0]:
             waiting.send_signal(signal.SIGINT)
             assert "Traceback" not in waiting.communicate(timeout=PATIENCE_S)[1]

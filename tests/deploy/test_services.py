@@ -17,6 +17,8 @@ from deploy.local.postgres import PostgresServer
 from deploy.local.process import Service, ServiceError
 from tests.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.servers
+
 
 def test_kafka_killed_keeps_what_it_acknowledged(fresh_kafka: KafkaBroker) -> None:
     producer = KafkaProducer(bootstrap_servers=fresh_kafka.bootstrap, acks="all")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.servers
+
 ROOT = Path(__file__).parents[2]
 _RASPBERRY_PI_OS = "aarch64-manylinux_2_36"
 """Raspberry Pi OS 12, 64 bit, has glibc 2.36."""

@@ -70,7 +70,7 @@ async def test_api_target_fetches_a_token_with_the_right_secret_only(tmp_path: P
         await right.send(some(1, 3))
         right._client.auth._token = "expired"  # type: ignore[union-attr]
         await right.send(some(1, 3))
-        assert api.app.state.parts.ingestion.metrics.accepted == 2
+        assert api.app.state.services.ingest.metrics.accepted == 2
         for refused in (wrong, ApiTarget(url)):
             with pytest.raises(TargetRefused, match="401"):
                 await refused.send(some(1, 3))

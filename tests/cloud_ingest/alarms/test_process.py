@@ -246,7 +246,7 @@ def test_covered_patient_is_left_to_the_gateway_until_it_reaches_no_contact(clou
     assert cloud.received() == []
     cloud.beat(contacts_reachable=False)
     assert wait_until(lambda: len(cloud.received()) == 1), cloud.alarms.log
-    assert "sa passerelle ne peut plus prévenir personne" in cloud.received()[0]["message"]
+    assert "la passerelle ne peut plus prévenir personne" in cloud.received()[0]["message"]
 
 
 def test_heartbeat_response_contains_acknowledgements_of_the_cloud(cloud: CloudWithAlarms) -> None:

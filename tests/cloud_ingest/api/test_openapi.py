@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
 from deploy.local.postgres import PostgresServer
 from tests.cloud_ingest.running import NOWHERE, RunningApi, environment
+
+pytestmark = pytest.mark.servers
 
 ROOT = Path(__file__).parents[3]
 

@@ -54,7 +54,7 @@ async def test_message_is_published_on_the_topic_of_its_subject(mqtt_broker: Mqt
     await asyncio.gather(running, return_exceptions=True)
     listener.loop_stop()
     assert received["kidjamo/patients/patient-001-ss/notifications"]["message"] == "Low oxygen"
-    assert received["kidjamo/gateways/gw-test/notifications"]["kind"] == "SELF_TEST"
+    assert received["kidjamo/gateways/gw-test/notifications"]["kind"] == "TEST"
 
 
 async def test_message_without_a_broker_raises() -> None:

@@ -23,6 +23,8 @@ from tests.waiting import PATIENCE_S, eventually
 from vitals.reading import Reading
 from vitals.topics import measurements_of
 
+pytestmark = pytest.mark.servers
+
 PAYLOAD = json.dumps({"timestamp": "2025-08-24T10:30:00Z", "measurements": {"spo2_pct": 85.0}})
 NOT_AUTHORIZED = 0x87
 

@@ -32,6 +32,8 @@ from tests.edge_gateway.small_disk import a_small_disk, an_image, mounted
 from tests.link.upstream import Upstream, an_upstream
 from tests.waiting import PATIENCE_S, eventually
 
+pytestmark = pytest.mark.servers
+
 _CONFIG = """
 gateway_id = "gw-disk"
 data_dir = "{data}"

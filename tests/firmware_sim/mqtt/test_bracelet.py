@@ -23,6 +23,8 @@ from firmware_sim.timeline import moment
 from tests.firmware_sim.air import calm, until
 from vitals.reading import Reading, Signal, derived_message_id, parse_reading
 
+pytestmark = pytest.mark.servers
+
 NOON = 1_756_036_800_000
 
 

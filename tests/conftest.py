@@ -15,11 +15,21 @@ from deploy.local.mqtt import MqttBroker
 from deploy.local.postgres import PostgresServer
 
 _SERVERS = frozenset(
-    {"kafka", "fresh_kafka", "own_kafka", "postgres", "own_postgres", "mqtt_broker", "spark", "system"}
+    {
+        "kafka",
+        "fresh_kafka",
+        "own_kafka",
+        "postgres",
+        "own_postgres",
+        "mqtt_broker",
+        "spark",
+        "stack",
+        "system",
+    }
 )
 """Fixtures that start a server."""
-_FOLDERS = ("lakehouse", "e2e", "bluez", "link")
-"""Folders whose tests share a server or run many processes: each on one worker, the longest first."""
+_SHARED = ("lakehouse/", "e2e/", "house/test_fifth_vital.py", "bluez/", "link/")
+"""Groups of tests that share a server or run many processes, the longest first; one worker runs a group."""
 _TESTS = Path(__file__).parent
 
 
@@ -29,31 +39,37 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start servers, and move the longest groups to the front."""
     for item in items:
-        if _SERVERS & set(getattr(item, "fixturenames", ())) or _folder(item) in _FOLDERS:
+        if _SERVERS & set(getattr(item, "fixturenames", ())) or _path(item).startswith(
+            ("bluez/", "e2e/", "link/")
+        ):
             item.add_marker(pytest.mark.servers)
-    items.sort(key=lambda item: _FOLDERS.index(f) if (f := _folder(item)) in _FOLDERS else len(_FOLDERS))
+    items.sort(key=_rank)
 
 
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(_TESTS).parts[0]
+def _path(item: pytest.Item) -> str:
+    return str(item.path.relative_to(_TESTS))
+
+
+def _rank(item: pytest.Item) -> int:
+    path = _path(item)
+    return next((rank for rank, group in enumerate(_SHARED) if path.startswith(group)), len(_SHARED))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Give each worker whole files, or whole folders where the tests share a server."""
-    return _FileOrFolderScheduling(config, log)
+    """Give each worker whole files, or all files that share a server."""
+    return _SharedServerScheduling(config, log)
 
 
-class _FileOrFolderScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
+class _SharedServerScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
     """`--dist loadgroup` would do the same, but xdist 3.8 does not find its groups under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
-        path = nodeid.partition("::")[0]
-        folder = path.removeprefix("tests/").partition("/")[0]
-        return folder if folder in _FOLDERS else path
+        path = nodeid.partition("::")[0].removeprefix("tests/")
+        return next((group for group in _SHARED if path.startswith(group)), path)
 
 
 @pytest.fixture(autouse=True)

@@ -23,12 +23,11 @@ _SERVERS = frozenset(
         "own_postgres",
         "mqtt_broker",
         "spark",
-        "stack",
         "system",
     }
 )
 """Fixtures that start a server."""
-_SHARED = ("lakehouse/", "e2e/", "house/test_fifth_vital.py", "bluez/", "link/")
+_SHARED = ("lakehouse/", "e2e/", "bluez/", "link/")
 """Groups of tests that share a server or run many processes, the longest first; one worker runs a group."""
 _TESTS = Path(__file__).parent
 

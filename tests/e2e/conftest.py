@@ -15,6 +15,7 @@ from deploy.local.process import Service
 from deploy.local.stack import Stack, program
 from deploy.local.stage_counts import StageSources
 from tests.e2e.report import Check, write
+from tests.house.glucose import python_path
 from tests.waiting import PATIENCE_S
 
 REPORTS = Path(__file__).parents[2] / "evidence" / "test_reports"
@@ -49,18 +50,23 @@ class SystemUnderTest:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest]:
     """Run the demo's stack in a separate directory, or the API alone if Kafka cannot run.
 
+    Every process of the stack knows a fifth vital, so that all these tests also show that a vital is data. The
+    database is migrated by a process that does not know it.
+
     The API runs alone with INTEGRATION_MODE=api-only or without Java: readings stay in its durable spool.
     """
     root = tmp_path_factory.mktemp("stack")
     if os.environ.get("INTEGRATION_MODE") == "api-only" or shutil.which("java") is None:
         yield from _api_only(root)
         return
-    stack = Stack(root / "data", root / "data_lake", period_s=0.5)
-    try:
-        stack.start(print)
-        yield SystemUnderTest(stack.api_url, stack)
-    finally:
-        stack.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", python_path(tmp_path_factory.mktemp("startup")))
+        stack = Stack(root / "data", root / "data_lake", period_s=0.5)
+        try:
+            stack.start(print)
+            yield SystemUnderTest(stack.api_url, stack)
+        finally:
+            stack.stop()
 
 
 def _api_only(root: Path) -> Iterator[SystemUnderTest]:

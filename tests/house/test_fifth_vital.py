@@ -6,25 +6,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import httpx
-import paho.mqtt.publish as mqtt
 import pytest
-from deltalake import DeltaTable, QueryBuilder
 
 from cloud_ingest.postgres.migrations import migrate
 from cloud_ingest.settings import Settings
-from deploy.local.ports import LOOPBACK
 from deploy.local.postgres import PostgresServer
-from deploy.local.stack import Stack, program
+from deploy.local.stack import program
 from tests.house.glucose import python_path
-from tests.waiting import PATIENCE_S, wait_for
+from tests.waiting import PATIENCE_S
 
 PATIENT, DEVICE = "patient-glucose", "glucose-meter"
 
@@ -118,83 +111,3 @@ def test_existing_database_gains_the_column(postgres: PostgresServer, tmp_path: 
         columns = cursor.fetchall()
     assert ("measurements", "double precision") in columns
     assert ("measurements_default", "double precision") in columns
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The demo's stack, each process with the vital; its database was made by one without."""
-    root = tmp_path_factory.mktemp("fifth-vital")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", python_path(tmp_path_factory.mktemp("startup")))
-        running = Stack(root / "data", root / "data_lake")
-        try:
-            running.start(print)
-            yield running
-        finally:
-            running.stop()
-
-
-def test_fifth_vital_travels_from_mqtt_to_every_store(stack: Stack) -> None:
-    from_mqtt = "SELECT 1 FROM measurements WHERE source = 'mqtt' LIMIT 1"
-    assert wait_for(lambda: _rows(stack, from_mqtt)), "the gateway is not subscribed"
-    message_id = str(uuid4())
-    _publish(stack, message_id, {"spo2_pct": 97.0, "glucose_mmol": 5.6})
-    assert "Glucose" in wait_for(lambda: _page_with(stack, PATIENT))
-    statement = "SELECT spo2_pct, glucose_mmol, quality_score FROM measurements WHERE message_id = %s"
-    assert wait_for(lambda: _rows(stack, statement, message_id)) == [(97.0, 5.6, 25.0)]
-    assert wait_for(lambda: _lake(stack, "raw/iot_measurements", "glucose_mmol")) == [5.6]
-    assert wait_for(lambda: _lake(stack, "bronze/iot_aggregations", "glucose_mmol_mean")) == [5.6]
-    assert wait_for(lambda: _lake(stack, "gold/patient_daily", "glucose_mmol_baseline")) == [5.6]
-
-
-def test_fifth_vital_is_shown_by_queries_that_run(stack: Stack) -> None:
-    checked = subprocess.run(
-        [program("kidjamo-dashboards"), "check"],
-        env=os.environ | stack.dsn.env(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_S,
-    )
-    lines = [line.split() for line in checked.stdout.splitlines() if "(mmol/L)" in line]
-    assert [(line[0], line[-2] != "error", line[-1] != "error") for line in lines] == [
-        ("kidjamo-ward-en", True, True),
-        ("kidjamo-ward-fr", True, True),
-    ]
-
-
-def _publish(stack: Stack, message_id: str, measurements: dict[str, float]) -> None:
-    document = {
-        "patient_id": PATIENT,
-        "message_id": message_id,
-        "timestamp": datetime.now(UTC).isoformat(),
-        "measurements": measurements,
-    }
-    topic = f"kidjamo/bracelets/{DEVICE}/measurements"
-    mqtt.single(topic, json.dumps(document), qos=1, hostname=LOOPBACK, port=stack.mqtt.port)
-
-
-def _page_with(stack: Stack, text: str) -> str:
-    try:
-        page = httpx.get(
-            f"http://{LOOPBACK}:{stack.page_port}/", params={"lang": "en"}, timeout=PATIENCE_S
-        ).text
-    except httpx.HTTPError:
-        return ""
-    return page if text in page else ""
-
-
-def _rows(stack: Stack, statement: str, *values: object) -> list[tuple[Any, ...]]:
-    with closing(stack.dsn.connect()) as connection, connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()
-
-
-def _lake(stack: Stack, table: str, column: str) -> list[float]:
-    """The values of a column in a Delta table, as delta-rs reads them; empty while there are none."""
-    path: Path = stack.lake / table
-    if not DeltaTable.is_deltatable(str(path)):
-        return []
-    statement = f"SELECT {column} FROM t WHERE {column} IS NOT NULL"
-    result = QueryBuilder().register("t", DeltaTable(path)).execute(statement).read_all()
-    return [float(value) for value in result[column].to_pylist()]

@@ -1,6 +1,6 @@
 # demo · test · quick · check · docs · bench · chaos: each does its own set-up.
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -n 2 --no-loadscope-reorder
+PYTEST := $(PY) -m pytest -n 3 --no-loadscope-reorder
 .PHONY: demo test quick check docs bench chaos setup lock
 
 setup:

@@ -27,8 +27,10 @@ _SERVERS = frozenset(
     }
 )
 """Fixtures that start a server."""
-_SHARED = ("lakehouse/", "e2e/", "bluez/", "link/")
-"""Groups of tests that share a server or run many processes, the longest first; one worker runs a group."""
+_SERVER_FOLDERS = ("bluez/", "e2e/", "link/")
+"""Folders in which every test starts several processes."""
+_HEAVY = ("lakehouse/", *_SERVER_FOLDERS)
+"""Tests that keep a processor busy (Spark, the whole stack, an emulated machine): one worker runs all."""
 _TESTS = Path(__file__).parent
 
 
@@ -40,11 +42,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects by the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start servers, and move the longest groups to the front."""
+    """Mark the tests that start servers, and move the heavy ones to the front."""
     for item in items:
-        if _SERVERS & set(getattr(item, "fixturenames", ())) or _path(item).startswith(
-            ("bluez/", "e2e/", "link/")
-        ):
+        starts_server = _SERVERS & set(getattr(item, "fixturenames", ()))
+        if starts_server or _path(item).startswith(_SERVER_FOLDERS):
             item.add_marker(pytest.mark.servers)
     items.sort(key=_rank)
 
@@ -55,20 +56,20 @@ def _path(item: pytest.Item) -> str:
 
 def _rank(item: pytest.Item) -> int:
     path = _path(item)
-    return next((rank for rank, group in enumerate(_SHARED) if path.startswith(group)), len(_SHARED))
+    return next((rank for rank, folder in enumerate(_HEAVY) if path.startswith(folder)), len(_HEAVY))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Give each worker whole files, or all files that share a server."""
-    return _SharedServerScheduling(config, log)
+    """Give each worker whole files, and one worker all heavy tests."""
+    return _HeavyTestsOnOneWorker(config, log)
 
 
-class _SharedServerScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
+class _HeavyTestsOnOneWorker(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
     """`--dist loadgroup` would do the same, but xdist 3.8 does not find its groups under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0].removeprefix("tests/")
-        return next((group for group in _SHARED if path.startswith(group)), path)
+        return "heavy" if path.startswith(_HEAVY) else path
 
 
 @pytest.fixture(autouse=True)

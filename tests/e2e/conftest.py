@@ -50,8 +50,8 @@ class SystemUnderTest:
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest]:
     """Run the demo's stack in a separate directory, or the API alone if Kafka cannot run.
 
-    Every process of the stack knows a fifth vital, so that all these tests also show that a vital is data. The
-    database is migrated by a process that does not know it.
+    Every process of the stack knows a fifth vital, so that all these tests also show that a vital is data.
+    The database is migrated by a process that does not know it.
 
     The API runs alone with INTEGRATION_MODE=api-only or without Java: readings stay in its durable spool.
     """

@@ -1,6 +1,8 @@
 # demo · test · quick · check · docs · bench · chaos: each does its own set-up.
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -n 3 --no-loadscope-reorder
+MEASURED := $(if $(COVERAGE),--cov --cov-report=)
+PRINT_COVERAGE = $(if $(COVERAGE),echo "Branch coverage: $$($(PY) -m coverage report --format=total) %")
 .PHONY: demo test quick check docs bench chaos setup lock
 
 setup:
@@ -11,11 +13,12 @@ demo: setup  ## the whole system on one machine; DEMO_SECONDS=90 stops by itself
 
 test:  ## the whole test suite; COVERAGE=on measures and prints the branch coverage
 	@deploy/setup.sh tests
-	@$(PYTEST) $(if $(COVERAGE),--cov --cov-report=)
-	@$(if $(COVERAGE),echo "Branch coverage: $$($(PY) -m coverage report --format=total) %")
+	@$(PYTEST) $(MEASURED)
+	@$(PRINT_COVERAGE)
 
-quick: setup  ## the tests that need no Spark, broker, database or browser
-	@$(PYTEST) -m "not servers"
+quick: setup  ## the tests that need no Spark, broker, database or browser; COVERAGE=on as above
+	@$(PYTEST) -m "not servers" $(MEASURED)
+	@$(PRINT_COVERAGE)
 
 check: setup  ## lint, types, who imports whom
 	@$(PY) -m ruff check .

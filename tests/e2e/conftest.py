@@ -16,6 +16,7 @@ from deploy.local.stack import Stack, program
 from deploy.local.stage_counts import StageSources
 from tests.e2e.report import Check, write
 from tests.house.glucose import python_path
+from tests.jvm import QUICK_JVM
 from tests.waiting import PATIENCE_S
 
 REPORTS = Path(__file__).parents[2] / "evidence" / "test_reports"
@@ -61,6 +62,8 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SystemUnderTest
         return
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", python_path(tmp_path_factory.mktemp("startup")))
+        for name, value in QUICK_JVM.items():
+            patch.setenv(name, value)
         stack = Stack(root / "data", root / "data_lake", period_s=0.5)
         try:
             stack.start(print)

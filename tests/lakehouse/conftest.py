@@ -12,13 +12,17 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from lakehouse import raw, session
 from lakehouse.sinks import RAW, MicroBatch, Tables
+from tests.jvm import QUICK_JVM
 from tests.lakehouse.samples import encode
 from vitals import topics
 
 
 @pytest.fixture(scope="package")
 def spark() -> Iterator[SparkSession]:
-    running = session.create("kidjamo-tests", memory_mb=1024)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUICK_JVM.items():
+            patch.setenv(name, value)
+        running = session.create("kidjamo-tests", memory_mb=1024)
     yield running
     running.stop()
 

@@ -30,7 +30,7 @@ _SERVERS = frozenset(
 _SERVER_FOLDERS = ("bluez/", "e2e/", "link/")
 """Folders in which every test starts several processes."""
 _HEAVY = ("lakehouse/", *_SERVER_FOLDERS)
-"""Folders of tests that share Spark or the whole stack, or take long: one worker runs a folder."""
+"""Tests that keep a processor busy (Spark, the whole stack, an emulated machine): one worker runs all."""
 _TESTS = Path(__file__).parent
 
 
@@ -60,16 +60,16 @@ def _rank(item: pytest.Item) -> int:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Give each worker whole files, and whole folders of heavy tests."""
-    return _WholeFilesOrFolders(config, log)
+    """Give each worker whole files, and one worker all heavy tests."""
+    return _HeavyTestsOnOneWorker(config, log)
 
 
-class _WholeFilesOrFolders(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
+class _HeavyTestsOnOneWorker(LoadScopeScheduling):  # type: ignore[misc] # xdist is untyped
     """`--dist loadgroup` would do the same, but xdist 3.8 does not find its groups under pytest 9.2."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0].removeprefix("tests/")
-        return next((folder for folder in _HEAVY if path.startswith(folder)), path)
+        return "heavy" if path.startswith(_HEAVY) else path
 
 
 @pytest.fixture(autouse=True)

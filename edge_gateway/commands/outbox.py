@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from edge_gateway.commands.bracelets import ago, table
 from edge_gateway.config import Config
-from edge_gateway.outbox import reading_queries, retention
+from edge_gateway.outbox import reading_queries
 from edge_gateway.outbox.file import open_to_read
-from runtime.sqlite_file import set_aside_files
+from runtime.sqlite_file import set_aside_files, used_bytes
 
 _MAX_SHOWN = 200
 
@@ -21,7 +21,7 @@ def show(config: Config, *, as_json: bool) -> int:
     with open_to_read(path) as db:
         counts, used, oldest = (
             reading_queries.counts(db),
-            retention.used_bytes(db),
+            used_bytes(db),
             reading_queries.oldest_pending(db),
         )
     set_aside = [each.name for each in set_aside_files(path)]

@@ -28,6 +28,7 @@ from edge_gateway.outbox.file import OutboxFile, empty_outbox, open_to_read
 from edge_gateway.outbox.reading_queries import NewReading, OutboxCounts, OutboxEntry
 from edge_gateway.outbox.retention import Gap
 from edge_gateway.outbox.writer import LARGE_BATCH, Statement, T, Writer
+from runtime.sqlite_file import used_bytes
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Outbox:
 
     async def fill_ratio(self, bound: int) -> float:
         """Return the share of a bound, in bytes, that is in use."""
-        return await self._ask(retention.used_bytes) / bound
+        return await self._ask(used_bytes) / bound
 
     async def enforce_bound(self, bound: int) -> int:
         """Delete one chunk of rows if the file exceeds a bound, in bytes. Return how many."""

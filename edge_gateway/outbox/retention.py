@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from edge_gateway.outbox import reading_queries
+from runtime.sqlite_file import used_bytes
 
 FULL_FROM = 0.9
 """Share of the bound above which rows are deleted."""
@@ -38,14 +39,6 @@ class Gap:
     lost: int
     first: str
     last: str
-
-
-def used_bytes(db: sqlite3.Connection) -> int:
-    """Return the bytes of the file that are in use."""
-    (size,), (pages,), (free,) = (
-        db.execute(f"PRAGMA {name}").fetchone() for name in ("page_size", "page_count", "freelist_count")
-    )
-    return int(size) * (int(pages) - int(free))
 
 
 def enforce_bound(db: sqlite3.Connection, bound: int, now: float) -> int:

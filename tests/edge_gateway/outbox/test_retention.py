@@ -16,6 +16,7 @@ from edge_gateway.outbox import retention
 from edge_gateway.outbox.outbox import Outbox
 from edge_gateway.outbox.reading_queries import NewReading
 from edge_gateway.outbox.retention import Gap
+from runtime.sqlite_file import used_bytes
 
 START = datetime(2025, 8, 24, tzinfo=UTC)
 _FAR_AHEAD = 10**12
@@ -69,7 +70,7 @@ async def kept(outbox: Outbox) -> list[tuple[UUID, str, datetime]]:
 
 
 async def used(outbox: Outbox) -> int:
-    return int(await outbox._ask(retention.used_bytes))
+    return int(await outbox._ask(used_bytes))
 
 
 async def enforce_bound(outbox: Outbox, bound: int) -> int:
